@@ -1,0 +1,27 @@
+"""The console script: `mechxl train ...` is `python -m mechxl.train ...`, and so for every command."""
+
+import sys
+from importlib import import_module
+from importlib.metadata import version
+
+COMMANDS = {"train": "trains a run", "report": "writes a run's report"}
+
+
+def main() -> int:
+    """Dispatches to the command named first."""
+    name = sys.argv[1] if len(sys.argv) > 1 else ""
+    if name in COMMANDS:
+        return import_module(f"mechxl.{name}" + (".__main__" if name == "report" else "")).main(sys.argv[2:])
+    if name == "--version":
+        print(f"mechxl {version('mechxl')}")
+        return 0
+    usage = "usage: mechxl COMMAND [OPTIONS]\n\n" + "\n".join(f"  {key:<8} {text}" for key, text in COMMANDS.items())
+    if name in ("", "-h", "--help"):
+        print(usage)
+        return 0
+    print(f"mechxl: there is no command {name!r}; there are: {', '.join(COMMANDS)}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

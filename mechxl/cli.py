@@ -1,0 +1,95 @@
+"""What the commands share: settings from TOML and the command line, exit codes, and errors in one sentence.
+
+Exit 0 done, 1 ran but something failed, 2 bad input, 130 interrupted. This module imports config, tyro and pydantic
+only, so that --help answers at once.
+"""
+
+import dataclasses
+import os
+import sys
+import tomllib
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from pydantic import BaseModel
+
+from mechxl.config import RunConfig, parse_config
+from mechxl.refusals import InputError
+
+DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+
+def command(body: Callable[[Sequence[str]], int], argv: Sequence[str] | None) -> int:
+    """Runs a command's body on its arguments, and turns what went wrong into a sentence on stderr and an exit code."""
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    if "--version" in arguments:
+        print(f"mechxl {version('mechxl')}")
+        return DONE
+    try:
+        return body(arguments)
+    except InputError as error:
+        print(f"mechxl: {error}", file=sys.stderr)
+        return BAD_INPUT
+    except KeyboardInterrupt as interrupt:
+        print(f"mechxl: {interrupt or 'interrupted'}", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+
+
+def parse(arguments_type: Any, argv: Sequence[str], prog: str, description: str) -> Any:
+    """Parses a command line with tyro, hyphens and underscores alike; flags have no --no- twin."""
+    config = (tyro.conf.FlagCreatePairsOff,)
+    return tyro.cli(arguments_type, args=list(argv), prog=prog, description=description, config=config)
+
+
+def settings_type(defaults: RunConfig) -> Any:
+    """A plain dataclass of all settings for tyro; `parse_config` checks the values, so that one place refuses."""
+    return Annotated[_mirror(RunConfig, defaults), tyro.conf.arg(name="")]
+
+
+def _mirror(model: type[BaseModel], defaults: BaseModel) -> type:
+    fields = []
+    for name, info in model.model_fields.items():
+        value = getattr(defaults, name)
+        if isinstance(value, BaseModel):
+            section = _mirror(type(value), value)
+            fields.append((name, section, dataclasses.field(default_factory=section)))
+        else:
+            kind = Annotated[info.annotation, tyro.conf.arg(help=info.description)]  # type: ignore[valid-type]
+            fields.append((name, kind, dataclasses.field(default=value)))
+    mirrored = dataclasses.make_dataclass(model.__name__, fields, frozen=True)
+    mirrored.__doc__ = model.__doc__
+    return mirrored
+
+
+def option(argv: Sequence[str], name: str) -> str | None:
+    """The value of `--name VALUE` or `--name=VALUE`, read ahead of the full parse; None where it is absent."""
+    for at, argument in enumerate(argv):
+        if argument == f"--{name}" and at + 1 < len(argv):
+            return argv[at + 1]
+        if argument.startswith(f"--{name}="):
+            return argument.split("=", 1)[1]
+    return None
+
+
+def read_config(path: Path) -> RunConfig:
+    """The settings in a TOML file.
+
+    Raises:
+        InputError: no such file, no TOML, or settings that can't be; the file is named.
+    """
+    try:
+        return parse_config(tomllib.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise InputError(f"{path}: there is no such file; --config takes a TOML file of settings") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: can't be read ({error}); --config takes a TOML file of settings") from None
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{path}: is not valid TOML ({error}); mend the file at that place") from None
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None

@@ -1,0 +1,1 @@
+"""What is told: worlds, languages, mixtures, tokens, and what is known about them before any training."""

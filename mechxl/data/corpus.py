@@ -1,0 +1,191 @@
+"""From tables to tokens: prompts and answers of any fact in any language, and the tellings of training.
+
+A sentence is BOS, [tag], two words for entity and relation in the language's order, the value's word, EOS. The prompt
+is what stands before the value, the answer the value's tokens (and EOS, where one value's tokens begin another's).
+"""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from einops import rearrange
+from jaxtyping import Bool, Int
+from tokenizers import Tokenizer
+
+from mechxl.config import RunConfig
+from mechxl.data.languages import Lexicon, generate_lexicon
+from mechxl.data.mixture import Mixture, mix
+from mechxl.data.tokenization import BOS_ID, EOS_ID, PAD_ID, build_tokenizer, word_tokens
+from mechxl.data.world import World, generate_world
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """Sentences as tokens, right-padded.
+
+    Attributes:
+        tokens: BOS, the words' tokens, EOS; padding after. Facts without a value stop after the prompt.
+        prompt_length: tokens before the value, BOS included.
+        answer_length: tokens of the answer; 0 where the fact has no value.
+        length: all tokens but padding.
+    """
+
+    tokens: Int[np.ndarray, "sentence position"]
+    prompt_length: Int[np.ndarray, " sentence"]
+    answer_length: Int[np.ndarray, " sentence"]
+    length: Int[np.ndarray, " sentence"]
+
+    def prompts(self) -> Int[np.ndarray, "sentence prompt_position"]:
+        """The prompts alone, padded with -1."""
+        width = int(self.prompt_length.max(initial=0))
+        return np.where(np.arange(width) < self.prompt_length[:, None], self.tokens[:, :width], -1)
+
+
+def sentence_words(
+    world: World,
+    lexicon: Lexicon,
+    fact: Int[np.ndarray, " n"],
+    language: Int[np.ndarray, " n"],
+    tag: Bool[np.ndarray, " n"] | bool,
+) -> Int[np.ndarray, "n 4"]:
+    """Word indices of tag, first word, second word and value of facts told in languages; -1 where there is none."""
+    name = lexicon.names[world.entity[fact], language]
+    relation = lexicon.relation_words[world.relation[fact], language]
+    swapped = lexicon.relation_first[language]
+    value = world.value[fact, language]
+    value_word = np.where(value >= 0, lexicon.value_words[world.relation[fact], value, language], -1)
+    tags = np.where(tag, lexicon.tags[language], -1) if len(lexicon.tags) else np.full(len(fact), -1)
+    return np.stack([tags, np.where(swapped, relation, name), np.where(swapped, name, relation), value_word], axis=1)
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """The facts, the words for them, who is told what, and how words are cut into tokens."""
+
+    world: World
+    lexicon: Lexicon
+    mixture: Mixture
+    tokenizer: Tokenizer
+    cue_dropout: float
+
+    @property
+    def has_tags(self) -> bool:
+        """Whether sentences may begin with a language's tag."""
+        return len(self.lexicon.tags) > 0
+
+    @property
+    def cue_states(self) -> list[tuple[bool, float]]:
+        """The forms that training shows a telling in: (tag shown, probability); those of probability 0 are left out."""
+        if not self.has_tags:
+            return [(False, 1.0)]
+        return [(shown, p) for shown, p in ((True, 1 - self.cue_dropout), (False, self.cue_dropout)) if p > 0]
+
+    @cached_property
+    def word_tokens(self) -> Int[np.ndarray, "word place"]:
+        """The tokens of each word of the lexicon, padded with -1."""
+        return word_tokens(self.tokenizer, self.lexicon.words)
+
+    @cached_property
+    def answers_end_with_eos(self) -> bool:
+        """Whether a value's tokens begin another's of the same relation, so that only EOS ends an answer."""
+        values = self.lexicon.value_words
+        for words in values.reshape(len(values), -1):
+            distinct = np.unique(words[words >= 0])
+            answers = {tuple(row[row >= 0].tolist()) for row in self.word_tokens[distinct]}
+            if any(answer[:end] in answers for answer in answers for end in range(1, len(answer))):
+                return True
+        return False
+
+    @cached_property
+    def tellings(self) -> tuple[Int[np.ndarray, " telling"], Int[np.ndarray, " telling"]]:
+        """(fact, language) of every telling of training."""
+        fact, language = np.nonzero(self.mixture.told)
+        return fact, language
+
+    @cached_property
+    def digest(self) -> str:
+        """A hash of all that training reads: words, tokens of all facts in all languages, and weights."""
+        fact, language = crossed(np.arange(self.world.n_facts), self.world.n_languages)
+        found = hashlib.sha256(" ".join(self.lexicon.words).encode())
+        for tag, probability in self.cue_states:
+            found.update(self.sequences(fact, language, tag).tokens.astype("<i4").tobytes())
+            found.update(f"{tag} {probability:.12f}".encode())
+        found.update(np.round(self.mixture.weight * 1e12).astype("<i8").tobytes())
+        return found.hexdigest()
+
+    def words_of(
+        self, fact: Int[np.ndarray, " n"], language: Int[np.ndarray, " n"], tag: Bool[np.ndarray, " n"] | bool
+    ) -> Int[np.ndarray, "n 4"]:
+        """Word indices of tag, first word, second word and value; -1 where there is none."""
+        return sentence_words(self.world, self.lexicon, fact, language, tag)
+
+    def prompt_keys(
+        self, fact: Int[np.ndarray, " n"], language: Int[np.ndarray, " n"], tag: bool
+    ) -> Int[np.ndarray, " n"]:
+        """A number for each prompt that is equal exactly where the prompts' words are equal."""
+        base = len(self.lexicon.words) + 1
+        tags, first, second, _ = (self.words_of(fact, language, tag) + 1).T
+        return (tags * base + first) * base + second
+
+    def sequences(
+        self, fact: Int[np.ndarray, " n"], language: Int[np.ndarray, " n"], tag: Bool[np.ndarray, " n"] | bool = True
+    ) -> Sequences:
+        """Facts told in the given languages as tokens.
+
+        Args:
+            fact: which facts.
+            language: the language of each.
+            tag: whether the tag is shown; without effect where languages have no tags.
+        """
+        words = self.words_of(fact, language, tag)
+        pieces = self.word_tokens[words]
+        pieces[words < 0] = -1
+        lengths = (pieces >= 0).sum(axis=2)
+        has_value = words[:, 3:] >= 0
+        edge = np.full((len(fact), 1), BOS_ID)
+        loose = np.concatenate(
+            [edge, rearrange(pieces, "n slot place -> n (slot place)"), np.where(has_value, EOS_ID, -1)], axis=1
+        )
+        kept = loose >= 0
+        length = kept.sum(axis=1)
+        tokens = np.full((len(fact), int(length.max(initial=0))), PAD_ID)
+        row, column = np.nonzero(kept)
+        tokens[row, (np.cumsum(kept, axis=1) - 1)[row, column]] = loose[row, column]
+        prompt_length = 1 + lengths[:, :3].sum(axis=1)
+        answer_length = lengths[:, 3] + np.where(has_value[:, 0] & self.answers_end_with_eos, 1, 0)
+        return Sequences(tokens, prompt_length, answer_length, length)
+
+    def text(self, fact: int, language: int, tag: bool = True) -> str:
+        """A fact told in a language, as a person reads it."""
+        words = self.words_of(np.array([fact]), np.array([language]), tag)[0]
+        return " ".join(self.lexicon.words[words[words >= 0]])
+
+
+def build_corpus(config: RunConfig) -> Corpus:
+    """The corpus that the settings describe; equal settings give equal data on any machine.
+
+    Raises:
+        InputError: settings that can't hold together (too few syllables, a BPE vocabulary out of reach).
+    """
+    seeds = config.seeds
+    world = generate_world(config.world, config.languages.count, seeds.world)
+    lexicon = generate_lexicon(config.languages, world, seeds.languages)
+    mixture = mix(world, config.mixture, config.shares, seeds.mixture)
+    tokenizer = build_tokenizer(config.tokenization, lexicon.words, _text(world, lexicon), lexicon.syllable_letters)
+    return Corpus(world, lexicon, mixture, tokenizer, config.languages.cue_dropout)
+
+
+def crossed(facts: Int[np.ndarray, " n"], n_languages: int) -> tuple[Int[np.ndarray, " m"], Int[np.ndarray, " m"]]:
+    """Every given fact in every language, told or not: (fact, language), fact by fact."""
+    return np.repeat(facts, n_languages), np.tile(np.arange(n_languages), len(facts))
+
+
+def _text(world: World, lexicon: Lexicon) -> Iterable[str]:
+    """Every fact once in every language, tag shown; then words that no fact needs, so that they can be cut too."""
+    fact, language = crossed(np.arange(world.n_facts), world.n_languages)
+    used = sentence_words(world, lexicon, fact, language, tag=True)
+    words = np.r_[lexicon.words, ""]
+    yield from (" ".join(row).strip() for row in words[used])
+    yield from lexicon.words[np.setdiff1d(np.arange(len(lexicon.words)), used)]

@@ -1,0 +1,257 @@
+"""A corpus described before any training: sample sentences, counts, information, extractability, visits.
+
+`train --describe` prints it and the report shows it; both from the same rows.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mechxl.config import RunConfig
+from mechxl.data.corpus import Corpus
+from mechxl.data.extractability import extractability
+from mechxl.data.information import (
+    informativeness,
+    mean_visits,
+    no_fact_accuracies,
+    no_knowledge_losses,
+    told_distribution,
+)
+from mechxl.data.tokenization import CONTINUES
+from mechxl.data.transfer import TransferItems, matching_ceiling, transfer_items
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """A fact told in a language.
+
+    Attributes:
+        group: parallel, mono or unseen.
+        language: the language's letter.
+        told: whether training tells it so.
+        text: as a person reads it.
+        tokens: as the model reads it.
+    """
+
+    group: str
+    language: str
+    told: bool
+    text: str
+    tokens: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """One quantity: NaN values carry the reason in the note."""
+
+    label: str
+    value: float | int | str
+    unit: str = ""
+    note: str = ""
+
+    @property
+    def shown(self) -> str:
+        """The value as text: counts with separators, other numbers with three decimals."""
+        if isinstance(self.value, str):
+            return self.value
+        if isinstance(self.value, int):
+            return f"{self.value:,}"
+        return "-" if np.isnan(self.value) else f"{self.value:.3f}"
+
+
+@dataclass(frozen=True)
+class Description:
+    """Sample sentences, and tables of rows under their titles."""
+
+    sentences: list[Sentence]
+    tables: dict[str, list[Row]]
+
+
+def describe(config: RunConfig, corpus: Corpus) -> Description:
+    """All that is known of the corpus, and of a training with these settings, before it begins."""
+    items = transfer_items(corpus)
+    tables = {
+        "Counts": _counts(corpus),
+        "Transfer items": _transfer(corpus, items),
+        "Informativeness: I(value; language | relation)": _informativeness(corpus, config.seeds.mixture),
+        "No-knowledge losses": _losses(corpus),
+        "No-fact accuracies on the transfer items": _no_fact(corpus, items),
+        "Extractability of the language from the prompt": _extractability(corpus, config.seeds.languages),
+        "Visits in this training": _visits(corpus, config),
+    }
+    return Description(_sentences(corpus), tables)
+
+
+def _sentences(corpus: Corpus) -> list[Sentence]:
+    group, told, count = corpus.mixture.group, corpus.mixture.told, corpus.world.n_languages
+    first = [np.flatnonzero(group == "parallel")[:1]]
+    first += [np.flatnonzero((group == "mono") & told[:, language])[:1] for language in range(count)]
+    first.append(np.flatnonzero(group == "unseen")[:1])
+    return [
+        Sentence(
+            group=str(group[fact]),
+            language=corpus.lexicon.language_names[language],
+            told=bool(told[fact, language]),
+            text=(text := corpus.text(fact, language)) + (" ?" if group[fact] == "unseen" else ""),
+            tokens=" ".join(corpus.tokenizer.encode(text).tokens),
+        )
+        for fact in np.concatenate(first).tolist()
+        for language in range(count)
+    ]
+
+
+def _counts(corpus: Corpus) -> list[Row]:
+    world, mixture, names = corpus.world, corpus.mixture, corpus.lexicon.language_names
+    seen = int(world.seen.sum())
+    fact, language = corpus.tellings
+    lengths = corpus.sequences(fact, language)
+    per_language = np.bincount(language, minlength=len(names))
+    mono = mixture.told[mixture.mono].sum(axis=0)
+    shares = " ".join(f"{name} {n / max(mono.sum(), 1):.3f}" for name, n in zip(names, mono, strict=True))
+    weight = mixture.weight.sum(axis=0)
+    frequent, rare = mixture.weight[mixture.weight > 0].max(), mixture.weight[mixture.weight > 0].min()
+    tokens = [token for token in corpus.tokenizer.get_vocab() if not token.startswith("<")]
+    rows = [
+        Row("entities", len(np.unique(world.entity[world.seen])), "", "that training tells facts about"),
+        Row(
+            "unseen entities",
+            world.n_entities - len(np.unique(world.entity[world.seen])),
+            "",
+            "in no training sentence",
+        ),
+        Row("relations", world.n_relations),
+        Row("facts", seen),
+        Row("parallel facts", int(mixture.parallel.sum()), "", f"{mixture.parallel.sum() / seen:.3f} of the facts"),
+        Row("mono facts", int(mixture.mono.sum()), "", "told in one language; realised shares " + shares),
+        Row(
+            "facts whose value differs between languages",
+            int((world.value[world.seen] != world.value[world.seen][:, :1]).any(axis=1).sum()),
+        ),
+        Row(
+            "tellings",
+            len(fact),
+            "",
+            " ".join(f"{name} {n:,}" for name, n in zip(names, per_language, strict=True))
+            + "; training draws "
+            + " ".join(f"{name} {w:.3f}" for name, w in zip(names, weight, strict=True)),
+        ),
+        Row("most told over least told telling", float(frequent / rare), "times"),
+        Row("distinct words", len(corpus.lexicon.words)),
+        Row(
+            "vocabulary",
+            corpus.tokenizer.get_vocab_size(),
+            "tokens",
+            f"3 special, {sum(token.startswith(CONTINUES) for token in tokens):,} that continue a word ({CONTINUES})",
+        ),
+        Row("tokens of all tellings", int(lengths.length.sum())),
+        Row("tokens of a prompt", _span(lengths.prompt_length), "", "BOS included"),
+        Row(
+            "tokens of an answer",
+            _span(lengths.answer_length),
+            "",
+            "EOS included, since one value's tokens begin another's" if corpus.answers_end_with_eos else "",
+        ),
+    ]
+    if all(word.isascii() for word in corpus.lexicon.words):
+        rows.append(Row("alphabet", "ASCII", "", "character and byte tokenization segment alike"))
+    return rows
+
+
+def _span(lengths: np.ndarray) -> str:
+    return f"{lengths.min()}" if lengths.min() == lengths.max() else f"{lengths.min()} to {lengths.max()}"
+
+
+def _transfer(corpus: Corpus, items: TransferItems) -> list[Row]:
+    names = corpus.lexicon.language_names
+    pairs = np.unique(np.stack([items.told, items.asked]), axis=1, return_counts=True)
+    listed = " ".join(
+        f"{names[told]}→{names[asked]} {n:,}" for (told, asked), n in zip(pairs[0].T, pairs[1], strict=True)
+    )
+    entities = len(np.unique(corpus.world.entity[items.fact]))
+    rows = [
+        Row("items", len(items.fact), "", items.why_none or f"(told→asked) {listed}"),
+        Row("entities among them", entities),
+        Row("smallest pair", int(pairs[1].min()) if len(pairs[1]) else 0, "items"),
+    ]
+    rows += [Row("left out", n, "", "because " + reason) for reason, n in items.left_out.items()]
+    if corpus.has_tags:
+        hidden = transfer_items(corpus, tag=False)
+        reasons = "; ".join(f"{n:,} left out because {reason}" for reason, n in hidden.left_out.items())
+        rows.append(Row("items with the tag hidden", len(hidden.fact), "", reasons))
+    if (corpus.lexicon.names != corpus.lexicon.names[:, :1]).any():
+        note = "mean over items of 1/m, m = entities with the same parallel facts; 1 where the name is shared"
+        rows.append(Row("what matching entities could reach", matching_ceiling(corpus, items), "", note))
+    return rows
+
+
+def _informativeness(corpus: Corpus, seed: int) -> list[Row]:
+    rows = []
+    for label, mono_only in (("mono facts", True), ("all tellings", False)):
+        info = informativeness(corpus, seed, mono_only)
+        note = f"{info.shuffled:.4f} under shuffled languages (mean of {info.shuffles}); {info.tellings:,} tellings"
+        rows.append(Row(label, info.bits, "bits", note if info.tellings else "there are none"))
+    return rows
+
+
+def _losses(corpus: Corpus) -> list[Row]:
+    losses = no_knowledge_losses(told_distribution(corpus))
+    return [
+        Row("H(A)", losses.answer, "nats an answer", "knows nothing"),
+        Row("H(A | R)", losses.given_relation, "nats an answer", "reads the relation"),
+        Row("H(A | R, S)", losses.given_readers, "nats an answer", "reads the relation and which languages it can be"),
+        Row("H(V | R)", losses.concept, "nats an answer", "the value apart from its word"),
+    ]
+
+
+def _no_fact(corpus: Corpus, items: TransferItems) -> list[Row]:
+    accuracies = no_fact_accuracies(corpus, items)
+    note = items.why_none
+    return [
+        Row("argmax P(v | R)", accuracies.by_relation, "", note),
+        Row("argmax P(v | R, asked language)", accuracies.by_asked, "", note),
+        Row("argmax P(v | R, told language)", accuracies.by_told, "", note),
+    ]
+
+
+def _extractability(corpus: Corpus, seed: int) -> list[Row]:
+    found = extractability(corpus, seed)
+    sample = f"{found.coded_entities:,} of {found.entities:,} entities in seeded order"
+    return [
+        Row("H(language)", found.language_bits, "bits"),
+        Row("each position gives", _listed(found.position_bits), "bits", "tokens after BOS, one by one"),
+        Row("the first k tokens give", _listed(found.prefix_bits), "bits", "k = 1, 2, ..."),
+        Row(
+            "distinct tokens of one language only",
+            found.one_language_types,
+            "",
+            "share of the prompts' distinct tokens",
+        ),
+        Row("tokens of one language only", found.one_language_tokens, "", "share of the prompts' tokens"),
+        Row(
+            "code length of a bag of tokens",
+            found.code_length,
+            "bits a prompt",
+            f"prequential, multinomial naive Bayes; {sample}",
+        ),
+    ]
+
+
+def _listed(bits: list[float]) -> str:
+    return " ".join(f"{max(b, 0):.3f}" for b in bits)
+
+
+def _visits(corpus: Corpus, config: RunConfig) -> list[Row]:
+    draws = config.training.steps * config.training.batch_size
+    visits = mean_visits(corpus, draws)
+    how = f"mean expected draws in {config.training.steps:,} steps of {config.training.batch_size:,}"
+    return [
+        Row("of a mono fact", visits.mono, "visits", how if visits.mono == visits.mono else "no fact is mono"),
+        Row(
+            "of a parallel fact",
+            visits.parallel,
+            "visits",
+            f"its tellings together; {visits.parallel_telling:.1f} each"
+            if visits.parallel == visits.parallel
+            else "no fact is parallel",
+        ),
+    ]

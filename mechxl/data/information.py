@@ -1,0 +1,265 @@
+"""What is known before any training: exact over the finite distribution of tellings.
+
+The distribution is that of training: tellings by weight, and the tag left out by its probability. `told_distribution`
+lists its atoms; everything else is entropies of their columns.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from mechxl.data.corpus import Corpus
+from mechxl.data.transfer import TransferItems
+from mechxl.data.world import stream
+
+BITS = 1 / math.log(2)
+
+
+@dataclass(frozen=True)
+class Told:
+    """The distribution of tellings in their cue states, an atom each.
+
+    Attributes:
+        probability: sums to 1.
+        fact: the fact told.
+        language: the language it is told in.
+        relation: the relation R.
+        value: the value V that is told, numbered within its relation.
+        answer: the answer string A, as a word index.
+        readers: S(prompt), the set of languages whose rendering of some fact is this prompt, as a bit mask.
+    """
+
+    probability: Float[np.ndarray, " atom"]
+    fact: Int[np.ndarray, " atom"]
+    language: Int[np.ndarray, " atom"]
+    relation: Int[np.ndarray, " atom"]
+    value: Int[np.ndarray, " atom"]
+    answer: Int[np.ndarray, " atom"]
+    readers: Int[np.ndarray, " atom"]
+
+
+def told_distribution(corpus: Corpus) -> Told:
+    """Every telling in every cue state of positive probability."""
+    fact, language = corpus.tellings
+    states = corpus.cue_states
+    readers = [prompt_readers(corpus, tag)[fact, language] for tag, _ in states]
+    weight = corpus.mixture.weight[fact, language]
+    n = len(states)
+    return Told(
+        probability=np.concatenate([p * weight for _, p in states]),
+        fact=np.tile(fact, n),
+        language=np.tile(language, n),
+        relation=np.tile(corpus.world.relation[fact], n),
+        value=np.tile(corpus.world.value[fact, language], n),
+        answer=np.tile(corpus.words_of(fact, language, tag=False)[:, 3], n),
+        readers=np.concatenate(readers),
+    )
+
+
+def prompt_readers(corpus: Corpus, tag: bool) -> Int[np.ndarray, "fact language"]:
+    """S(prompt) of every fact in every language: the languages whose rendering this prompt is, as a bit mask."""
+    n_facts, count = corpus.world.value.shape
+    fact, language = np.divmod(np.arange(n_facts * count), count)
+    _, prompt = np.unique(corpus.prompt_keys(fact, language, tag), return_inverse=True)
+    masks = np.zeros(prompt.max() + 1, dtype=int)
+    np.bitwise_or.at(masks, prompt, 1 << language)
+    return masks[prompt].reshape(n_facts, count)
+
+
+def joint(*columns: Int[np.ndarray, " atom"]) -> Int[np.ndarray, " atom"]:
+    """One column of labels 0 .. k - 1, equal where all the given columns are equal."""
+    label = np.zeros(len(columns[0]), dtype=int)
+    for column in columns:
+        _, index = np.unique(column, return_inverse=True)
+        _, label = np.unique(label * (index.max(initial=0) + 1) + index, return_inverse=True)
+    return label
+
+
+def entropy(label: Int[np.ndarray, " atom"], probability: Float[np.ndarray, " atom"]) -> float:
+    """H of a column of labels, in nats."""
+    p = np.bincount(label, weights=probability)
+    p = p[p > 0] / probability.sum()
+    return float(-(p * np.log(p)).sum()) + 0.0
+
+
+def conditional_entropy(
+    target: Int[np.ndarray, " atom"], given: Int[np.ndarray, " atom"], probability: Float[np.ndarray, " atom"]
+) -> float:
+    """H(target | given), in nats."""
+    return entropy(joint(target, given), probability) - entropy(joint(given), probability)
+
+
+def mutual_information(
+    one: Int[np.ndarray, " atom"],
+    other: Int[np.ndarray, " atom"],
+    given: Int[np.ndarray, " atom"],
+    probability: Float[np.ndarray, " atom"],
+) -> float:
+    """I(one; other | given), in nats; never below 0."""
+    information = conditional_entropy(one, given, probability) - conditional_entropy(
+        one, joint(other, given), probability
+    )
+    return float(max(information, 0.0))
+
+
+@dataclass(frozen=True)
+class Informativeness:
+    """I(value; language | relation) in bits, beside its mean under shuffled languages.
+
+    Attributes:
+        bits: over the tellings asked about.
+        shuffled: mean over `shuffles` permutations of the mono facts' languages within their relation.
+        tellings: how many tellings it is taken over.
+        shuffles: how many permutations.
+    """
+
+    bits: float
+    shuffled: float
+    tellings: int
+    shuffles: int
+
+
+def informativeness(corpus: Corpus, seed: int, mono_only: bool, shuffles: int = 100) -> Informativeness:
+    """How much the language of a telling says about its value, given the relation.
+
+    The shuffle permutes the languages of mono facts within a relation; values, frequencies and parallel tellings stay.
+    NaN where there are no tellings of the kind.
+    """
+    n_languages = corpus.world.n_languages
+    fact, language = corpus.tellings
+    is_mono = corpus.mixture.mono[fact]
+    if mono_only:
+        fact, language, is_mono = fact[is_mono], language[is_mono], is_mono[is_mono]
+    if not len(fact):
+        return Informativeness(float("nan"), float("nan"), 0, shuffles)
+    weight = corpus.mixture.weight[fact, language]
+    value, relation = corpus.world.value[fact, language], corpus.world.relation[fact]
+    cell = joint(value, relation)
+    relation_of_cell = np.zeros(cell.max() + 1, dtype=int)
+    relation_of_cell[cell] = relation
+
+    def bits(languages: Int[np.ndarray, " telling"]) -> float:
+        table = np.bincount(
+            cell * n_languages + languages, weights=weight, minlength=len(relation_of_cell) * n_languages
+        )
+        table = table.reshape(-1, n_languages) / weight.sum()
+        by_relation = np.zeros((corpus.world.n_relations, n_languages))
+        np.add.at(by_relation, relation_of_cell, table)
+        h = [_plogp(table), _plogp(by_relation), _plogp(table.sum(axis=1)), _plogp(by_relation.sum(axis=1))]
+        return float(max((h[0] - h[1] - h[2] + h[3]) * BITS, 0.0))
+
+    rng = stream(seed, "shuffled languages")
+    null = []
+    for _ in range(shuffles):
+        mixed = language.copy()
+        for r in np.unique(relation):
+            place = np.flatnonzero(is_mono & (relation == r))
+            mixed[place] = language[rng.permutation(place)]
+        null.append(bits(mixed))
+    return Informativeness(bits(language), float(np.mean(null)), len(fact), shuffles)
+
+
+def _plogp(p: Float[np.ndarray, "..."]) -> float:
+    """Sum of p log p over positive entries."""
+    positive = p[p > 0]
+    return float((positive * np.log(positive)).sum())
+
+
+@dataclass(frozen=True)
+class NoKnowledgeLosses:
+    """The losses, in nats an answer, of models that know no fact.
+
+    Attributes:
+        answer: H(A), over answer strings.
+        given_relation: H(A | R).
+        given_readers: H(A | R, S): reads the relation, and of the language what the prompt shows.
+        concept: H(V | R), over values rather than strings.
+    """
+
+    answer: float
+    given_relation: float
+    given_readers: float
+    concept: float
+
+
+def no_knowledge_losses(told: Told) -> NoKnowledgeLosses:
+    """Entropies of the answer under the distribution of tellings."""
+    p, relation = told.probability, told.relation
+    return NoKnowledgeLosses(
+        answer=entropy(joint(told.answer), p),
+        given_relation=conditional_entropy(told.answer, relation, p),
+        given_readers=conditional_entropy(told.answer, joint(relation, told.readers), p),
+        concept=conditional_entropy(told.value, relation, p),
+    )
+
+
+def no_fact_recall(told: Told) -> float:
+    """The recall, at a draw of training, of the best guess that knows no fact: argmax P(A | R, S)."""
+    given = joint(told.relation, told.readers)
+    mass = np.zeros((given.max() + 1, told.answer.max() + 1))
+    np.add.at(mass, (given, told.answer), told.probability)
+    return float(mass.max(axis=1).sum())
+
+
+@dataclass(frozen=True)
+class NoFactAccuracies:
+    """Accuracies on the transfer items of the best guesses that use no fact; NaN without items.
+
+    Attributes:
+        by_relation: of argmax P(v | R).
+        by_asked: of argmax P(v | R, asked language).
+        by_told: of argmax P(v | R, told language).
+    """
+
+    by_relation: float
+    by_asked: float
+    by_told: float
+
+
+def no_fact_accuracies(corpus: Corpus, items: TransferItems) -> NoFactAccuracies:
+    """What guessing reaches on the items; P over tellings with training weights, tied maxima score 1 / ties."""
+    if not len(items.fact):
+        return NoFactAccuracies(*[float("nan")] * 3)
+    fact, language = corpus.tellings
+    table = np.zeros((*corpus.world.value_probability.shape, corpus.world.n_languages))
+    place = corpus.world.relation[fact], corpus.world.value[fact, language], language
+    np.add.at(table, place, corpus.mixture.weight[fact, language])
+    relation, value = corpus.world.relation[items.fact], corpus.world.value[items.fact, items.asked]
+
+    def accuracy(probability: Float[np.ndarray, "item value"]) -> float:
+        best = probability >= probability.max(axis=1, keepdims=True) * (1 - 1e-9)
+        return float((best[np.arange(len(value)), value] / best.sum(axis=1)).mean())
+
+    return NoFactAccuracies(
+        by_relation=accuracy(table.sum(axis=2)[relation]),
+        by_asked=accuracy(table[relation, :, items.asked]),
+        by_told=accuracy(table[relation, :, items.told]),
+    )
+
+
+@dataclass(frozen=True)
+class Visits:
+    """Expected draws over the whole training.
+
+    Attributes:
+        mono: of a mono fact; NaN if there is none.
+        parallel: of a parallel fact, its tellings together; NaN if there is none.
+        parallel_telling: of one telling of a parallel fact.
+    """
+
+    mono: float
+    parallel: float
+    parallel_telling: float
+
+
+def mean_visits(corpus: Corpus, draws: int) -> Visits:
+    """How often `draws` draws with replacement visit a mono and a parallel fact, on average over such facts."""
+    visits = draws * corpus.mixture.weight.sum(axis=1)
+
+    def mean(facts: Bool[np.ndarray, " fact"]) -> float:
+        return float(visits[facts].mean()) if facts.any() else float("nan")
+
+    parallel = mean(corpus.mixture.parallel)
+    return Visits(mean(corpus.mixture.mono), parallel, parallel / corpus.world.n_languages)

@@ -1,0 +1,150 @@
+"""Languages: a lexicon of real strings for entities, relations and values, word order, and tags.
+
+Generated syllables are consonant, vowel, consonant, three letters of one script, so that a word splits in one way.
+Every language has an inventory of syllables for names and one for words; those of all languages and the inventory of
+shared names and words are disjoint, so that a word means one concept everywhere.
+"""
+
+from dataclasses import dataclass
+from itertools import chain, product
+
+import numpy as np
+from jaxtyping import Bool, Int
+
+from mechxl.config import LanguagesConfig
+from mechxl.data.world import World, stream
+from mechxl.refusals import refuse, shared_counts
+
+SYLLABLE_LETTERS = 3
+LANGUAGE_NAMES = "ABCDEFGH"
+
+# Consonants and vowels. The first script is everybody's where scripts are shared, and that of shared words where they
+# are not; the others are the eight languages' own, all outside ASCII.
+SCRIPTS = {
+    "Latin": ("bcdfghjklmnpqrstvwxz", "aeiou"),
+    "Greek": ("βγδζθκλμνξπρστφχψ", "αεηιουω"),
+    "Cyrillic": ("бвгджзклмнпрстфхцчшщ", "аеиоуыэюя"),
+    "Georgian": ("ბგდვზთკლმნპჟრსტფქღყშჩცძწჭხჯჰ", "აეიოუ"),
+    "Armenian": ("բգդզթժլխծկհձղճմյնշչպջռսվտրցփքֆ", "աեէըիոօ"),
+    "Tifinagh": ("ⴱⴳⴷⴼⴽⵀⵃⵄⵅⵇⵊⵍⵎⵏⵔⵖⵙⵛⵜⵟⵡⵢⵣⵥ", "ⴰⴻⵉⵓ"),
+    "Cherokee": ("ꭰꭸꭾꮄꮉꮎꮖꮜꮣꮬꮳꮹꮿ", "ꭱꭲꭳꭴꭵꭶꭺ"),
+    "Coptic": ("ⲃⲅⲇⲍⲑⲕⲗⲙⲛⲝⲡⲣⲥⲧⲫⲭⲯ", "ⲁⲉⲏⲓⲟⲩⲱ"),
+    "Runic": ("ᚠᚦᚱᚲᚷᚹᚺᚾᛃᛈᛉᛊᛏᛒᛗᛚᛜᛞ", "ᚢᚨᛁᛇᛖᛟ"),
+}
+
+
+@dataclass(frozen=True)
+class Lexicon:
+    """The words of every concept in every language, as indices into one list of distinct strings.
+
+    Equal strings have equal indices, whatever they mean, so that a shared word is one index.
+
+    Attributes:
+        words: distinct strings.
+        names: each entity's name.
+        relation_words: each relation's word.
+        value_words: each relation's values' words; -1 where a relation has fewer values.
+        tags: each language's tag word; empty where languages are not marked.
+        relation_first: which languages say relation entity value rather than entity relation value.
+        syllable_letters: letters of a syllable; 0 where words are not built from syllables of one length.
+    """
+
+    words: np.ndarray
+    names: Int[np.ndarray, "entity language"]
+    relation_words: Int[np.ndarray, "relation language"]
+    value_words: Int[np.ndarray, "relation value language"]
+    tags: Int[np.ndarray, " tag"]
+    relation_first: Bool[np.ndarray, " language"]
+    syllable_letters: int
+
+    @property
+    def language_names(self) -> list[str]:
+        """A letter for each language."""
+        return list(LANGUAGE_NAMES[: self.names.shape[1]])
+
+
+def generate_lexicon(config: LanguagesConfig, world: World, seed: int) -> Lexicon:
+    """Seeded, collision-free words for the world's entities, relations and values.
+
+    Raises:
+        InputError: the script has too few syllables for the inventories.
+    """
+    inventories = _inventories(config, seed)
+    n_relations, n_values = world.value_probability.shape
+    n_seen = len(np.unique(world.entity[world.seen]))
+
+    def write(part: str, parts: list[int], share: float, length: int) -> list[list[str]]:
+        """Words of one kind for each language; an exact share of each part is the shared inventory's."""
+        rng = stream(seed, f"shared {part}")
+        flags = [rng.permutation(n) < count for n, count in zip(parts, shared_counts(share, parts), strict=True)]
+        shared = np.concatenate(flags) if flags else np.zeros(0, bool)
+        common = _spell(inventories[part]["shared"], length, int(shared.sum()), stream(seed, f"{part} shared"))
+        columns = []
+        for language in LANGUAGE_NAMES[: config.count]:
+            own = _spell(inventories[part][language], length, int((~shared).sum()), stream(seed, f"{part} {language}"))
+            column = np.empty(len(shared), dtype=object)
+            column[shared], column[~shared] = common, own
+            columns.append(column.tolist())
+        return columns
+
+    names = write("names", [n_seen, world.n_entities - n_seen], config.shared_names, config.name_length)
+    concepts = write("words", [n_relations, *[n_values] * n_relations], config.shared_words, config.word_length)
+    tags = [inventories["tags"][language] for language in LANGUAGE_NAMES[: config.count]] if config.cue == "tag" else []
+
+    words, index = np.unique(np.array([*chain(*names, *concepts, *tags)]), return_inverse=True)
+    entity_index, concept_index, tag_index = np.split(index, np.cumsum([np.size(names), np.size(concepts)]))
+    concept_table = concept_index.reshape(config.count, -1).T
+    varied = config.word_order == "varied"
+    return Lexicon(
+        words=words,
+        names=entity_index.reshape(config.count, -1).T,
+        relation_words=concept_table[:n_relations],
+        value_words=concept_table[n_relations:].reshape(n_relations, n_values, config.count),
+        tags=tag_index,
+        relation_first=np.array([varied and language % 2 == 1 for language in range(config.count)]),
+        syllable_letters=SYLLABLE_LETTERS,
+    )
+
+
+def _inventories(config: LanguagesConfig, seed: int) -> dict[str, dict[str, list[str]]]:
+    """Disjoint syllables for names, words and tags of each language, and for shared names and words."""
+    owners = ["shared", *LANGUAGE_NAMES[: config.count]]
+    pools: dict[str, list[str]] = {}
+    sizes = {"names": config.name_syllables, "words": config.word_syllables, "tags": 1}
+    distinct = config.script == "distinct"
+    for owner, script in zip(owners, SCRIPTS if distinct else ["Latin"] * len(owners), strict=False):
+        if script not in pools:
+            consonants, vowels = SCRIPTS[script]
+            syllables = ["".join(letters) for letters in product(consonants, vowels, consonants)]
+            _check_room(
+                config, script, len(syllables), owners=1 if distinct else len(owners), per_owner=sum(sizes.values())
+            )
+            pools[script] = stream(seed, f"syllables {script}").permutation(syllables).tolist()
+        pools[owner] = pools[script]
+    tables: dict[str, dict[str, list[str]]] = {part: {} for part in sizes}
+    for owner in owners:
+        for part, size in sizes.items():
+            tables[part][owner] = [pools[owner].pop() for _ in range(size)]
+    return tables
+
+
+def _check_room(config: LanguagesConfig, script: str, available: int, owners: int, per_owner: int) -> None:
+    if owners * per_owner <= available:
+        return
+    largest = "name_syllables" if config.name_syllables >= config.word_syllables else "word_syllables"
+    other = config.word_syllables if largest == "name_syllables" else config.name_syllables
+    room = available // owners - other - 1
+    reason = f"{owners} disjoint inventories of {per_owner} syllables do not fit the {available} of the {script} script"
+    works = (
+        f"languages.{largest} = {room}"
+        if room >= 1
+        else f"{(available // owners - 1) // 2} syllables for names and for words"
+    )
+    raise refuse(f"languages.{largest}", getattr(config, largest), reason, works)
+
+
+def _spell(syllables: list[str], length: int, n: int, rng: np.random.Generator) -> list[str]:
+    """n distinct words of `length` syllables, drawn without replacement."""
+    chosen = rng.choice(len(syllables) ** length, size=n, replace=False)
+    digits = np.stack([chosen // len(syllables) ** place % len(syllables) for place in reversed(range(length))], axis=1)
+    return ["".join(word) for word in np.array(syllables)[digits].tolist()]

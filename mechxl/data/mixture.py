@@ -1,0 +1,157 @@
+"""Which fact is told in which language, and how often.
+
+A fact is parallel (told in every language) or mono (told in one). Who is told where is allotted by largest remainder
+within each (relation, value), with rounding errors carried on, rather than drawn: at informativeness 0 the mixture
+then holds almost no information by accident.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from mechxl.config import MixtureConfig
+from mechxl.data.world import World, stream
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Who is told what.
+
+    Attributes:
+        told: the languages that each fact is told in; none for unseen entities.
+        weight: the probability of each telling at a draw of training; sums to 1, and is 0 where not told.
+    """
+
+    told: Bool[np.ndarray, "fact language"]
+    weight: Float[np.ndarray, "fact language"]
+
+    @property
+    def parallel(self) -> Bool[np.ndarray, " fact"]:
+        """Facts told in every language."""
+        return np.asarray(self.told.all(axis=1))
+
+    @property
+    def mono(self) -> Bool[np.ndarray, " fact"]:
+        """Facts told in one language."""
+        return self.told.sum(axis=1) == 1
+
+    @property
+    def group(self) -> np.ndarray:
+        """Each fact's group: parallel, mono or unseen."""
+        return np.select([self.parallel, self.mono], ["parallel", "mono"], "unseen")
+
+
+def home(
+    probability: Float[np.ndarray, " value"], shares: Float[np.ndarray, " language"]
+) -> Float[np.ndarray, "value language"]:
+    """home(l | v): the fraction of value v's interval that lies inside language l's, both laid on [0, 1] in order.
+
+    Rows sum to 1 and `probability @ home` is `shares`. A value of probability 0 gets the shares.
+    """
+    value_ends = np.cumsum(probability) / probability.sum()
+    language_ends = np.cumsum(shares) / np.sum(shares)
+    value_starts, language_starts = np.r_[0, value_ends[:-1]], np.r_[0, language_ends[:-1]]
+    overlap = np.minimum.outer(value_ends, language_ends) - np.maximum.outer(value_starts, language_starts)
+    width = (value_ends - value_starts)[:, None]
+    inside = np.clip(overlap, 0, None)
+    inside[inside < 1e-12] = 0
+    return np.where(width > 0, inside / np.maximum(inside.sum(axis=1, keepdims=True), 1e-300), shares)
+
+
+def language_given_value(
+    world: World, shares: Float[np.ndarray, " language"], informativeness: float, seed: int
+) -> tuple[Float[np.ndarray, "relation value language"], Int[np.ndarray, "relation value"]]:
+    """P(l | v) = (1 - k) share(l) + k home(l | v) of each relation, and the seeded order its values are laid out in."""
+    table = np.empty((*world.value_probability.shape, len(shares)))
+    orders = np.empty(world.value_probability.shape, dtype=int)
+    for relation, probability in enumerate(world.value_probability):
+        order = stream(seed, f"value order {relation}").permutation(len(probability))
+        table[relation, order] = (1 - informativeness) * shares + informativeness * home(probability[order], shares)
+        orders[relation] = order
+    return table, orders
+
+
+def largest_remainder(
+    n: int, target: Float[np.ndarray, " part"], carry: Float[np.ndarray, " part"], tie: Float[np.ndarray, " part"]
+) -> Int[np.ndarray, " part"]:
+    """n items over parts, as near as whole numbers come to target + carry, only where the target is above 0.
+
+    Args:
+        n: items to allot.
+        target: wanted sizes, summing to n.
+        carry: what earlier cells owe each part (positive: it got too few).
+        tie: distinct random numbers that decide equal remainders.
+    """
+    wanted = np.where(target > 0, target + carry, 0.0)
+    got = np.where(target > 0, np.floor(np.maximum(wanted, 0) + 1e-9), 0).astype(int)
+    eligible = np.flatnonzero(target > 0)
+    while (short := n - got.sum()) != 0:
+        sign = int(np.sign(short))
+        candidates = eligible if sign > 0 else eligible[got[eligible] > 0]
+        debt = np.round(sign * (wanted - got)[candidates], 9)
+        got[candidates[np.lexsort((tie[candidates], -debt))[0]]] += sign
+    return got
+
+
+def alternate(counts: Int[np.ndarray, " part"], tie: Float[np.ndarray, " part"]) -> Int[np.ndarray, " item"]:
+    """Labels 0 .. parts - 1 in the given counts, spread as evenly as can be over the sequence.
+
+    The j-th of a part's n labels is due at place (j + 1/2) / n; labels are sorted by when they are due.
+    """
+    labels = np.repeat(np.arange(len(counts)), counts)
+    due = np.concatenate([(np.arange(count) + 0.5) / count for count in counts]) if len(labels) else np.zeros(0)
+    return labels[np.lexsort((tie[labels], np.round(due, 9)))]
+
+
+def mix(world: World, config: MixtureConfig, shares: tuple[float, ...], seed: int) -> Mixture:
+    """Allots each fact of the world to one language or to all.
+
+    Args:
+        world: the facts.
+        config: parallel_fraction, informativeness, unit and exposure.
+        shares: the languages' shares of the mono facts, summing to 1.
+        seed: decides value order, the order of equally frequent facts, and ties.
+    """
+    share = np.asarray(shares, dtype=float)
+    by_value, orders = language_given_value(world, share, config.informativeness, seed)
+    rank = np.lexsort((stream(seed, "order of equals").random(world.n_facts), -world.frequency))
+    rank = rank[world.seen[rank]]
+    rng = stream(seed, "ties")
+    language = np.full(world.n_facts, -1)  # -1: parallel
+    for relation in range(world.n_relations):
+        owed_kind, owed = np.zeros(2), np.zeros(len(share))
+        in_relation = rank[world.relation[rank] == relation]
+        for value in orders[relation]:
+            cell = in_relation[world.value[in_relation, 0] == value]
+            target = len(cell) * np.array([config.parallel_fraction, 1 - config.parallel_fraction])
+            got = largest_remainder(len(cell), target, owed_kind, tie := rng.random(2))
+            owed_kind += target - got
+            mono = cell[alternate(got, tie) == 1]
+            target = len(mono) * by_value[relation, value]
+            got = largest_remainder(len(mono), target, owed, tie := rng.random(len(share)))
+            owed += target - got
+            language[mono] = alternate(got, tie)
+    if config.unit == "entity":
+        language = _by_entity(world, language, share, rng)
+
+    told = (language[:, None] == np.arange(len(share))) | (language == -1)[:, None]
+    told &= world.seen[:, None]
+    weight = told * world.frequency[:, None]
+    if config.exposure == "per_fact":
+        weight = weight / np.maximum(told.sum(axis=1, keepdims=True), 1)
+    return Mixture(told, weight / weight.sum())
+
+
+def _by_entity(
+    world: World, language: Int[np.ndarray, " fact"], share: Float[np.ndarray, " language"], rng: np.random.Generator
+) -> Int[np.ndarray, " fact"]:
+    """Gives all mono facts of an entity one language; entities are taken in order of how often they are told."""
+    entities = np.unique(world.entity[world.seen])
+    told = np.bincount(world.entity, weights=world.frequency)[entities]
+    ordered = entities[np.lexsort((rng.random(len(entities)), -told))]
+    target = len(entities) * share
+    counts = largest_remainder(len(entities), target, np.zeros(len(share)), tie := rng.random(len(share)))
+    own = np.zeros(world.n_entities, dtype=int)
+    own[ordered] = alternate(counts, tie)
+    return np.where(language == -1, -1, own[world.entity])

@@ -1,0 +1,122 @@
+"""Words to tokens: word, syllable, character, byte and BPE, all as Hugging Face fast tokenizers.
+
+Spaces only separate words: they are no token, no token crosses a word, and decoding puts them back. Tokens that
+continue a word are marked ## (as in BERT's WordPiece), so that `vah ##gal tir` reads as "vahgal tir".
+"""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Int
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+
+from mechxl.config import TokenizationConfig
+from mechxl.refusals import refuse
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+PAD, BOS, EOS = "<pad>", "<bos>", "<eos>"
+SPECIAL = [PAD, BOS, EOS]
+PAD_ID, BOS_ID, EOS_ID = 0, 1, 2
+CONTINUES = "##"
+
+
+def build_tokenizer(
+    config: TokenizationConfig, words: np.ndarray, sentences: Iterable[str], syllable_letters: int
+) -> Tokenizer:
+    """A fast tokenizer that prepends BOS, and whose vocabulary holds all words.
+
+    Args:
+        config: the kind, and the BPE's vocabulary size.
+        words: every word, those of unseen entities included.
+        sentences: what BPE learns its merges from; not read by the other kinds.
+        syllable_letters: letters of a syllable; 0 if words are not built from syllables.
+
+    Raises:
+        InputError: a BPE vocabulary below its alphabet, or larger than merges can reach; syllables where there are
+            none.
+    """
+    if config.kind == "bpe":
+        tokenizer = _byte_pairs(config.vocab_size, words, sentences)
+    else:
+        if config.kind == "syllable" and not syllable_letters:
+            raise refuse("tokenization.kind", config.kind, "these words are not built from syllables", "character")
+        spell = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+        spelled = (spell.pre_tokenize_str(word)[0][0] if config.kind == "byte" else word for word in words)
+        size = {"word": None, "syllable": syllable_letters, "character": 1, "byte": 1}[config.kind]
+        pieces = {piece for word in spelled for piece in cut(word, size or len(word))}
+        vocabulary = {token: index for index, token in enumerate([*SPECIAL, *sorted(pieces)])}
+        longest = 1 + max(len(word.encode()) for word in words)
+        tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token=PAD, max_input_chars_per_word=longest))
+    split = pre_tokenizers.WhitespaceSplit()
+    join = decoders.WordPiece(prefix=CONTINUES, cleanup=False)
+    if config.kind == "byte":
+        spell = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, spell])
+        tokenizer.decoder = decoders.Sequence([join, decoders.Replace(" ", "Ġ"), decoders.ByteLevel()])
+    else:
+        tokenizer.pre_tokenizer = split
+        tokenizer.decoder = join
+    tokenizer.post_processor = processors.TemplateProcessing(single=f"{BOS} $A", special_tokens=[(BOS, BOS_ID)])
+    tokenizer.add_special_tokens(SPECIAL)
+    return tokenizer
+
+
+def cut(word: str, size: int) -> list[str]:
+    """The pieces of a word, `size` letters each; all but the first are marked as continuing it."""
+    return [word[at : at + size] if at == 0 else CONTINUES + word[at : at + size] for at in range(0, len(word), size)]
+
+
+def _byte_pairs(vocab_size: int, words: np.ndarray, sentences: Iterable[str]) -> Tokenizer:
+    alphabet = {piece for word in words for piece in cut(word, 1)}
+    smallest = len(SPECIAL) + len(alphabet)
+    if vocab_size < smallest:
+        reason = (
+            f"the alphabet alone (letters that begin and that continue a word, {len(SPECIAL)} special) is {smallest}"
+        )
+        raise refuse("tokenization.vocab_size", vocab_size, reason, str(smallest))
+    tokenizer = Tokenizer(models.BPE(continuing_subword_prefix=CONTINUES))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=SPECIAL,
+        continuing_subword_prefix=CONTINUES,
+        min_frequency=0,
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(sentences, trainer)
+    reached = tokenizer.get_vocab_size()
+    if reached < vocab_size:
+        reason = "every word is a token of its own before that many"
+        raise refuse("tokenization.vocab_size", vocab_size, reason, str(reached))
+    return tokenizer
+
+
+def word_tokens(tokenizer: Tokenizer, words: np.ndarray) -> Int[np.ndarray, "word place"]:
+    """The tokens of each word, padded with -1; a sentence is its words' tokens, as no token crosses a word."""
+    rows = [encoding.ids for encoding in tokenizer.encode_batch(words.tolist(), add_special_tokens=False)]
+    lengths = np.array([len(row) for row in rows])
+    table = np.full((len(rows), int(lengths.max())), -1)
+    table[np.arange(table.shape[1]) < lengths[:, None]] = np.concatenate([np.array(row) for row in rows])
+    return table
+
+
+def transformers_tokenizer(tokenizer: Tokenizer) -> "PreTrainedTokenizerFast":
+    """The tokenizer as a transformers `PreTrainedTokenizerFast`, in the form that HookedTransformer takes offline."""
+    from transformers import PreTrainedTokenizerFast
+
+    # TransformerLens reads name_or_path from the constructor's arguments, and reloads the tokenizer from there (a hub)
+    # unless it already adds BOS.
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        name_or_path="mechxl",
+        add_bos_token=True,
+        pad_token=PAD,
+        bos_token=BOS,
+        eos_token=EOS,
+        unk_token=PAD,
+        padding_side="right",
+        clean_up_tokenization_spaces=False,
+    )

@@ -1,0 +1,102 @@
+"""Entities, relations and values: tables, of which the generator here is one source.
+
+Nothing downstream knows how a World was made. Another source (a CSV file, real facts) builds the same tables.
+"""
+
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from mechxl.config import WorldConfig
+from mechxl.refusals import exact_count
+
+
+@dataclass(frozen=True)
+class World:
+    """Facts (entity, relation, value), apart from any words.
+
+    Attributes:
+        entity: each fact's entity, 0 .. n_entities - 1; unseen entities come last.
+        relation: each fact's relation, 0 .. n_relations - 1.
+        value: each fact's value in each language, numbered within its relation; -1 for unseen entities, who have none.
+        frequency: how often a fact is told relative to the others; sums to 1, and is 0 for unseen entities.
+        value_probability: nominal probability of each relation's values; rows sum to 1, padded with 0.
+    """
+
+    entity: Int[np.ndarray, " fact"]
+    relation: Int[np.ndarray, " fact"]
+    value: Int[np.ndarray, "fact language"]
+    frequency: Float[np.ndarray, " fact"]
+    value_probability: Float[np.ndarray, "relation value"]
+
+    @property
+    def n_facts(self) -> int:
+        """Facts, those of unseen entities included."""
+        return len(self.entity)
+
+    @property
+    def n_entities(self) -> int:
+        """Entities, the unseen ones included."""
+        return int(self.entity.max()) + 1
+
+    @property
+    def n_languages(self) -> int:
+        """Languages that values are listed for."""
+        return self.value.shape[1]
+
+    @property
+    def n_relations(self) -> int:
+        """Relations."""
+        return len(self.value_probability)
+
+    @property
+    def seen(self) -> Bool[np.ndarray, " fact"]:
+        """Which facts have a value, and so can be told."""
+        return self.value[:, 0] >= 0
+
+
+def stream(seed: int, name: str) -> np.random.Generator:
+    """A random stream of its own for each purpose, so that one setting's draws never shift another's."""
+    return np.random.default_rng([seed, zlib.crc32(name.encode())])
+
+
+def zipf(n: int, exponent: float, rng: np.random.Generator) -> Float[np.ndarray, " n"]:
+    """Probabilities proportional to rank^-exponent, ranks being a random permutation."""
+    weight = np.arange(1, n + 1, dtype=float) ** -exponent
+    return rng.permutation(weight / weight.sum())
+
+
+def generate_world(config: WorldConfig, n_languages: int, seed: int) -> World:
+    """A world of n_entities x n_relations facts with independently drawn values.
+
+    Facts are ordered by entity, then relation; those of unseen entities follow. An exact `shared_facts` share of the
+    facts has one value in every language, the others an independent draw in each (equal by chance at times).
+    """
+    facts = config.n_entities * config.n_relations
+    unseen = config.n_unseen * config.n_relations
+    entity, relation = np.divmod(np.arange(facts + unseen), config.n_relations)
+
+    rng = stream(seed, "value probabilities")
+    uniform = np.full(config.n_values, 1 / config.n_values)
+    by_zipf = config.value_distribution == "zipf"
+    probability = np.stack(
+        [zipf(config.n_values, config.zipf_exponent, rng) if by_zipf else uniform for _ in range(config.n_relations)]
+    )
+    cumulative = np.cumsum(probability, axis=1)[relation[:facts]]
+
+    def draw(name: str) -> Int[np.ndarray, " fact"]:
+        uniforms = stream(seed, name).random(facts) * cumulative[:, -1]
+        return (uniforms[:, None] >= cumulative).sum(axis=1)
+
+    value = np.full((facts + unseen, n_languages), -1)
+    value[:facts] = draw("values")[:, None]
+    own = stream(seed, "facts not shared").permutation(facts)[exact_count(config.shared_facts, facts) :]
+    for language in range(1, n_languages):
+        value[own, language] = draw(f"values in language {language}")[own]
+
+    frequency = np.zeros(facts + unseen)
+    by_zipf = config.frequency == "zipf"
+    frequency[:facts] = zipf(facts, config.zipf_exponent, stream(seed, "frequency")) if by_zipf else 1 / facts
+    return World(entity, relation, value, frequency, probability)
