@@ -1,0 +1,1 @@
+"""What learns it: the HookedTransformer, its lean forward, its evaluation and its training."""

@@ -1,0 +1,241 @@
+"""Recall and transfer: what the model answers, how surely, and of which kind the answer is."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from mechxl.data.corpus import Corpus
+from mechxl.data.tokenization import EOS_ID, PAD_ID
+from mechxl.model.forward import Model, lean_logits
+
+KINDS = ("right", "right_value_other_language", "wrong_value", "other")
+ROWS_AT_ONCE = 8192
+
+
+@dataclass(frozen=True)
+class AnswerTrie:
+    """All value words of all languages as a trie over answer tokens: where a decoded token leads from each state.
+
+    Attributes:
+        column: a column of `next` for each token; 0 for tokens that no answer has.
+        next: the state that a token leads to from each state; -1: no value's word begins so.
+        word: the value word that a state completes; -1 where none is complete.
+        longest: tokens of the longest answer.
+    """
+
+    column: Int[np.ndarray, " token"]
+    next: Int[np.ndarray, "state column"]
+    word: Int[np.ndarray, " state"]
+    longest: int
+
+    def read(self, tokens: Int[np.ndarray, "answer place"]) -> Int[np.ndarray, " answer"]:
+        """The value word that each decoded answer begins with; -1 where it is none."""
+        state = np.zeros(len(tokens), dtype=int)
+        word = np.full(len(tokens), -1)
+        for token in tokens.T:
+            state = np.where(state >= 0, self.next[state, self.column[token]], -1)
+            word = np.where((state >= 0) & (word < 0), self.word[state], word)
+        return word
+
+
+def answer_trie(corpus: Corpus) -> AnswerTrie:
+    """The trie of the corpus's value words, as answers (with EOS where answers end with it)."""
+    words = np.unique(corpus.lexicon.value_words[corpus.lexicon.value_words >= 0])
+    end = [EOS_ID] if corpus.answers_end_with_eos else []
+    answers = {int(word): [*(t for t in corpus.word_tokens[word].tolist() if t >= 0), *end] for word in words}
+    used = sorted({token for answer in answers.values() for token in answer})
+    column = np.zeros(corpus.tokenizer.get_vocab_size(), dtype=int)
+    column[used] = np.arange(1, len(used) + 1)
+    following: list[dict[int, int]] = [{}]
+    complete = {}
+    for word, answer in answers.items():
+        state = 0
+        for token in answer:
+            if token not in following[state]:
+                following[state][token] = len(following)
+                following.append({})
+            state = following[state][token]
+        complete[state] = word
+    table = np.full((len(following), len(used) + 1), -1)
+    for state, children in enumerate(following):
+        for token, child in children.items():
+            table[state, column[token]] = child
+    word_of = np.array([complete.get(state, -1) for state in range(len(following))])
+    return AnswerTrie(column, table, word_of, max(len(answer) for answer in answers.values()))
+
+
+@dataclass(frozen=True)
+class Questions:
+    """Facts asked in languages, as tensors on the model's device.
+
+    Attributes:
+        corpus: where they come from.
+        fact: the fact asked about.
+        language: the language that it is asked in.
+        tokens: the whole sentences, right-padded.
+        prompt_length: tokens of each prompt.
+        answer_length: tokens of each answer.
+    """
+
+    corpus: Corpus
+    fact: Int[np.ndarray, " question"]
+    language: Int[np.ndarray, " question"]
+    tokens: Int[Tensor, "question position"]
+    prompt_length: Int[Tensor, " question"]
+    answer_length: Int[Tensor, " question"]
+
+    @classmethod
+    def of(
+        cls,
+        corpus: Corpus,
+        fact: Int[np.ndarray, " question"],
+        language: Int[np.ndarray, " question"],
+        tag: bool = True,
+        device: str = "cpu",
+    ) -> "Questions":
+        """The given facts asked in the given languages, with the tag shown or hidden."""
+        s = corpus.sequences(fact, language, tag)
+        tensors = (torch.as_tensor(x, device=device) for x in (s.tokens, s.prompt_length, s.answer_length))
+        return cls(corpus, fact, language, *tensors)
+
+    def __len__(self) -> int:
+        return len(self.fact)
+
+    @cached_property
+    def values(self) -> tuple[Int[np.ndarray, " question"], Int[np.ndarray, " question"]]:
+        """(relation, value in the asked language) of each question."""
+        world = self.corpus.world
+        return world.relation[self.fact], world.value[self.fact, self.language]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What the model answers.
+
+    Attributes:
+        log_prob: log p of the right answer, the sum over its tokens, in nats.
+        word: the value word that greedy decoding gives; -1 where it gives none.
+        kind: index into KINDS.
+    """
+
+    log_prob: Float[np.ndarray, " question"]
+    word: Int[np.ndarray, " question"]
+    kind: Int[np.ndarray, " question"]
+
+    @property
+    def right(self) -> Bool[np.ndarray, " question"]:
+        """Exact match of the whole answer under greedy decoding."""
+        return self.kind == 0
+
+
+def ask_questions(model: Model, questions: Questions, trie: AnswerTrie) -> Answers:
+    """The model's answers under greedy decoding, and the log probability of the right ones."""
+    if not len(questions):
+        return Answers(np.zeros(0), np.zeros(0, dtype=int), np.zeros(0, dtype=int))
+    log_prob, decoded = [], []
+    for start in range(0, len(questions), ROWS_AT_ONCE):
+        rows = slice(start, start + ROWS_AT_ONCE)
+        lp, tokens = _answer(
+            model, questions.tokens[rows], questions.prompt_length[rows], questions.answer_length[rows], trie.longest
+        )
+        log_prob.append(lp.double().cpu().numpy())
+        decoded.append(tokens.cpu().numpy())
+    word = trie.read(np.concatenate(decoded))
+    return Answers(np.concatenate(log_prob), word, _kinds(questions, word))
+
+
+@torch.no_grad()
+def _answer(
+    model: Any,
+    tokens: Int[Tensor, "question position"],
+    prompt_length: Int[Tensor, " question"],
+    answer_length: Int[Tensor, " question"],
+    longest: int,
+) -> tuple[Float[Tensor, " question"], Int[Tensor, "question place"]]:
+    """log p of the right answers, and `longest` greedily decoded tokens."""
+    width = int(answer_length.max())
+    place = torch.arange(width, device=tokens.device)
+    inside = place < answer_length[:, None]
+    positions = (prompt_length[:, None] - 1 + place).clamp(max=tokens.shape[1] - 2)
+    logits = lean_logits(model, tokens[:, :-1], positions)
+    target = tokens.gather(1, positions + 1)
+    log_prob = (logits.log_softmax(-1).gather(2, target[..., None])[..., 0] * inside).sum(1)
+
+    # The first token's logits do not depend on the answer, so greedy decoding starts from the pass above.
+    decoded = [logits[:, 0].argmax(-1)]
+    grown = torch.cat([tokens, tokens.new_full((len(tokens), longest), PAD_ID)], dim=1)
+    grown.masked_fill_(torch.arange(grown.shape[1], device=tokens.device) >= prompt_length[:, None], PAD_ID)
+    for done in range(1, longest):
+        at = (prompt_length - 1 + done)[:, None]
+        grown.scatter_(1, at, decoded[-1][:, None])
+        decoded.append(lean_logits(model, grown[:, : int(at.max()) + 1], at)[:, 0].argmax(-1))
+    return log_prob, torch.stack(decoded, dim=1)
+
+
+def _kinds(questions: Questions, word: Int[np.ndarray, " question"]) -> Int[np.ndarray, " question"]:
+    """The kind of each answer; where words coincide, the asked language wins."""
+    words = questions.corpus.lexicon.value_words
+    relation, value = questions.values
+    named = word[:, None]
+    right = word == words[relation, value, questions.language]
+    elsewhere = (words[relation, value] == named).any(axis=1)
+    wrong = (words[relation, :, questions.language] == named).any(axis=1)
+    none = word < 0
+    return np.select([none, right, elsewhere, wrong], [3, 0, 1, 2], 3)
+
+
+@torch.no_grad()
+def answer_log_probs(
+    model: Any, questions: Questions, words: Int[np.ndarray, "question candidate"]
+) -> Float[np.ndarray, "question candidate"]:
+    """log p of candidate answers to each question, in nats: the sum over their tokens, EOS included if they end so.
+
+    Args:
+        model: a HookedTransformer.
+        questions: their prompts count only.
+        words: word indices; -1 gives NaN.
+    """
+    corpus, device = questions.corpus, questions.tokens.device
+    answers = corpus.word_tokens[words]
+    answers[words < 0] = -1
+    length = (answers >= 0).sum(axis=2)
+    if corpus.answers_end_with_eos:
+        answers = np.concatenate([answers, np.full((*words.shape, 1), -1)], axis=2)
+        np.put_along_axis(answers, length[..., None], EOS_ID, axis=2)
+        length = length + 1
+    width = int(length.max())
+    target = torch.as_tensor(np.maximum(answers[:, :, :width], PAD_ID), device=device)
+    found = []
+    for start in range(0, len(words), max(1, ROWS_AT_ONCE // words.shape[1])):
+        rows = slice(start, start + max(1, ROWS_AT_ONCE // words.shape[1]))
+        found.append(_log_probs(model, questions.tokens[rows], questions.prompt_length[rows], target[rows]))
+    by_token = torch.cat(found).double().cpu().numpy()
+    total = np.where(np.arange(width) < length[..., None], by_token, 0.0).sum(axis=2)
+    return np.where(words >= 0, total, np.nan)
+
+
+def _log_probs(
+    model: Any,
+    tokens: Int[Tensor, "question position"],
+    prompt_length: Int[Tensor, " question"],
+    target: Int[Tensor, "question candidate place"],
+) -> Float[Tensor, "question candidate place"]:
+    """log p of each token of each candidate, given the prompt and the candidate's earlier tokens."""
+    n, candidates, width = target.shape
+    if width == 1:
+        logits = lean_logits(model, tokens, prompt_length[:, None] - 1)
+        return logits.log_softmax(-1).gather(2, target[:, None, :, 0])[:, 0, :, None]
+    prompt_length = prompt_length.repeat_interleave(candidates)
+    target = target.flatten(0, 1)
+    grown = F.pad(tokens.repeat_interleave(candidates, dim=0), (0, width - 1), value=PAD_ID)
+    positions = prompt_length[:, None] - 1 + torch.arange(width, device=tokens.device)
+    grown.scatter_(1, positions[:, 1:], target[:, :-1])
+    logits = lean_logits(model, grown[:, : int(positions.max()) + 1], positions)
+    by_token = logits.log_softmax(-1).gather(2, target[..., None])[..., 0]
+    return by_token.unflatten(0, (n, candidates))

@@ -1,0 +1,94 @@
+"""The only file that knows TransformerLens's model classes: build, save and load a HookedTransformer."""
+
+import os
+from pathlib import Path
+
+# TransformerLens imports wandb and datasets; neither may phone anywhere.
+os.environ.setdefault("WANDB_MODE", "offline")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("HF_DATASETS_OFFLINE", "1")
+
+import torch
+from jaxtyping import Float, Int
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
+from torch import Tensor
+from transformer_lens import HookedTransformer, HookedTransformerConfig
+
+from mechxl.config import ModelConfig
+from mechxl.data.tokenization import transformers_tokenizer
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+def build_model(
+    config: ModelConfig, tokenizer: Tokenizer, n_ctx: int, seed: int, precision: str = "float32", device: str = "cpu"
+) -> HookedTransformer:
+    """A HookedTransformer with seeded initial weights and its tokenizer attached; the global generators are left alone.
+
+    Args:
+        config: the model's settings.
+        tokenizer: gives the vocabulary.
+        n_ctx: positions.
+        seed: of the initial weights.
+        precision: float32 or float64.
+        device: a torch device.
+    """
+    settings = HookedTransformerConfig(
+        n_layers=config.n_layers,
+        d_model=config.d_model,
+        n_ctx=n_ctx,
+        d_head=config.d_model // config.n_heads,
+        n_heads=config.n_heads,
+        d_mlp=config.d_mlp,
+        d_vocab=tokenizer.get_vocab_size(),
+        act_fn=config.act_fn,
+        normalization_type=config.normalization,
+        initializer_range=config.init_std,
+        init_mode="gpt2",
+        dtype=DTYPES[precision],
+        device=device,
+        model_name="mechxl",
+    )
+    # Weights are drawn on the CPU, so that every device starts from the same ones.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return HookedTransformer(settings, tokenizer=transformers_tokenizer(tokenizer), move_to_device=False).to(
+            device, print_details=False
+        )
+
+
+def save_model(model: HookedTransformer, path: Path) -> None:
+    """Writes the named parameters (no buffers) as safetensors."""
+    save_file({name: parameter.detach().contiguous() for name, parameter in model.named_parameters()}, path)
+
+
+def load_parameters(model: HookedTransformer, path: Path) -> None:
+    """Reads parameters that `save_model` wrote into the model, in place.
+
+    Raises:
+        ValueError: names or shapes are not the model's.
+    """
+    saved, own = load_file(path, device=str(model.cfg.device)), dict(model.named_parameters())
+    if saved.keys() != own.keys() or any(saved[name].shape != own[name].shape for name in own):
+        raise ValueError(f"{path}: holds parameters of another model")
+    with torch.no_grad():
+        for name, parameter in own.items():
+            parameter.copy_(saved[name])
+
+
+@torch.no_grad()
+def residual_at(
+    model: HookedTransformer, tokens: Int[Tensor, "batch pos"], position: Int[Tensor, " batch"]
+) -> Float[Tensor, "layer batch d_model"]:
+    """The residual stream at one position of each sequence: the embeddings, then after each block.
+
+    Args:
+        model: a HookedTransformer.
+        tokens: right-padded.
+        position: of each sequence.
+    """
+    names = ["blocks.0.hook_resid_pre", *(f"blocks.{layer}.hook_resid_post" for layer in range(model.cfg.n_layers))]
+    _, cache = model.run_with_cache(tokens, names_filter=lambda name: name in names, return_type=None)
+    rows = torch.arange(len(tokens))
+    return torch.stack([cache[name][rows, position].cpu() for name in names])

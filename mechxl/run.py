@@ -1,0 +1,220 @@
+"""One run directory: its paths, reading, writing and checks.
+
+config.toml         the settings
+environment.json    versions, commit, threads, device, command line, wall time, digest of the data
+facts.parquet       the facts, their words, who is told what
+tokenizer.json      Hugging Face format
+metrics.jsonl       a row an evaluation
+checkpoints/        step-000512.safetensors: named parameters only
+resume.safetensors  what training goes on from
+findings/           a JSON a question
+lock                while a trainer is at work
+COMPLETE            written last
+"""
+
+import json
+import os
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from mechxl.config import RunConfig, parse_config
+from mechxl.data.corpus import Corpus, build_corpus
+from mechxl.refusals import InputError
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+    from mechxl.model.hooked import HookedTransformer
+
+
+class Run:
+    """A run on disk.
+
+    Example:
+        >>> run = Run("runs/default")
+        >>> run.metrics.plot(x="step", y=["recall_accuracy", "transfer_accuracy"])
+        >>> run.model(-1).to_tokens("vahgal baf gow")
+
+    Raises:
+        InputError: the path is no run directory, or its settings can't be read.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        if not self.path.is_dir():
+            raise InputError(
+                f"{self.path}: there is no such run; train it with python -m mechxl.train --out {self.path}"
+            )
+        if not self.file("config.toml").is_file():
+            raise InputError(
+                f"{self.path}: is not a run directory (it has no config.toml); name one that mechxl.train wrote"
+            )
+
+    def __repr__(self) -> str:
+        state = "complete" if self.complete else "not complete"
+        return f"Run({str(self.path)!r}: {state}, {len(self.steps)} checkpoints, {self.config.training.steps:,} steps)"
+
+    def file(self, name: str) -> Path:
+        """The path of a file in the run directory."""
+        return self.path / name
+
+    @property
+    def name(self) -> str:
+        """The directory's own name."""
+        return self.path.resolve().name
+
+    @property
+    def complete(self) -> bool:
+        """Whether training has ended."""
+        return self.file("COMPLETE").is_file()
+
+    @cached_property
+    def config(self) -> RunConfig:
+        """The settings."""
+        path = self.file("config.toml")
+        try:
+            return parse_config(tomllib.loads(path.read_text(encoding="utf-8")))
+        except (InputError, OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise InputError(
+                f"{path}: can't be read as settings ({error}); restore it, or train the run again"
+            ) from None
+
+    @cached_property
+    def environment(self) -> dict[str, Any]:
+        """Versions, commit, threads, device, command line and wall time of the training."""
+        return read_json(self.file("environment.json"))
+
+    @cached_property
+    def corpus(self) -> Corpus:
+        """What the run was trained on, made anew from the settings and checked against the digest kept in training."""
+        corpus = build_corpus(self.config)
+        if corpus.digest != self.environment["data_digest"]:
+            raise InputError(
+                f"{self.path}: this version of mechxl generates other data than the run was trained on "
+                f"(mechxl {self.environment['versions']['mechxl']}); use that version, or train the run again"
+            )
+        return corpus
+
+    @cached_property
+    def facts(self) -> pd.DataFrame:
+        """A row a fact: entity, relation, value and words in each language, told_in, weight, group."""
+        return pd.read_parquet(self.file("facts.parquet"))
+
+    @cached_property
+    def tokenizer(self) -> "Tokenizer":
+        """The run's tokenizer (of the `tokenizers` library)."""
+        from tokenizers import Tokenizer
+
+        return Tokenizer.from_file(str(self.file("tokenizer.json")))
+
+    @property
+    def metrics(self) -> pd.DataFrame:
+        """A row an evaluation, nested values as dotted columns; a torn last line is ignored."""
+        return pd.json_normalize(read_rows(self.file("metrics.jsonl")))
+
+    @property
+    def steps(self) -> list[int]:
+        """Steps of which a checkpoint is saved."""
+        return sorted(int(path.stem.split("-")[1]) for path in self.file("checkpoints").glob("step-*.safetensors"))
+
+    def checkpoint(self, step: int) -> Path:
+        """The path of a step's checkpoint, whether it exists or not."""
+        return self.file("checkpoints") / f"step-{step:06d}.safetensors"
+
+    def model(self, step: int = -1) -> "HookedTransformer":
+        """The HookedTransformer of a saved step, its tokenizer attached.
+
+        Args:
+            step: a step that is saved; negative counts from the end, -1 being the last.
+
+        Raises:
+            InputError: that step is not saved; those that are get named.
+        """
+        from mechxl.model.hooked import build_model, load_parameters
+
+        steps = self.steps
+        if not steps:
+            raise InputError(f"{self.path}: has no checkpoints; train the run, or go on with --resume")
+        if not (-len(steps) <= step < 0 or step in steps):
+            raise InputError(f"{self.path}: step {step} is not saved; there are {', '.join(map(str, steps))}")
+        path = self.checkpoint(steps[step] if step < 0 else step)
+        config = self.config
+        model = build_model(
+            config.model, self.tokenizer, self.environment["n_ctx"], config.seeds.init, config.training.precision
+        )
+        try:
+            load_parameters(model, path)
+        except Exception as error:
+            raise InputError(
+                f"{path}: can't be read as this run's parameters ({error}); train the run again"
+            ) from error
+        return model
+
+
+def facts_table(corpus: Corpus) -> pd.DataFrame:
+    """The corpus as a row a fact: what facts.parquet holds."""
+    world, lexicon, mixture = corpus.world, corpus.lexicon, corpus.mixture
+    columns: dict[str, Any] = {"entity": world.entity, "relation": world.relation, "group": mixture.group}
+    for at, name in enumerate(lexicon.language_names):
+        value = world.value[:, at]
+        columns[f"value_{name}"] = pd.array(value, dtype="Int64").copy()
+        columns[f"value_{name}"][value < 0] = pd.NA
+        columns[f"entity_word_{name}"] = lexicon.words[lexicon.names[world.entity, at]]
+        columns[f"relation_word_{name}"] = lexicon.words[lexicon.relation_words[world.relation, at]]
+        words = lexicon.words[lexicon.value_words[world.relation, value, at]].astype(object)
+        words[value < 0] = None
+        columns[f"value_word_{name}"] = words
+        columns[f"weight_{name}"] = mixture.weight[:, at]
+    columns["weight"] = mixture.weight.sum(axis=1)
+    columns["told_in"] = [
+        "".join(n for n, t in zip(lexicon.language_names, row, strict=True) if t) for row in mixture.told
+    ]
+    return pd.DataFrame(columns)
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file's content.
+
+    Raises:
+        InputError: the file is missing or damaged; it is named.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: can't be read ({error}); restore it, or train the run again") from None
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a JSON-lines file that is written while it is read: a torn last line is left out."""
+    if not path.is_file():
+        return []
+    lines = path.read_text(encoding="utf-8").split("\n")
+    return [json.loads(line) for line in lines[:-1] if line]
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` to write to; moved into place at the end, removed if something fails."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a whole file, or nothing."""
+    with whole_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes a whole JSON file, or nothing; NaN is refused."""
+    write_text(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
