@@ -1,0 +1,96 @@
+"""What a question found: numbers with their uncertainty. Figures draw a Finding; reports lay it out."""
+
+import json
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The answer to a question asked of a run.
+
+    Attributes:
+        question: its name.
+        summary: sentences, the most important first.
+        tables: data frames by name; every NaN's row has a `reason`.
+        notes: what a reader must know of how it was taken (samples, draws, centring), by name.
+        arrays: larger numbers that figures need (matrices), by name.
+    """
+
+    question: str
+    summary: list[str]
+    tables: dict[str, pd.DataFrame]
+    notes: dict[str, Any] = field(default_factory=dict)
+    arrays: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def to_json(self, digest: str) -> str:
+        """The finding as JSON. NaN becomes null; a row with null has its reason beside it.
+
+        Args:
+            digest: of what it was computed from; a report reuses it where that still fits.
+
+        Raises:
+            ValueError: a NaN without a reason.
+        """
+        tables = {name: _records(name, table) for name, table in self.tables.items()}
+        arrays = {name: _nested(array) for name, array in self.arrays.items()}
+        content = {"question": self.question, "digest": digest, "summary": self.summary, "notes": self.notes}
+        return json.dumps(content | {"tables": tables, "arrays": arrays}, ensure_ascii=False, allow_nan=False)
+
+    @classmethod
+    def read(cls, path: Path, digest: str) -> "Finding | None":
+        """The finding in a file; None where there is none, it is damaged, or it was computed from something else."""
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            if content["digest"] != digest:
+                return None
+            tables = {name: _frame(records) for name, records in content["tables"].items()}
+            arrays = {name: np.array(nested) for name, nested in content["arrays"].items()}
+            return cls(content["question"], content["summary"], tables, content["notes"], arrays)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return None
+
+
+def signed(value: float, digits: int = 2) -> str:
+    """A number as text with a true minus sign and without a leading zero: −.31, .05, 1.08."""
+    text = f"{abs(value):.{digits}f}"
+    text = text[1:] if text.startswith("0.") else text
+    return "−" + text if value < 0 and float(f"{abs(value):.{digits}f}") else text
+
+
+def _frame(columns: dict[str, list[Any]]) -> pd.DataFrame:
+    return pd.DataFrame({name: _column(values) for name, values in columns.items()})
+
+
+def _column(values: list[Any]) -> list[Any]:
+    numeric = all(value is None or isinstance(value, int | float) for value in values)
+    return [math.nan if value is None else value for value in values] if numeric else values
+
+
+def _records(name: str, table: pd.DataFrame) -> dict[str, list[Any]]:
+    columns = {str(column): [_plain(value) for value in table[column]] for column in table.columns}
+    reasons = columns.get("reason", [""] * len(table))
+    for column, values in columns.items():
+        for value, reason in zip(values, reasons, strict=True):
+            if value is None and not reason:
+                raise ValueError(f"table {name!r}, column {column!r}: a missing value without a reason")
+    return columns
+
+
+def _plain(value: Any) -> Any:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return None
+    if isinstance(value, np.generic):
+        return _plain(value.item())
+    return round(value, 6) if isinstance(value, float) else value
+
+
+def _nested(array: np.ndarray) -> list[Any]:
+    if not np.isfinite(array).all():
+        raise ValueError("arrays of a finding hold finite numbers only")
+    return array.tolist() if array.dtype.kind in "iu" else np.round(array, 4).tolist()

@@ -1,0 +1,1 @@
+"""What is put to the model: activations, and later patching and erasure."""

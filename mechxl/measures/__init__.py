@@ -1,0 +1,1 @@
+"""Pure measures: arrays in, numbers out. No models, no files, no settings."""

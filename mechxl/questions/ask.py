@@ -1,0 +1,51 @@
+"""Asks a question of a run, and keeps the answer beside it."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import mechxl
+from mechxl.config import flat
+from mechxl.findings import Finding
+from mechxl.questions import learning, unification
+from mechxl.refusals import InputError
+from mechxl.run import Run, write_text
+
+QUESTIONS: dict[str, Any] = {"learning": learning, "unification": unification}
+
+
+def ask(run: Run, question: str, *, thorough: bool = False) -> Finding:
+    """The Finding of a question: read from RUN/findings/QUESTION.json if that still fits, else computed and kept there.
+
+    Args:
+        run: a run with checkpoints.
+        question: learning or unification.
+        thorough: all facts and checkpoints rather than samples.
+
+    Raises:
+        InputError: no such question, or the run has no checkpoints.
+    """
+    if question not in QUESTIONS:
+        raise InputError(f"question {question!r}: there is no such question; there are: {', '.join(QUESTIONS)}")
+    if not run.steps:
+        raise InputError(f"{run.path}: has no checkpoints; train it, or go on with --resume")
+    path = run.file("findings") / f"{question}.json"
+    digest = finding_digest(run, thorough)
+    if (kept := Finding.read(path, digest)) is not None:
+        return kept
+    finding = QUESTIONS[question].compute(run, thorough)
+    path.parent.mkdir(exist_ok=True)
+    write_text(path, finding.to_json(digest))
+    return finding
+
+
+def finding_digest(run: Run, thorough: bool) -> str:
+    """A hash of all that a finding is computed from: settings, checkpoints, metrics, this package's code, precision."""
+    found = hashlib.sha256(json.dumps({"settings": flat(run.config), "thorough": thorough}, default=str).encode())
+    for step in run.steps:
+        found.update(run.checkpoint(step).read_bytes())
+    found.update(run.file("metrics.jsonl").read_bytes())
+    for source in sorted(Path(mechxl.__file__).parent.rglob("*.py")):
+        found.update(source.read_bytes())
+    return found.hexdigest()

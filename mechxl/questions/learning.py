@@ -1,0 +1,214 @@
+"""learning: what does the model recall, what does it transfer, and which knowledge comes first?
+
+Recall and transfer are asked again at each checkpoint, with intervals over entities, beside the exact accuracies of
+guessing without facts. Unseen entities show the model's prior: KL(P || model) says which marginal of the answers it
+has learned.
+"""
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Int
+
+from mechxl.data.information import no_fact_accuracies, no_fact_recall, no_knowledge_losses, told_distribution
+from mechxl.data.transfer import transfer_items
+from mechxl.data.world import stream
+from mechxl.findings import Finding, signed
+from mechxl.measures.statistics import EntityBootstrap
+from mechxl.model.evaluation import Questions, answer_trie, ask_questions
+from mechxl.questions.learning_figures import figures as figures
+from mechxl.questions.prior import divergences, unseen_prior
+from mechxl.run import Run
+
+DRAWS = 1000
+SEEN_ENTITIES, UNSEEN_ENTITIES = 4000, 64
+NEAR = 0.03
+MARGINALS = {"P(A | R)": "given_relation", "P(A | R, S)": "given_readers"}
+
+
+def compute(run: Run, thorough: bool = False) -> Finding:
+    """Curves of loss, recall, transfer and kinds of answers; final rates with intervals; the prior over training.
+
+    Args:
+        run: a run with checkpoints.
+        thorough: all entities rather than at most 4,000 seen and 64 unseen ones.
+    """
+    corpus = run.corpus
+    told = told_distribution(corpus)
+    items = transfer_items(corpus)
+    losses = no_knowledge_losses(told)
+    no_fact = no_fact_accuracies(corpus, items)
+    prior = unseen_prior(corpus, told, None if thorough else UNSEEN_ENTITIES)
+    trie = answer_trie(corpus)
+    entities = np.unique(corpus.world.entity[corpus.world.seen])
+    if not thorough:
+        entities = stream(0, "entities asked").permutation(entities)[:SEEN_ENTITIES]
+    fact, language = corpus.tellings
+    kept = np.isin(corpus.world.entity[fact], entities)
+    recall = Questions.of(corpus, fact[kept], language[kept])
+    kept = np.isin(corpus.world.entity[items.fact], entities)
+    transfer, told_in = Questions.of(corpus, items.fact[kept], items.asked[kept]), items.told[kept]
+
+    seen, unseen = recall.fact, prior.questions.fact
+    over_seen = EntityBootstrap(corpus.world.entity[seen], DRAWS, stream(0, "entities drawn"))
+    over_unseen = EntityBootstrap(corpus.world.entity[unseen], DRAWS, stream(0, "unseen entities drawn"))
+
+    rates, priors = [], []
+    for step in run.steps:
+        model = run.model(step)
+        for kind, questions, told_languages in (("recall", recall, None), ("transfer", transfer, told_in)):
+            right = ask_questions(model, questions, trie).right
+            rows = _rates(questions, right, told_languages, over_seen, items.why_none)
+            rates += [{"step": step, "kind": kind} | row for row in rows]
+        priors.append({"step": step} | divergences(model, prior, over_unseen))
+
+    tables = {
+        "curves": _curves(run),
+        "rates": pd.DataFrame(rates),
+        "prior": pd.DataFrame(priors),
+        "no_knowledge": pd.DataFrame(
+            [
+                {"given": "nothing", "loss": losses.answer},
+                {"given": "R", "loss": losses.given_relation},
+                {"given": "R, S", "loss": losses.given_readers},
+            ]
+        ),
+        "no_fact": pd.DataFrame(
+            [
+                {"guess": name, "accuracy": value, "reason": items.why_none}
+                for name, value in (
+                    ("argmax P(v | R)", no_fact.by_relation),
+                    ("argmax P(v | R, asked language)", no_fact.by_asked),
+                    ("argmax P(v | R, told language)", no_fact.by_told),
+                )
+            ]
+        ),
+    }
+    tables["plateaus"] = _plateaus(tables, no_fact_recall(told))
+    notes = {
+        "languages": corpus.lexicon.language_names,
+        "draws": DRAWS,
+        "unseen_entities": len(np.unique(corpus.world.entity[prior.questions.fact])) if len(prior.questions) else 0,
+        "unseen_prompts": len(prior.questions),
+        "tags": corpus.has_tags,
+        "objective": run.config.training.objective,
+    }
+    return Finding("learning", [_headline(run, tables), *_plateau_words(tables)], tables, notes)
+
+
+def _rates(
+    questions: Questions,
+    right: Bool[np.ndarray, " question"],
+    told: Int[np.ndarray, " question"] | None,
+    bootstrap: EntityBootstrap,
+    why_none: str,
+) -> list[dict[str, object]]:
+    """Pooled, and by group and language (recall) or by pair (transfer; told is given), with intervals over entities."""
+    corpus = questions.corpus
+    names, entity = corpus.lexicon.language_names, corpus.world.entity[questions.fact]
+    groups = {"all": np.ones(len(questions), dtype=bool)}
+    if told is None:
+        group = corpus.mixture.group[questions.fact]
+        groups |= {g: group == g for g in ("parallel", "mono")}
+        groups |= {f"in {name}": questions.language == at for at, name in enumerate(names)}
+    else:
+        pairs = [(a, b) for a in range(len(names)) for b in range(len(names)) if a != b]
+        groups |= {f"{names[a]}→{names[b]}": (told == a) & (questions.language == b) for a, b in pairs}
+    rows = []
+    for name, kept in groups.items():
+        row: dict[str, object] = {"group": name, "n": int(kept.sum()), "entities": len(np.unique(entity[kept]))}
+        mean, low, high = bootstrap.mean(right[kept], entity[kept]) if kept.any() else (np.nan,) * 3
+        reason = "" if kept.any() else why_none or "no items in this group"
+        rows.append(row | {"accuracy": mean, "low": low, "high": high, "reason": reason})
+    return rows
+
+
+def _curves(run: Run) -> pd.DataFrame:
+    """The rows of metrics.jsonl that figures draw; what is missing has its reason."""
+    metrics = run.metrics
+    reasons = metrics["transfer_reason"] if "transfer_reason" in metrics else pd.Series("", index=metrics.index)
+    metrics = metrics.drop(columns=[str(name) for name in metrics if str(name).endswith("_reason")])
+    return metrics.assign(reason=[reason or "no step was trained yet, or no such fact" for reason in reasons])
+
+
+def _plateaus(tables: dict[str, pd.DataFrame], guess: float) -> pd.DataFrame:
+    """For each no-knowledge loss H, the evaluations before recall begins at which the loss lies within 3 % of H.
+
+    Recall has begun where it exceeds that of the best guess that knows no fact by more than .05. Step 0 does not count.
+    """
+    curves = tables["curves"]
+    begun = curves["step"][curves["recall_accuracy"] > guess + 0.05]
+    before = curves[(curves["step"] > 0) & (curves["step"] < (begun.iloc[0] if len(begun) else np.inf))]
+    rows = []
+    for given, loss in zip(tables["no_knowledge"]["given"], tables["no_knowledge"]["loss"], strict=True):
+        off = (before["loss"] / loss - 1).abs().to_numpy()
+        steps = before["step"].to_numpy()[off <= NEAR]
+        rows.append(
+            {
+                "given": given,
+                "loss": loss,
+                "evaluations": len(steps),
+                "first": steps.min() if len(steps) else np.nan,
+                "last": steps.max() if len(steps) else np.nan,
+                "least_off": off.min() if len(off) else np.nan,
+                "recall_begins": begun.iloc[0] if len(begun) else np.nan,
+                "reason": "" if len(steps) and len(begun) else "no evaluation lies there, or recall does not begin",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _plateau_words(tables: dict[str, pd.DataFrame]) -> list[str]:
+    """The plateau before recall in words, and what unseen entities say of it."""
+    plateaus, prior = tables["plateaus"], tables["prior"]
+    begins = plateaus["recall_begins"].iloc[0]
+    begins = "recall has not begun at the end" if np.isnan(begins) else f"recall begins at step {begins:,.0f}"
+    rested = plateaus[(plateaus["evaluations"] > 0) & (plateaus["given"] != "nothing")]
+    if not len(rested):
+        return [f"Before recall begins, the loss does not rest within {NEAR:.0%} of a no-knowledge loss; {begins}."]
+    row = rested.sort_values("least_off").iloc[0]
+    span = (
+        f"at step {row['first']:,.0f}"
+        if row["evaluations"] == 1
+        else f"steps {row['first']:,.0f} to {row['last']:,.0f}"
+    )
+    said = (
+        f"Before recall begins, the loss rests within {NEAR:.0%} of H(A | {row['given']}) = {row['loss']:.2f} nats "
+        f"({span}; at its nearest {row['least_off']:.1%} off); {begins}."
+    )
+    known = prior[(prior["reason"] == "") & (prior["step"] >= row["first"]) & (prior["step"] <= row["last"])]
+    if not len(known):
+        return [said + " No checkpoint there can say by unseen entities which marginal was learned."]
+    at = known.iloc[int(known[["given_relation", "given_readers"]].min(axis=1).to_numpy().argmin())]
+    kl = {
+        label: f"{signed(at[name], 3)} [{signed(at[name + '_low'], 3)}, {signed(at[name + '_high'], 3)}]"
+        for label, name in MARGINALS.items()
+    }
+    nearer, other = sorted(MARGINALS, key=lambda label: at[MARGINALS[label]])
+    compared = f"nearer to {nearer} (KL {kl[nearer]} nats) than to {other} ({kl[other]})"
+    if abs(at["given_relation"] - at["given_readers"]) < 1e-6:
+        compared = f"at KL {kl[nearer]} nats from {nearer}, which here is the same as {other}"
+    return [
+        f"{said} Asked about unseen entities at step {at['step']:,.0f}, its answers are {compared}; "
+        f"n = {at['given_readers_n']:,.0f} prompts."
+    ]
+
+
+def _headline(run: Run, tables: dict[str, pd.DataFrame]) -> str:
+    final = tables["rates"][tables["rates"]["step"] == run.steps[-1]]
+    rate = {row["kind"]: row for _, row in final[final["group"] == "all"].iterrows()}
+    recall, transfer = rate["recall"], rate["transfer"]
+    said = (
+        f"At step {run.steps[-1]:,} the model recalls {_percent(recall)} of {recall['n']:,} tellings "
+        f"({recall['entities']:,} entities)"
+    )
+    if transfer["reason"]:
+        return f"{said}; transfer is not defined ({transfer['reason']})."
+    guess = tables["no_fact"]["accuracy"].max()
+    return (
+        f"{said}. Asked in a language that training did not tell them in, it answers {_percent(transfer)} of "
+        f"{transfer['n']:,} mono facts right (transfer; the best guess without facts reaches {guess:.1%})."
+    )
+
+
+def _percent(row: pd.Series) -> str:
+    return f"{row['accuracy']:.1%} [{row['low']:.1%}, {row['high']:.1%}]"

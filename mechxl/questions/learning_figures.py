@@ -1,0 +1,147 @@
+"""Figures of the question `learning`."""
+
+import plotly.graph_objects as go
+
+from mechxl.findings import Finding
+from mechxl.plots import (
+    BLUE,
+    GREY,
+    INK,
+    KIND_COLOURS,
+    LANGUAGES,
+    ORANGE,
+    Panel,
+    band,
+    level,
+    line,
+    side_by_side,
+    step_axis,
+    steps_shown,
+    themed,
+)
+
+
+def figures(finding: Finding) -> list[Panel]:
+    """Loss, recall and transfer, kinds of answers, and the prior, over training."""
+    return [_loss_panel(finding), _rates_panel(finding), _kinds_panel(finding), _prior_panel(finding)]
+
+
+def _loss_panel(finding: Finding) -> Panel:
+    curves, figure = finding.tables["curves"], go.Figure()
+    x = steps_shown(curves["step"])
+    figure.add_trace(line(x, curves["loss"], "answer loss", INK))
+    names = {"nothing": "H(A)", "R": "H(A | R)", "R, S": "H(A | R, S)"}
+    for given, loss in finding.tables["no_knowledge"].itertuples(index=False):
+        level(figure, loss, f"{names[given]} = {loss:.2f}")
+    step_axis(figure, curves["step"])
+    figure.update_yaxes(title="nats an answer", rangemode="tozero")
+    caption = (
+        "Mean loss of an answer over all tellings, with training weights. Dotted: the exact losses of models that "
+        "know no fact: nothing at all, the relation R, the relation and the set S of languages that the prompt can be "
+        "in. A loss that rests on one of these lines has learned that marginal and no fact yet. One run (one seed)."
+    )
+    return Panel("loss", "Loss against what can be had without knowing a fact", caption, themed(figure))
+
+
+def _rates_panel(finding: Finding) -> Panel:
+    rates, curves = finding.tables["rates"], finding.tables["curves"]
+    figure = side_by_side("Recall: the tellings of training", "Transfer: asked in a language not told in")
+    languages = finding.notes["languages"]
+    notes = []
+    for column, kind in ((1, "recall"), (2, "transfer")):
+        pooled = rates[(rates["kind"] == kind) & (rates["group"] == "all")]
+        x = steps_shown(pooled["step"])
+        last = pooled.iloc[-1]
+        notes.append(f"{kind}: n = {last['n']:,} items of {last['entities']:,} entities")
+        if last["reason"]:
+            note = {"x": 0.5, "y": 0.5, "xref": "x2 domain", "yref": "y2 domain", "showarrow": False}
+            figure.add_annotation(text="not defined:<br>" + last["reason"].replace(": ", ":<br>"), **note)
+            continue
+        figure.add_trace(band(x, pooled["low"], pooled["high"], INK), row=1, col=column)
+        figure.add_trace(
+            line(
+                steps_shown(curves["step"]), curves[f"{kind}_accuracy"], "all", INK, group="all", showlegend=column == 1
+            ),
+            row=1,
+            col=column,
+        )
+        if finding.notes["tags"] and f"{kind}_hidden_accuracy" in curves:
+            hidden = curves.dropna(subset=[f"{kind}_hidden_accuracy"])
+            steps, label = steps_shown(hidden["step"]), "all, tag hidden"
+            trace = line(steps, hidden[f"{kind}_hidden_accuracy"], label, GREY, group=label, showlegend=column == 1)
+            figure.add_trace(trace, row=1, col=column)
+        groups = [g for g in rates["group"][rates["kind"] == kind].unique() if g.startswith("in ") or "→" in g]
+        if len(groups) <= 8:
+            for at, group in enumerate(groups):
+                part = rates[(rates["kind"] == kind) & (rates["group"] == group)].dropna(subset=["accuracy"])
+                colour = LANGUAGES[languages.index(group[-1])]
+                dash = "dot" if kind == "recall" else ("dash", "dot", "dashdot", "longdash")[at // len(languages) % 4]
+                label = group if kind == "recall" else f"told→asked {group}"
+                figure.add_trace(
+                    line(steps_shown(part["step"]), part["accuracy"], label, colour, dash=dash, width=1.5),
+                    row=1,
+                    col=column,
+                )
+    guesses = finding.tables["no_fact"][finding.tables["no_fact"]["reason"] == ""]
+    for accuracy in guesses["accuracy"]:
+        level(figure, accuracy, "", subplot=2)
+    step_axis(figure, curves["step"], narrow=True)
+    figure.update_yaxes(range=[-0.02, 1.03])
+    guessed = "; ".join(f"{row.guess} {row.accuracy:.3f}" for row in guesses.itertuples())
+    caption = (
+        "Exact match of the whole answer under greedy decoding. Black: pooled, with its 95 % "
+        f"interval over entities ({finding.notes['draws']:,} bootstrap draws); colours: by the language asked in; the "
+        "tag, where there is one, is shown. "
+        f"{'; '.join(notes).capitalize()}; one run (one seed). "
+        + (f"Dotted grey: exact accuracies of guessing without facts on the same items ({guessed})." if guessed else "")
+    )
+    return Panel("rates", "Recall and transfer", caption, themed(figure, legend_rows=2))
+
+
+def _kinds_panel(finding: Finding) -> Panel:
+    curves = finding.tables["curves"]
+    figure = side_by_side("Recall", "Transfer")
+    labels = ("right value, asked language", "right value, another language", "wrong value, asked language", "other")
+    for column, kind in ((1, "recall"), (2, "transfer")):
+        if curves[f"{kind}_accuracy"].isna().all():
+            continue
+        for (key, colour), label in zip(KIND_COLOURS.items(), labels, strict=True):
+            area = go.Scatter(
+                x=steps_shown(curves["step"]),
+                y=curves[f"{kind}_kinds.{key}"],
+                name=label,
+                mode="lines",
+                stackgroup="kinds",
+                line={"width": 0.5, "color": colour},
+                legendgroup=key,
+                showlegend=column == 1,
+            )
+            figure.add_trace(area, row=1, col=column)
+    step_axis(figure, curves["step"], narrow=True)
+    figure.update_yaxes(range=[0, 1])
+    caption = (
+        "What the model answers, as shares of the items of each evaluation (right value in the language asked; the "
+        "right value's word in another language; another value of the same relation in the language asked; anything "
+        f"else). Recall n = {int(curves['recall_n'].iloc[-1]):,}, transfer n = {int(curves['transfer_n'].iloc[-1]):,}; "
+        "one run. Shares add up to 1, and have no null of their own: the accuracies above do."
+    )
+    return Panel("kinds", "Kinds of answers over training", caption, themed(figure, legend_rows=2))
+
+
+def _prior_panel(finding: Finding) -> Panel:
+    prior, figure = finding.tables["prior"], go.Figure()
+    for column, label, colour in (("given_relation", "P(A | R)", ORANGE), ("given_readers", "P(A | R, S)", BLUE)):
+        known = prior.dropna(subset=[column])
+        x = steps_shown(known["step"])
+        figure.add_trace(band(x, known[f"{column}_low"], known[f"{column}_high"], colour))
+        figure.add_trace(line(x, known[column], f"KL( {label} ‖ model )", colour))
+    step_axis(figure, prior["step"])
+    figure.update_yaxes(title="nats", rangemode="tozero")
+    caption = (
+        f"{finding.notes['unseen_entities']:,} entities that no training sentence names, asked about every relation in "
+        f"every language ({finding.notes['unseen_prompts']:,} prompts): how far the model's answers are from the "
+        "answers' distribution given the relation, and given the relation and the languages that the prompt can be "
+        "in. 0: that marginal is learned exactly. Bands: 95 % intervals over these entities, 1,000 bootstrap draws; "
+        "one run. Where both curves rise again, the model answers names that it never saw as if it knew their facts."
+    )
+    return Panel("prior", "Which marginal has been learned: the answers about unseen entities", caption, themed(figure))

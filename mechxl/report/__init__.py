@@ -1,0 +1,1 @@
+"""Findings to one HTML page."""

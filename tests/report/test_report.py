@@ -1,0 +1,122 @@
+"""The report as a user makes it: one file that asks nobody for anything, and refusals in one sentence."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+
+import pytest
+
+from mechxl.report.__main__ import main
+from mechxl.run import Run
+
+
+class Page(HTMLParser):
+    """What a page holds and what it would fetch."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.ids, self.fetched, self.text = set(), [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        held = dict(attributes)
+        self.ids.add(held.get("id"))
+        if tag in ("script", "img", "iframe", "source"):
+            self.fetched.append(held.get("src"))
+        if tag == "link":
+            self.fetched.append(held.get("href"))
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+@pytest.fixture(scope="module")
+def page(trained, tmp_path_factory):
+    out = tmp_path_factory.mktemp("report") / "page.html"
+    assert main([str(trained.path), "--out", str(out)]) == 0
+    return out
+
+
+def test_one_self_contained_file_with_every_part(trained, page):
+    assert [path.name for path in page.parent.iterdir()] == ["page.html"]
+    parsed = Page(page.read_text(encoding="utf-8"))
+    assert {"loss", "rates", "kinds", "prior", "score", "parts", "groups", "checkerboard"} <= parsed.ids
+    assert {"learning", "unification", "data", "settings"} <= parsed.ids
+    assert all(source is None or source.startswith("data:") for source in parsed.fetched)
+    text = " ".join(parsed.text)
+    row = trained.facts[trained.facts["group"] == "parallel"].iloc[0]
+    for name in "AB":
+        assert f"{row[f'entity_word_{name}']} {row[f'relation_word_{name}']} {row[f'value_word_{name}']}" in text
+    assert "H(A | R, S)" in text
+    assert "training.steps" in text
+    assert trained.environment["versions"]["torch"] in text
+    assert (trained.path / "findings" / "learning.json").is_file()
+    assert (trained.path / "findings" / "unification.json").is_file()
+
+
+def test_captions_say_n_interval_and_null(page):
+    captions = re.findall(r'<p class="caption">(.*?)</p>', page.read_text(encoding="utf-8"), re.DOTALL)
+    score = next(caption for caption in captions if caption.startswith("Unification score"))
+    for part in ("n =", "95 % interval", "permut", "one run", "seed"):
+        assert part.lower() in score.lower()
+
+
+def test_plotly_beside_is_a_small_page_and_one_script(trained, tmp_path):
+    out = tmp_path / "small.html"
+    assert main([str(trained.path), "--out", str(out), "--plotly", "beside", "--only", "learning"]) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"small.html", "plotly.min.js"}
+    assert Page(out.read_text(encoding="utf-8")).fetched.count("plotly.min.js") == 1
+    assert out.stat().st_size < 1_500_000
+    assert "checkerboard" not in Page(out.read_text(encoding="utf-8")).ids
+
+
+@pytest.fixture
+def bare(trained, tmp_path):
+    shutil.copytree(trained.path, tmp_path / "bare")
+    shutil.rmtree(tmp_path / "bare" / "checkpoints")
+    return tmp_path / "bare"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["{tmp}/nothing"], "there is no such run"),
+        (["{tmp}"], "is not a run directory"),
+        (["{bare}"], "no checkpoints"),
+        (["{run}", "--only", "phases", "--out", "{tmp}/page.html"], "learning, unification"),
+        (["{run}", "--out", "{tmp}"], "is a directory"),
+        (["{run}", "--out", "{bare}/config.toml/page.html"], "can't be written"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_leaves_nothing(arguments, named, trained, bare, tmp_path, capsys):
+    before = sorted(tmp_path.rglob("*"))
+    filled = [argument.format(tmp=tmp_path, bare=bare, run=trained.path) for argument in arguments]
+    assert main(filled) == 2
+    said = capsys.readouterr().err
+    assert named in said
+    assert said.count("\n") == 1
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_an_unfinished_run_is_reported_as_such(trained, tmp_path):
+    shutil.copytree(trained.path, tmp_path / "cut")
+    (tmp_path / "cut" / "COMPLETE").unlink()
+    Run(tmp_path / "cut").checkpoint(trained.steps[-1]).unlink()
+    assert main([str(tmp_path / "cut"), "--out", str(tmp_path / "cut.html"), "--only", "learning"]) == 0
+    assert "Not finished" in (tmp_path / "cut.html").read_text(encoding="utf-8")
+
+
+def test_help_is_quick_to_import():
+    code = (
+        "import sys; from mechxl.report.__main__ import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "bad = {'torch', 'transformer_lens', 'transformers', 'plotly', 'pandas', 'scipy', 'sklearn'} & set(sys.modules)\n"
+        "print('imported', sorted(bad))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ})
+    assert "imported []" in done.stdout
+    assert "--plotly" in done.stdout
