@@ -213,7 +213,7 @@ def parse_config(raw: Mapping[str, Any]) -> RunConfig:
 
 def _sentence(item: Any) -> str:
     """pydantic's account of one bad setting as `section.field = value: reason; the nearest that works`."""
-    path = [str(part) for part in item["loc"]]
+    path = [part for part in item["loc"] if isinstance(part, str)]
     name, kind, context = ".".join(path), item["type"], item.get("ctx", {})
     if kind == "extra_forbidden":
         model: Any = RunConfig
@@ -241,6 +241,8 @@ def _sentence(item: Any) -> str:
         "finite_number": "must be a finite number",
         "string_type": "must be text",
         "tuple_type": "must be a list",
+        "missing": "must be two numbers",
+        "too_long": "must be two numbers",
         "model_type": f"must be a section of settings, [{name}]",
     }
     reason = f"must be one of {context['expected']}" if kind == "literal_error" else reasons.get(kind, item["msg"])

@@ -4,6 +4,9 @@ The checks here are of settings that hold one by one but not together; a setting
 config.py.
 """
 
+import bisect
+import itertools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -41,46 +44,56 @@ def shared_counts(share: float, parts: list[int]) -> list[int]:
 
 def _check_names(config: Any) -> None:
     world, languages = config.world, config.languages
-    capacity = languages.name_syllables**languages.name_length
-    total = world.n_entities + world.n_unseen
-    shared = sum(shared_counts(languages.shared_names, [world.n_entities, world.n_unseen]))
-    needed = max(shared, total - shared)
-    if needed <= capacity:
+    syllables, length = languages.name_syllables, languages.name_length
+
+    def needed(n_entities: int) -> int:
+        shared = sum(shared_counts(languages.shared_names, [n_entities, world.n_unseen]))
+        return max(shared, n_entities + world.n_unseen - shared)
+
+    names = needed(world.n_entities)
+    if names <= syllables**length:
         return
     reason = (
-        f"with {world.n_unseen} unseen ones they need {needed:,} names of one inventory, and name_syllables "
-        f"{languages.name_syllables}, name_length {languages.name_length} give {capacity:,}"
+        f"with {world.n_unseen} unseen ones they need {names:,} names of one inventory, and name_syllables "
+        f"{syllables}, name_length {length} give {syllables**length:,}"
     )
-    fits = int(capacity / max(languages.shared_names, 1 - languages.shared_names)) - world.n_unseen - 1
-    largest = capacity - world.n_unseen if languages.shared_names in (0.0, 1.0) else fits
-    longer = languages.name_length
-    while languages.name_syllables > 1 and languages.name_syllables**longer < needed:
-        longer += 1
-    options = [f"world.n_entities = {largest}"] if largest >= 2 else [f"world.n_unseen = {max(capacity - 2, 0)}"]
-    if 1 < longer <= 8 and languages.name_syllables > 1:
-        options.append(f"languages.name_length = {longer}")
+    options = _most("world.n_entities", world.n_entities, lambda n: needed(n) <= syllables**length)
+    options += _larger_inventory("languages.name", syllables, length, names)
     raise refuse("world.n_entities", world.n_entities, reason, " or ".join(options))
 
 
 def _check_words(config: Any) -> None:
     world, languages = config.world, config.languages
-    capacity = languages.word_syllables**languages.word_length
-    shared = exact_count(languages.shared_words, world.n_relations)
-    shared += exact_count(languages.shared_words, world.n_relations * world.n_values)
-    total = world.n_relations * (1 + world.n_values)
-    needed = max(shared, total - shared)
-    if needed <= capacity:
+    syllables, length = languages.word_syllables, languages.word_length
+
+    def needed(n_values: int) -> int:
+        parts = [world.n_relations, world.n_relations * n_values]
+        shared = sum(exact_count(languages.shared_words, part) for part in parts)
+        return max(shared, sum(parts) - shared)
+
+    words = needed(world.n_values)
+    if words <= syllables**length:
         return
     reason = (
-        f"{world.n_relations} relations and their values need {needed:,} words of one inventory, and word_syllables "
-        f"{languages.word_syllables}, word_length {languages.word_length} give {capacity:,}"
+        f"{world.n_relations} relations and their values need {words:,} words of one inventory, and word_syllables "
+        f"{syllables}, word_length {length} give {syllables**length:,}"
     )
-    options = [f"world.n_values = {n}"] if (n := capacity // world.n_relations - 1) >= 2 else []
-    if languages.word_syllables > 1 and languages.word_syllables ** (languages.word_length + 1) >= needed:
-        options.append(f"languages.word_length = {languages.word_length + 1}")
-    else:
-        options.append(f"languages.word_syllables = {int(np.ceil(needed ** (1 / languages.word_length)))}")
+    options = _most("world.n_values", world.n_values, lambda n: needed(n) <= syllables**length)
+    options += _larger_inventory("languages.word", syllables, length, words)
     raise refuse("world.n_values", world.n_values, reason, " or ".join(options))
+
+
+def _most(name: str, value: int, fits: Callable[[int], bool]) -> list[str]:
+    """The largest number below value, at least 2, that fits (the smaller, the easier); none if 2 does not."""
+    largest = bisect.bisect_left(range(value), True, lo=2, key=lambda n: not fits(n)) - 1
+    return [f"{name} = {largest}"] if largest >= 2 else []
+
+
+def _larger_inventory(name: str, syllables: int, length: int, words: int) -> list[str]:
+    """The fewest syllables a word, or else the smallest inventory, that give so many words."""
+    if lengths := [n for n in range(length, 9) if syllables**n >= words]:
+        return [f"{name}_length = {lengths[0]}"]
+    return [f"{name}_syllables = {next(n for n in itertools.count(2) if n**length >= words)}"]
 
 
 def _check_shares(config: Any) -> None:
@@ -88,16 +101,23 @@ def _check_shares(config: Any) -> None:
     if not shares:
         return
     shown = list(shares)
-    equal = [round(1 / count, 4)] * count
+    equal = _rounded((1.0,) * count)
     if len(shares) != count:
         raise refuse("mixture.language_shares", shown, f"{len(shares)} shares for {count} languages", "empty (equal)")
     if any(not 0 <= share <= 1 for share in shares):
         clipped = np.clip(np.nan_to_num(shares), 0, 1)
-        works = [round(float(s), 4) for s in clipped / clipped.sum()] if clipped.sum() > 0 else equal
+        works = _rounded(clipped.tolist()) if clipped.sum() > 0 else equal
         raise refuse("mixture.language_shares", shown, "a share lies between 0 and 1", str(works))
     if abs(sum(shares) - 1) > 1e-6:
-        works = [round(share / sum(shares), 4) for share in shares] if sum(shares) > 0 else equal
+        works = _rounded(shares) if sum(shares) > 0 else equal
         raise refuse("mixture.language_shares", shown, f"they sum to {sum(shares):g}, not 1", str(works))
+
+
+def _rounded(weights: Sequence[float]) -> list[float]:
+    """Shares in proportion to the weights, in ten-thousandths that sum to 1: the largest takes what rounding leaves."""
+    parts = [round(10_000 * weight / sum(weights)) for weight in weights]
+    parts[parts.index(max(parts))] += 10_000 - sum(parts)
+    return [part / 10_000 for part in parts]
 
 
 def _check_choices(config: Any) -> None:

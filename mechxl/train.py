@@ -25,7 +25,7 @@ class Options:
     resume: Annotated[bool, tyro.conf.arg(help="go on with a run that was stopped, from its newest state")] = False
     overwrite: Annotated[bool, tyro.conf.arg(help="replace the run at --out, once the new one is under way")] = False
     describe: Annotated[bool, tyro.conf.arg(help="print what is known before training, and do not train")] = False
-    quiet: Annotated[bool, tyro.conf.arg(help="no progress bar")] = False
+    quiet: Annotated[bool, tyro.conf.arg(help="no progress bar and no messages")] = False
     version: Annotated[bool, tyro.conf.arg(help="print the version")] = False
 
 

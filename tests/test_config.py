@@ -111,6 +111,11 @@ def test_a_refusal_names_setting_and_value_and_its_advice_is_accepted(raw: dict,
         build_corpus(parse_config(changed))
 
 
+@pytest.mark.parametrize(("n_heads", "nearest"), [(5, 4), (7, 8), (100, 64), (33, 32)])
+def test_the_advised_number_of_heads_is_the_nearest_divisor(n_heads: int, nearest: int):
+    assert refusal({"model": {"n_heads": n_heads}}).endswith(f"{WORKS}model.n_heads = {nearest}")
+
+
 def next_towards(raw: dict[str, Any], changed: dict[str, Any]) -> dict[str, Any] | None:
     """The advice, one less far from what was refused; None where it changes no whole number."""
     for section, fields in changed.items():

@@ -186,6 +186,6 @@ def _text(world: World, lexicon: Lexicon) -> Iterable[str]:
     """Every fact once in every language, tag shown; then words that no fact needs, so that they can be cut too."""
     fact, language = crossed(np.arange(world.n_facts), world.n_languages)
     used = sentence_words(world, lexicon, fact, language, tag=True)
-    words = np.r_[lexicon.words, ""]
+    words = np.append(lexicon.words, "")
     yield from (" ".join(row).strip() for row in words[used])
     yield from lexicon.words[np.setdiff1d(np.arange(len(lexicon.words)), used)]

@@ -49,6 +49,7 @@ class Prompts:
     language: Int[np.ndarray, " prompt"]
     entity: Int[np.ndarray, " prompt"]
     probability: Float[np.ndarray, " prompt"]
+    renderings: int
 
 
 def all_prompts(corpus: Corpus) -> Prompts:
@@ -63,6 +64,7 @@ def all_prompts(corpus: Corpus) -> Prompts:
         language=np.tile(language, n),
         entity=np.tile(corpus.world.entity[fact], n),
         probability=np.concatenate([np.full(len(fact), p / len(fact)) for _, p in corpus.cue_states]),
+        renderings=len(fact),
     )
 
 
@@ -112,7 +114,7 @@ def prequential_code_length(prompts: Prompts, vocabulary: int, seed: int) -> tup
     starts = np.searchsorted(prompts.entity[by_entity], [order, order + 1])
     learned = np.full((vocabulary, count), 0.5)
     totals = learned.sum(axis=0)
-    weight = prompts.probability / prompts.probability.max()
+    weight = prompts.probability * prompts.renderings
     bits = mass = 0.0
     for start, stop in starts.T:
         rows = by_entity[start:stop]

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Int
 
 from mechxl.config import LanguagesConfig
 from mechxl.data.world import World, stream
-from mechxl.refusals import refuse, shared_counts
+from mechxl.refusals import exact_count, refuse, shared_counts
 
 SYLLABLE_LETTERS = 3
 LANGUAGE_NAMES = "ABCDEFGH"
@@ -73,10 +73,10 @@ def generate_lexicon(config: LanguagesConfig, world: World, seed: int) -> Lexico
     n_relations, n_values = world.value_probability.shape
     n_seen = len(np.unique(world.entity[world.seen]))
 
-    def write(part: str, parts: list[int], share: float, length: int) -> list[list[str]]:
-        """Words of one kind for each language; an exact share of each part is the shared inventory's."""
+    def write(part: str, parts: list[int], counts: list[int], length: int) -> list[list[str]]:
+        """Words of one kind for each language; an exact count of each part is the shared inventory's."""
         rng = stream(seed, f"shared {part}")
-        flags = [rng.permutation(n) < count for n, count in zip(parts, shared_counts(share, parts), strict=True)]
+        flags = [rng.permutation(n) < count for n, count in zip(parts, counts, strict=True)]
         shared = np.concatenate(flags) if flags else np.zeros(0, bool)
         common = _spell(inventories[part]["shared"], length, int(shared.sum()), stream(seed, f"{part} shared"))
         columns = []
@@ -87,8 +87,10 @@ def generate_lexicon(config: LanguagesConfig, world: World, seed: int) -> Lexico
             columns.append(column.tolist())
         return columns
 
-    names = write("names", [n_seen, world.n_entities - n_seen], config.shared_names, config.name_length)
-    concepts = write("words", [n_relations, *[n_values] * n_relations], config.shared_words, config.word_length)
+    entities, values = [n_seen, world.n_entities - n_seen], [n_values] * n_relations
+    names = write("names", entities, shared_counts(config.shared_names, entities), config.name_length)
+    counts = [exact_count(config.shared_words, n_relations), *shared_counts(config.shared_words, values)]
+    concepts = write("words", [n_relations, *values], counts, config.word_length)
     tags = [inventories["tags"][language] for language in LANGUAGE_NAMES[: config.count]] if config.cue == "tag" else []
 
     words, index = np.unique(np.array([*chain(*names, *concepts, *tags)]), return_inverse=True)
@@ -112,7 +114,9 @@ def _inventories(config: LanguagesConfig, seed: int) -> dict[str, dict[str, list
     pools: dict[str, list[str]] = {}
     sizes = {"names": config.name_syllables, "words": config.word_syllables, "tags": 1}
     distinct = config.script == "distinct"
-    for owner, script in zip(owners, SCRIPTS if distinct else ["Latin"] * len(owners), strict=False):
+    scripts = list(zip(owners, SCRIPTS if distinct else ["Latin"] * len(owners), strict=False))
+    # the smallest script first, so that the size that it suggests fits the others too
+    for owner, script in sorted(scripts, key=lambda pair: _room(pair[1])):
         if script not in pools:
             consonants, vowels = SCRIPTS[script]
             syllables = ["".join(letters) for letters in product(consonants, vowels, consonants)]
@@ -126,6 +130,11 @@ def _inventories(config: LanguagesConfig, seed: int) -> dict[str, dict[str, list
         for part, size in sizes.items():
             tables[part][owner] = [pools[owner].pop() for _ in range(size)]
     return tables
+
+
+def _room(script: str) -> int:
+    consonants, vowels = SCRIPTS[script]
+    return len(consonants) ** 2 * len(vowels)
 
 
 def _check_room(config: LanguagesConfig, script: str, available: int, owners: int, per_owner: int) -> None:

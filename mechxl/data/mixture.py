@@ -47,16 +47,16 @@ def home(
 ) -> Float[np.ndarray, "value language"]:
     """home(l | v): the fraction of value v's interval that lies inside language l's, both laid on [0, 1] in order.
 
-    Rows sum to 1 and `probability @ home` is `shares`. A value of probability 0 gets the shares.
+    Rows sum to 1 and `probability @ home` is `shares`. A value of probability below 1e-12 gets the shares.
     """
     value_ends = np.cumsum(probability) / probability.sum()
     language_ends = np.cumsum(shares) / np.sum(shares)
     value_starts, language_starts = np.r_[0, value_ends[:-1]], np.r_[0, language_ends[:-1]]
     overlap = np.minimum.outer(value_ends, language_ends) - np.maximum.outer(value_starts, language_starts)
-    width = (value_ends - value_starts)[:, None]
     inside = np.clip(overlap, 0, None)
     inside[inside < 1e-12] = 0
-    return np.where(width > 0, inside / np.maximum(inside.sum(axis=1, keepdims=True), 1e-300), shares)
+    width = inside.sum(axis=1, keepdims=True)
+    return np.where(width > 0, inside / np.maximum(width, 1e-300), shares)
 
 
 def language_given_value(

@@ -4,6 +4,7 @@ Spaces only separate words: they are no token, no token crosses a word, and deco
 continue a word are marked ## (as in BERT's WordPiece), so that `vah ##gal tir` reads as "vahgal tir".
 """
 
+import json
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -70,23 +71,26 @@ def cut(word: str, size: int) -> list[str]:
 
 
 def _byte_pairs(vocab_size: int, words: np.ndarray, sentences: Iterable[str]) -> Tokenizer:
-    alphabet = {piece for word in words for piece in cut(word, 1)}
+    alphabet = {piece for word in words for piece in [*word, *cut(word, 1)]}
     smallest = len(SPECIAL) + len(alphabet)
     if vocab_size < smallest:
-        reason = (
-            f"the alphabet alone (letters that begin and that continue a word, {len(SPECIAL)} special) is {smallest}"
-        )
+        reason = f"the alphabet alone (letters, and letters that continue a word, {len(SPECIAL)} special) is {smallest}"
         raise refuse("tokenization.vocab_size", vocab_size, reason, str(smallest))
-    tokenizer = Tokenizer(models.BPE(continuing_subword_prefix=CONTINUES))
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    draft = Tokenizer(models.BPE(continuing_subword_prefix=CONTINUES))
+    draft.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
-        special_tokens=SPECIAL,
+        # left alone the trainer numbers pieces in a hash's order, which differs from call to call, and decides ties
+        # by number; so all pieces are given, as special tokens of a draft
+        special_tokens=[*SPECIAL, *sorted(alphabet)],
         continuing_subword_prefix=CONTINUES,
         min_frequency=0,
         show_progress=False,
     )
-    tokenizer.train_from_iterator(sentences, trainer)
+    draft.train_from_iterator(sentences, trainer)
+    model = json.loads(draft.to_str())["model"]
+    merges = [tuple(pair) for pair in model["merges"]]
+    tokenizer = Tokenizer(models.BPE(model["vocab"], merges, continuing_subword_prefix=CONTINUES))
     reached = tokenizer.get_vocab_size()
     if reached < vocab_size:
         reason = "every word is a token of its own before that many"

@@ -141,7 +141,13 @@ def weighted_parts(
             same = (v[:, a] * v[:, b]).sum(axis=1)
             rows["S"].append(w @ same / total)
             rows["X"].append(((sums[a] * sums[b]).sum(axis=1) - w2 @ same) / pairs)
-    return Parts(**{name: np.nanmean(np.stack(values), axis=0) for name, values in rows.items()})
+    return Parts(**{name: _mean_defined(np.stack(values)) for name, values in rows.items()})
+
+
+def _mean_defined(cells: Float[np.ndarray, "cell draw"]) -> Float[np.ndarray, " draw"]:
+    """The mean over the cells that are numbers; NaN for a draw that has none."""
+    with np.errstate(invalid="ignore"):
+        return np.nansum(cells, axis=0) / np.isfinite(cells).sum(axis=0)
 
 
 def permuted_same(

@@ -140,7 +140,7 @@ def _plateaus(tables: dict[str, pd.DataFrame], guess: float) -> pd.DataFrame:
     before = curves[(curves["step"] > 0) & (curves["step"] < (begun.iloc[0] if len(begun) else np.inf))]
     rows = []
     for given, loss in zip(tables["no_knowledge"]["given"], tables["no_knowledge"]["loss"], strict=True):
-        off = (before["loss"] / loss - 1).abs().to_numpy()
+        off = (before["loss"] - loss).abs().to_numpy() / max(loss, 1e-9)
         steps = before["step"].to_numpy()[off <= NEAR]
         rows.append(
             {

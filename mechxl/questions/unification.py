@@ -207,7 +207,7 @@ def _words(table: pd.DataFrame) -> list[str]:
             f"{signed(last['null'])}, p = {signed(last['p_scan'], 3)}; n = {last['facts']:,} facts of "
             f"{last['entities']:,} entities)."
         )
-    return said
+    return said or [f"The unification score is not defined: {table['reason'].iloc[-1]}."]
 
 
 def headline_group(table: pd.DataFrame) -> str:

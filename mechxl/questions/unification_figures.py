@@ -78,6 +78,7 @@ def _reason(finding: Finding, layer: str) -> str:
 def _parts_panel(finding: Finding) -> Panel:
     n_layers, group = finding.notes["layers"], finding.notes["headline"]
     layers = [layer for layer in range(n_layers + 1) if len(_curve(finding, group, "whole", layer))][-2:]
+    layers = layers or [n_layers]
     figure = side_by_side(*(f"Layer {layer}" for layer in layers))
     parts = (("S", "S: same fact, two languages", BLUE), ("W", "W: two facts, one language", VERMILION))
     parts += (("X", "X: two facts, two languages", GREY),)

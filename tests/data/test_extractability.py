@@ -7,12 +7,14 @@ from math import log2
 
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from mechxl.config import RunConfig, parse_config
 from mechxl.data.corpus import Corpus, build_corpus
 from mechxl.data.extractability import Extractability, extractability
 from tests.data.settings import FEW, cue_states, said, small_corpus, small_settings
 
+FOUR = {"n_entities": 4, "n_unseen": 1}
 Prompt = tuple[float, int, int, tuple[int, ...]]  # probability, entity, language, tokens
 
 
@@ -100,7 +102,7 @@ def test_tokens_of_one_language(raw: dict):
 
 
 @FEW
-@given(small_settings(world={"n_entities": 4, "n_unseen": 1}))
+@given(st.one_of(small_settings(world=FOUR), small_settings(world=FOUR, tokenization={"kind": "bpe"})))
 def test_code_length_is_that_of_some_order_of_the_entities(raw: dict):
     config, corpus = small_corpus(raw)
     prompts = prompts_of(config, corpus)

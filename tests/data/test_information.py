@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Hashable
-from itertools import permutations
+from itertools import chain, permutations, product
 from math import log, log2
 
 import numpy as np
@@ -110,15 +110,16 @@ def test_informativeness_is_the_information_in_the_tellings(raw: dict):
 
 @pytest.mark.parametrize("mono_only", [True, False])
 def test_shuffled_mean_is_that_of_all_permutations_within_relations(mono_only: bool):
-    world = {"n_entities": 6, "n_relations": 1, "n_values": 3, "n_unseen": 0, "frequency": "zipf", "shared_facts": 0.5}
+    world = {"n_entities": 5, "n_relations": 2, "n_values": 3, "frequency": "zipf", "shared_facts": 0.5}
     config = parse_config({"world": world, "mixture": {"parallel_fraction": 0.2, "exposure": "per_fact"}})
     corpus = build_corpus(config)
     atoms = atoms_of(config, corpus)
     mono = [atom for atom in atoms if corpus.mixture.told[atom.fact].sum() == 1]
-    assert len(mono) >= 4
-    languages, bits = [atom.language for atom in mono], []
-    for mixed in permutations(languages):
-        for atom, language in zip(mono, mixed, strict=True):
+    by_relation = [[atom for atom in mono if atom.relation == relation] for relation in range(2)]
+    assert [len(atoms) for atoms in by_relation] == [4, 4]
+    bits = []
+    for mixed in product(*(permutations([atom.language for atom in atoms]) for atoms in by_relation)):
+        for atom, language in zip(chain(*by_relation), chain(*mixed), strict=True):
             atom.language = language  # the value that was told stays
         bits.append(information(mono if mono_only else atoms))
     found = informativeness(corpus, seed=0, mono_only=mono_only, shuffles=4000)

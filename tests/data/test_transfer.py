@@ -6,12 +6,17 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from mechxl.config import RunConfig, parse_config
+from mechxl.config import RunConfig, TokenizationConfig, parse_config
 from mechxl.data.corpus import Corpus, build_corpus
 from mechxl.data.information import no_fact_accuracies
+from mechxl.data.languages import Lexicon
+from mechxl.data.mixture import Mixture
+from mechxl.data.tokenization import build_tokenizer
 from mechxl.data.transfer import TransferItems, matching_ceiling, transfer_items
+from mechxl.data.world import World
 from tests.data.settings import FEW, cue_states, said, small_corpus, small_settings
 
+FEW_VALUES = {"n_entities": 10, "n_values": 2, "shared_facts": 0.5}
 VALUE = "the value differs between the languages"
 PROMPT = "the prompt is a training prompt"
 TAG = "the asked language's tag is in no training sentence"
@@ -77,7 +82,7 @@ def test_items_and_those_left_out(raw: dict):
 
 
 @FEW
-@given(small_settings(mixture={"parallel_fraction": 0.5}))
+@given(small_settings(mixture={"parallel_fraction": 0.5}, languages={"shared_names": 0.5}, world=FEW_VALUES))
 def test_matching_ceiling_counts_entities_alike_in_their_parallel_facts(raw: dict):
     config, corpus = small_corpus(raw)
     items = transfer_items(corpus)
@@ -176,6 +181,25 @@ def test_each_reason_on_its_own(sections: dict, left_out: dict[str, int]):
     languages = sections.get("languages", {}) | {"name_length": 3}
     corpus = corpus_of(n_entities=1600, n_relations=1, languages=languages, mixture=mixture)
     assert transfer_items(corpus).left_out == left_out
+
+
+def test_a_word_heard_as_a_name_only_is_no_answer():
+    # A: anna likes tea, bert likes milk; B: anna mag anna, bert mag milch. Anna is told in A alone, bert in both.
+    words = np.array(["anna", "bert", "likes", "mag", "milch", "milk", "tea"])
+    lexicon = Lexicon(
+        words=words,
+        names=np.array([[0, 0], [1, 1]]),
+        relation_words=np.array([[2, 3]]),
+        value_words=np.array([[[6, 0], [5, 4]]]),
+        tags=np.zeros(0, int),
+        relation_first=np.array([False, False]),
+        syllable_letters=0,
+    )
+    two = np.array([0, 1])
+    world = World(two, np.zeros(2, int), np.stack([two, two], axis=1), np.full(2, 0.5), np.full((1, 2), 0.5))
+    mixture = Mixture(np.array([[True, False], [True, True]]), np.array([[1 / 3, 0], [1 / 3, 1 / 3]]))
+    tokenizer = build_tokenizer(TokenizationConfig(kind="word"), words, [], 0)
+    assert transfer_items(Corpus(world, lexicon, mixture, tokenizer, 0.0)).left_out == {ANSWER: 1}
 
 
 def test_values_that_differ_are_left_out_by_that_reason():
