@@ -15,7 +15,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from mechxl.refusals import InputError, hold_together
 
-
 Number = int | float | None
 
 
@@ -33,13 +32,15 @@ def setting(default: Any, meaning: str, *, low: Number = None, above: Number = N
     ceiling = f"at most {high:g}" if high is not None else ""
     bounds = ", ".join(part for part in (floor, ceiling) if part)
     description = f"{meaning} [{bounds}]" if bounds else meaning
-    return Field(default, ge=low, gt=above, le=high, description=description, allow_inf_nan=False if bounds else None)
+    # A number with a range is taken strictly: true is not 1, and "3" is not 3.
+    numeric: dict[str, Any] = {"allow_inf_nan": False, "strict": True} if bounds else {}
+    return Field(default, ge=low, gt=above, le=high, description=description, **numeric)
 
 
 class Section(BaseModel):
     """Base of all settings: immutable, and unknown names are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class WorldConfig(Section):
