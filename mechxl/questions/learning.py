@@ -83,6 +83,7 @@ def compute(run: Run, thorough: bool = False) -> Finding:
             ]
         ),
     }
+    tables["checkpoints"] = _checkpoints(tables["curves"], tables["rates"])
     tables["plateaus"] = _plateaus(tables, no_fact_recall(told))
     notes = {
         "languages": corpus.lexicon.language_names,
@@ -128,6 +129,16 @@ def _curves(run: Run) -> pd.DataFrame:
     reasons = metrics["transfer_reason"] if "transfer_reason" in metrics else pd.Series("", index=metrics.index)
     metrics = metrics.drop(columns=[str(name) for name in metrics if str(name).endswith("_reason")])
     return metrics.assign(reason=[reason or "no step was trained yet, or no such fact" for reason in reasons])
+
+
+def _checkpoints(curves: pd.DataFrame, rates: pd.DataFrame) -> pd.DataFrame:
+    """A row a checkpoint: loss, recall and transfer with intervals, mean visits of a mono and a parallel fact."""
+    table = curves[["step", "loss", "mono_visits", "parallel_visits", "reason"]]
+    for kind in ("recall", "transfer"):
+        pooled = rates[(rates["kind"] == kind) & (rates["group"] == "all")]
+        renamed = {"accuracy": kind, "low": f"{kind}_low", "high": f"{kind}_high"}
+        table = table.merge(pooled[["step", *renamed]].rename(columns=renamed), on="step")
+    return table
 
 
 def _plateaus(tables: dict[str, pd.DataFrame], guess: float) -> pd.DataFrame:

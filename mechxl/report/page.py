@@ -107,6 +107,7 @@ def render(run: Run, findings: dict[str, Finding], *, thorough: bool, inline: bo
         settings=_settings(run.config),
         environment=_environment(run),
         thorough=thorough,
+        checkpoints=findings["learning"].tables["checkpoints"].to_dict("records") if "learning" in findings else [],
         plotly_js=get_plotlyjs() if inline else "",
         version=version("mechxl"),
         **_lead(run),

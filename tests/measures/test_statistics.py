@@ -58,6 +58,7 @@ def test_scan_p_keeps_its_level_over_the_scan_and_finds_what_is_there():
         field = 0.5 * shared + rng.normal(size=(places, draws + 1)) * rng.uniform(0.5, 2, size=(places, 1))
         rejected += scan_p(field[:, 0], field[:, 1:]).min() <= 0.05
     assert binom.ppf(0.0005, replications, 0.05) <= rejected <= binom.ppf(0.9995, replications, 0.05)
+    field = rng.normal(size=(places, draws + 1))
     field[3, 0] = 100.0
     p = scan_p(field[:, 0], field[:, 1:])
     assert p[3] == 1 / 100
