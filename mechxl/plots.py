@@ -34,12 +34,14 @@ class Panel:
         title: the claim or the quantity.
         caption: how to read it, with n, seeds, interval and null.
         figure: the figure.
+        square: whether it keeps its proportions instead of a fixed height.
     """
 
     name: str
     title: str
     caption: str
     figure: go.Figure
+    square: bool = False
 
 
 def layer_colour(layer: int, n_layers: int) -> str:
@@ -70,7 +72,13 @@ def themed(figure: go.Figure, height: int = 380, legend_rows: int = 1) -> go.Fig
         gridcolor=RULE, zeroline=False, linecolor=GREY, ticks="outside", tickcolor=GREY, automargin=True
     )
     figure.update_yaxes(
-        gridcolor=RULE, zeroline=False, linecolor=GREY, ticks="outside", tickcolor=GREY, automargin=True
+        hoverformat=".3f",
+        gridcolor=RULE,
+        zeroline=False,
+        linecolor=GREY,
+        ticks="outside",
+        tickcolor=GREY,
+        automargin=True,
     )
     return figure
 
@@ -86,12 +94,14 @@ def steps_shown(steps: Iterable[int]) -> list[float]:
 def step_axis(figure: go.Figure, steps: Iterable[int], *, narrow: bool = False) -> None:
     """A logarithmic axis of steps, with 0 marked; narrow: with fewer labels, for panels that stand side by side."""
     last = int(max(steps))
-    ticks = [10**power for power in range(int(narrow), len(str(last))) if 10**power < last / (3.5 if narrow else 1.6)]
+    ticks = [10**power for power in range(int(narrow), len(str(last)))]
+    if not narrow:
+        ticks = [*(tick for tick in ticks if tick < last / 1.6), last]
     figure.update_xaxes(
         type="log",
         range=[math.log10(ZERO_AT), math.log10(max(last, 1)) + 0.02],
-        tickvals=[ZERO_AT, *ticks, last],
-        ticktext=["0", *(f"{tick:,}" for tick in ticks), f"{last:,}"],
+        tickvals=[ZERO_AT, *ticks],
+        ticktext=["0", *(f"{tick:,}" for tick in ticks)],
         tickangle=0,
         hoverformat=",.0f",
         title={"text": "step", "standoff": 6},

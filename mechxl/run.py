@@ -104,14 +104,22 @@ class Run:
     @cached_property
     def facts(self) -> pd.DataFrame:
         """A row a fact: entity, relation, value and words in each language, told_in, weight, group."""
-        return pd.read_parquet(self.file("facts.parquet"))
+        path = self.file("facts.parquet")
+        try:
+            return pd.read_parquet(path)
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path}: can't be read ({error}); restore it, or train the run again") from None
 
     @cached_property
     def tokenizer(self) -> "Tokenizer":
         """The run's tokenizer (of the `tokenizers` library)."""
         from tokenizers import Tokenizer
 
-        return Tokenizer.from_file(str(self.file("tokenizer.json")))
+        path = self.file("tokenizer.json")
+        try:
+            return Tokenizer.from_file(str(path))
+        except Exception as error:  # the library raises no narrower one
+            raise InputError(f"{path}: can't be read ({error}); restore it, or train the run again") from None
 
     @property
     def metrics(self) -> pd.DataFrame:
@@ -194,8 +202,10 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     """The rows of a JSON-lines file that is written while it is read: a torn last line is left out."""
     if not path.is_file():
         return []
-    lines = path.read_text(encoding="utf-8").split("\n")
-    return [json.loads(line) for line in lines[:-1] if line]
+    try:
+        return [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1] if line]
+    except ValueError as error:
+        raise InputError(f"{path}: can't be read ({error}); restore it, or train the run again") from None
 
 
 @contextmanager

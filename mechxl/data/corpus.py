@@ -89,14 +89,10 @@ class Corpus:
 
     @cached_property
     def answers_end_with_eos(self) -> bool:
-        """Whether a value's tokens begin another's of the same relation, so that only EOS ends an answer."""
-        values = self.lexicon.value_words
-        for words in values.reshape(len(values), -1):
-            distinct = np.unique(words[words >= 0])
-            answers = {tuple(row[row >= 0].tolist()) for row in self.word_tokens[distinct]}
-            if any(answer[:end] in answers for answer in answers for end in range(1, len(answer))):
-                return True
-        return False
+        """Whether some value's tokens begin another's, so that only EOS tells where an answer ends."""
+        values = np.unique(self.lexicon.value_words[self.lexicon.value_words >= 0])
+        answers = {tuple(row[row >= 0].tolist()) for row in self.word_tokens[values]}
+        return any(answer[:end] in answers for answer in answers for end in range(1, len(answer)))
 
     @cached_property
     def tellings(self) -> tuple[Int[np.ndarray, " telling"], Int[np.ndarray, " telling"]]:

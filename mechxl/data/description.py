@@ -164,12 +164,17 @@ def _span(lengths: np.ndarray) -> str:
 def _transfer(corpus: Corpus, items: TransferItems) -> list[Row]:
     names = corpus.lexicon.language_names
     pairs = np.unique(np.stack([items.told, items.asked]), axis=1, return_counts=True)
-    listed = " ".join(
-        f"{names[told]}→{names[asked]} {n:,}" for (told, asked), n in zip(pairs[0].T, pairs[1], strict=True)
+    most = len(names) * (len(names) - 1) > 12
+    listed = (
+        ""
+        if most
+        else " ".join(
+            f"{names[told]}→{names[asked]} {n:,}" for (told, asked), n in zip(pairs[0].T, pairs[1], strict=True)
+        )
     )
     entities = len(np.unique(corpus.world.entity[items.fact]))
     rows = [
-        Row("items", len(items.fact), "", items.why_none or f"(told→asked) {listed}"),
+        Row("items", len(items.fact), "", items.why_none or (f"(told→asked) {listed}" if listed else "")),
         Row("entities among them", entities),
         Row("smallest pair", int(pairs[1].min()) if len(pairs[1]) else 0, "items"),
     ]

@@ -58,9 +58,9 @@ class Batches:
         )
         if objective == "answer":
             place = np.arange(answer.max())
-            positions = np.minimum(prompt[:, None] - 1 + place, width - 2)
-            bears = is_answer = place < answer[:, None]
             inputs = int((prompt + answer).max()) - 1
+            positions = np.minimum(prompt[:, None] - 1 + place, inputs - 1)
+            bears = is_answer = place < answer[:, None]
         else:
             positions = np.broadcast_to(np.arange(width - 1), (len(tokens), width - 1))
             bears = positions + 1 < length[:, None]

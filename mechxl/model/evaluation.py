@@ -138,6 +138,8 @@ def ask_questions(model: Model, questions: Questions, trie: AnswerTrie) -> Answe
     """The model's answers under greedy decoding, and the log probability of the right ones."""
     if not len(questions):
         return Answers(np.zeros(0), np.zeros(0, dtype=int), np.zeros(0, dtype=int))
+    if (questions.values[1] < 0).any():
+        raise ValueError("a fact without a value has no right answer; answer_log_probs takes such questions")
     log_prob, decoded = [], []
     for start in range(0, len(questions), ROWS_AT_ONCE):
         rows = slice(start, start + ROWS_AT_ONCE)
@@ -187,7 +189,7 @@ def _kinds(questions: Questions, word: Int[np.ndarray, " question"]) -> Int[np.n
     elsewhere = (words[relation, value] == named).any(axis=1)
     wrong = (words[relation, :, questions.language] == named).any(axis=1)
     none = word < 0
-    return np.select([none, right, elsewhere, wrong], [3, 0, 1, 2], 3)
+    return np.select([none, right, wrong, elsewhere], [3, 0, 2, 1], 3)
 
 
 @torch.no_grad()

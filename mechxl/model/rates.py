@@ -47,7 +47,11 @@ class Evaluation:
         self.sample = self._sample(most)
 
     def row(self, model: Model, *, everything: bool = False) -> dict[str, Any]:
-        """Rates, log probabilities in nats and counts; None stands where there are no items, beside the reason."""
+        """Rates, log probabilities in nats and counts.
+
+        Where there are no items at all None stands, beside the reason; a group, language or pair without items is left
+        out.
+        """
         sample = self._sample(0) if everything and self.most and self.total > self.most else self.sample
         row: dict[str, Any] = {}
         losses = {}
@@ -90,21 +94,18 @@ class Evaluation:
     def _recall(self, suffix: str, questions: Questions, answers: Answers) -> dict[str, Any]:
         names, group = self.corpus.lexicon.language_names, self.corpus.mixture.group[questions.fact]
         row = _rates(f"recall{suffix}", answers)
-        row[f"recall{suffix}_by_group"] = {g: _mean(answers.right[group == g]) for g in ("parallel", "mono")}
-        row[f"recall{suffix}_by_language"] = {
-            name: _mean(answers.right[questions.language == at]) for at, name in enumerate(names)
-        }
+        groups = {name: group == name for name in ("parallel", "mono")}
+        row[f"recall{suffix}_by_group"] = _shares(answers, groups)
+        languages = {name: questions.language == at for at, name in enumerate(names)}
+        row[f"recall{suffix}_by_language"] = _shares(answers, languages)
         return row
 
     def _transfer(self, suffix: str, questions: Questions, items: TransferItems, answers: Answers) -> dict[str, Any]:
         names = self.corpus.lexicon.language_names
         row = _rates(f"transfer{suffix}", answers)
-        row[f"transfer{suffix}_by_pair"] = {
-            f"{names[told]}→{names[asked]}": _mean(answers.right[(items.told == told) & (items.asked == asked)])
-            for told in range(len(names))
-            for asked in range(len(names))
-            if told != asked
-        }
+        pairs = [(a, b) for a in range(len(names)) for b in range(len(names)) if a != b]
+        by_pair = {f"{names[a]}→{names[b]}": (items.told == a) & (items.asked == b) for a, b in pairs}
+        row[f"transfer{suffix}_by_pair"] = _shares(answers, by_pair)
         if items.why_none:
             row[f"transfer{suffix}_reason"] = items.why_none
         return row
@@ -119,6 +120,11 @@ def _rates(name: str, answers: Answers) -> dict[str, Any]:
         f"{name}_log_prob": _mean(answers.log_prob),
         f"{name}_kinds": {label: _mean(kind == at) for at, label in enumerate(KINDS)},
     }
+
+
+def _shares(answers: Answers, groups: dict[str, Bool[np.ndarray, " question"]]) -> dict[str, float]:
+    """The accuracy of each group that has questions."""
+    return {name: float(answers.right[group].mean()) for name, group in groups.items() if group.any()}
 
 
 def _mean(values: Float[np.ndarray, " n"] | Bool[np.ndarray, " n"]) -> float | None:

@@ -58,9 +58,10 @@ def train_run(
         with claim(config, Path(out), resume=resume, overwrite=overwrite, quiet=quiet) as plan:
             if plan.corpus is not None:
                 _Trainer(config, plan, plan.corpus, started, quiet).train()
+            place = plan.place
     finally:
         torch.set_num_threads(threads)
-    return Run(out)
+    return Run(_near(place))
 
 
 def pick_device(name: str) -> str:
@@ -132,7 +133,7 @@ class _Trainer:
             self._checkpoint(run)
             run = Run(self.plan.move_into_place())
         steps = self.config.training.steps
-        with _stop_after_step() as stop, Progress(run.path, steps, self.step, self.quiet) as progress:
+        with _stop_after_step() as stop, Progress(self.plan.out, steps, self.step, self.quiet) as progress:
             progress.show(self.step, self.row)
             while self.step < steps:
                 self._update()
@@ -146,8 +147,8 @@ class _Trainer:
                 if stop and self.step < steps:
                     self._save(run)
                     raise KeyboardInterrupt(
-                        f"{run.path}: stopped at step {self.step:,} of {steps:,}, all saved; go on with "
-                        f"python -m mechxl.train --out {run.path} --resume"
+                        f"{self.plan.out}: stopped at step {self.step:,} of {steps:,}, all saved; go on with "
+                        f"python -m mechxl.train --out {self.plan.out} --resume"
                     )
         self.environment["wall_seconds"] = self._seconds()
         write_json(run.file("environment.json"), self.environment)
@@ -169,15 +170,16 @@ class _Trainer:
     def _evaluate(self, run: Run) -> None:
         training = self.config.training
         visits = mean_visits(self.corpus, self.step * training.batch_size)
-        trained, answers = (self.losses / max(self.since, 1)).tolist() if self.since else (None, None)
         self.row: dict[str, Any] = {
             "step": self.step,
             **self.evaluation.row(self.model, everything=self.step == training.steps),
-            "train_loss": trained,
-            "train_answer_loss": answers,
-            "mono_visits": visits.mono if self.corpus.mixture.mono.any() else None,
-            "parallel_visits": visits.parallel if self.corpus.mixture.parallel.any() else None,
         }
+        if self.since:
+            trained, answers = (self.losses / self.since).tolist()
+            self.row |= {"train_loss": trained, "train_answer_loss": answers}
+        for name, mean in (("mono_visits", visits.mono), ("parallel_visits", visits.parallel)):
+            if not math.isnan(mean):
+                self.row[name] = mean
         with run.file("metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(self.row, ensure_ascii=False, allow_nan=False) + "\n")
         self.losses.zero_()
@@ -222,6 +224,10 @@ class _Trainer:
         self.environment |= {"resumed_at": [*read_json(run.file("environment.json")).get("resumed_at", []), self.step]}
         write_json(run.file("environment.json"), self.environment)
         rows = [row for row in read_rows(run.file("metrics.jsonl")) if row["step"] <= self.step]
+        if not rows:
+            raise InputError(
+                f"{run.file('metrics.jsonl')}: has no row up to step {self.step}; begin anew with --overwrite"
+            )
         text = "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
         write_text(run.file("metrics.jsonl"), text)
         self.row = rows[-1]
@@ -235,6 +241,14 @@ def _longest(corpus: Corpus) -> int:
     parts = [corpus.lexicon.tags, corpus.lexicon.names, corpus.lexicon.relation_words, corpus.lexicon.value_words]
     tokens = (corpus.word_tokens >= 0).sum(axis=1)
     return 2 + sum(int(tokens[words[words >= 0]].max(initial=0)) for words in parts)
+
+
+def _near(place: Path) -> Path:
+    """A path as seen from the working directory where that is still there and holds it."""
+    try:
+        return place.relative_to(Path.cwd())
+    except (ValueError, FileNotFoundError):
+        return place
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -33,13 +33,15 @@ class Plan:
 
     Attributes:
         directory: where it writes.
-        place: where the run belongs.
+        place: where the run belongs, links resolved.
+        out: the same as the user wrote it, for messages.
         resume: whether it goes on with what is there.
         corpus: what is trained on; None where there is nothing to do.
     """
 
     directory: Path
     place: Path
+    out: Path
     resume: bool
     corpus: Corpus | None
 
@@ -63,42 +65,53 @@ def claim(config: RunConfig, out: Path, *, resume: bool, overwrite: bool, quiet:
     Raises:
         InputError: with the way out: see `train_run`.
     """
-    if not out.exists() and (old := _beside(out, "old")).is_dir():  # a replacement was cut off between its two moves
-        old.rename(out)
-    if out.exists() and not out.is_dir():
+    place = out.resolve()  # `.` and links stand for what they name
+    if not place.exists() and (old := _beside(place, "old")).is_dir():  # cut off between the two moves of a replacement
+        old.rename(place)
+    if place.exists() and not place.is_dir():
         raise InputError(f"{out}: is a file, and a run is a directory; choose another --out")
-    existing = out.is_dir() and any(out.iterdir())
-    if existing and not (out / "config.toml").is_file():
+    if (existing := _holds_files(place)) and not (place / "config.toml").is_file():
         raise InputError(f"{out}: holds files that are not a run's; choose another --out, or empty it")
     if existing and not overwrite:
-        with _lock(out, out):
-            yield _continue(config, out, resume, quiet)
-        (out / "lock").unlink(missing_ok=True)
+        with _lock(place, out):
+            yield _continue(config, out, place, resume, quiet)
         return
     if resume and not existing and not quiet:
         print(f"mechxl: {out}: there is no run yet; beginning one", file=sys.stderr)
     corpus = build_corpus(config)
-    staging = _beside(out, "new")
+    plan = Plan(_beside(place, "new"), place, out, resume=False, corpus=corpus)
+    made = [path for path in (plan.directory, *plan.directory.parents) if not path.exists()]
     try:
-        staging.mkdir(parents=True, exist_ok=True)
+        plan.directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{out}: can't be written ({error.strerror}); choose another --out") from None
-    with _lock(staging, out):
-        if existing:
-            with _lock(out, out):
-                pass
-        plan = Plan(staging, out, resume=False, corpus=corpus)
-        try:
-            _begin(config, corpus, staging)
-            yield plan
-        finally:
-            if plan.directory == staging:  # never got under way
-                shutil.rmtree(staging, ignore_errors=True)
-            (out / "lock").unlink(missing_ok=True)
+    try:
+        with _lock(plan.directory, out) as held, ExitStack() as also:
+            held.append(plan)
+            try:
+                if existing:
+                    also.enter_context(_lock(place, out))
+                elif _holds_files(place):
+                    raise InputError(f"{out}: another trainer began a run there; choose another --out")
+                _begin(config, corpus, plan.directory)
+                yield plan
+            finally:
+                if plan.directory != place:  # never got under way
+                    shutil.rmtree(plan.directory, ignore_errors=True)
+    finally:
+        for path in made[1:]:
+            try:
+                path.rmdir()
+            except OSError:  # not empty: the run is there
+                break
 
 
-def _continue(config: RunConfig, out: Path, resume: bool, quiet: bool) -> Plan:
-    run = Run(out)
+def _holds_files(place: Path) -> bool:
+    return place.is_dir() and any(place.iterdir())
+
+
+def _continue(config: RunConfig, out: Path, place: Path, resume: bool, quiet: bool) -> Plan:
+    run = Run(place)
     if changed := differences(run.config, config):
         listed = ", ".join(f"{name} {old} there and {new} here" for name, (old, new) in changed.items())
         raise InputError(
@@ -107,10 +120,12 @@ def _continue(config: RunConfig, out: Path, resume: bool, quiet: bool) -> Plan:
     if run.complete:
         if not quiet:
             print(f"{out}: complete already, with these settings; nothing to do (--overwrite trains it again)")
-        return Plan(out, out, resume=False, corpus=None)
+        return Plan(place, place, out, resume=False, corpus=None)
     if not resume:
         raise InputError(f"{out}: this run was not finished; go on with --resume, or begin anew with --overwrite")
-    return Plan(out, out, resume=True, corpus=run.corpus)
+    for path in place.rglob(".*.[0-9]*"):  # what a killed writer left
+        path.unlink()
+    return Plan(place, place, out, resume=True, corpus=run.corpus)
 
 
 def _begin(config: RunConfig, corpus: Corpus, directory: Path) -> None:
@@ -126,11 +141,11 @@ def _begin(config: RunConfig, corpus: Corpus, directory: Path) -> None:
 
 
 def _beside(place: Path, kind: str) -> Path:
-    return place.parent / f".{place.resolve().name}.{kind}"
+    return place.parent / f".{place.name}.{kind}"
 
 
 @contextmanager
-def _lock(directory: Path, out: Path) -> Iterator[None]:
+def _lock(directory: Path, out: Path) -> Iterator[list[Plan]]:
     """Holds the directory's lock; the system frees it with the process, however that ends."""
     lock = FileLock(directory / "lock")
     try:
@@ -141,9 +156,12 @@ def _lock(directory: Path, out: Path) -> Iterator[None]:
         ) from None
     except OSError as error:
         raise InputError(f"{out}: can't be written ({error.strerror}); choose another --out") from None
+    moved: list[Plan] = []
     try:
-        yield
+        yield moved
     finally:
+        for path in (directory, *(plan.directory for plan in moved)):
+            (path / "lock").unlink(missing_ok=True)  # while it is held: nobody else's
         lock.release()
 
 

@@ -133,7 +133,7 @@ def _curves(run: Run) -> pd.DataFrame:
 
 def _checkpoints(curves: pd.DataFrame, rates: pd.DataFrame) -> pd.DataFrame:
     """A row a checkpoint: loss, recall and transfer with intervals, mean visits of a mono and a parallel fact."""
-    table = curves[["step", "loss", "mono_visits", "parallel_visits", "reason"]]
+    table = curves.reindex(columns=["step", "loss", "mono_visits", "parallel_visits", "reason"])
     for kind in ("recall", "transfer"):
         pooled = rates[(rates["kind"] == kind) & (rates["group"] == "all")]
         renamed = {"accuracy": kind, "low": f"{kind}_low", "high": f"{kind}_high"}

@@ -45,7 +45,7 @@ def _loss_panel(finding: Finding) -> Panel:
 
 def _rates_panel(finding: Finding) -> Panel:
     rates, curves = finding.tables["rates"], finding.tables["curves"]
-    figure = side_by_side("Recall: the tellings of training", "Transfer: asked in a language not told in")
+    figure = side_by_side("Recall", "Transfer")
     languages = finding.notes["languages"]
     notes = []
     for column, kind in ((1, "recall"), (2, "transfer")):
@@ -89,7 +89,8 @@ def _rates_panel(finding: Finding) -> Panel:
     figure.update_yaxes(range=[-0.02, 1.03])
     guessed = "; ".join(f"{row.guess} {row.accuracy:.3f}" for row in guesses.itertuples())
     caption = (
-        "Exact match of the whole answer under greedy decoding. Black: pooled, with its 95 % "
+        "Recall: the tellings of training, asked again. Transfer: mono facts, asked in a language that training does "
+        "not tell them in. Exact match of the whole answer under greedy decoding. Black: pooled, with its 95 % "
         f"interval over entities ({finding.notes['draws']:,} bootstrap draws); colours: by the language asked in; the "
         "tag, where there is one, is shown. "
         f"{'; '.join(notes).capitalize()}; one run (one seed). "

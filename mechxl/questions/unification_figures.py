@@ -142,7 +142,13 @@ def _checkerboard_panel(finding: Finding) -> Panel:
         colorscale=SEPARATE_TO_UNIFIED,
         customdata=[[f"{row}<br>{column}" for column in labels] for row in labels],
         hovertemplate="%{customdata}<br>cosine %{z} / 100<extra></extra>",
-        colorbar={"title": {"text": "cosine × 100", "side": "right"}, "thickness": 12, "len": 0.9},
+        colorbar={
+            "title": {"text": "cosine × 100", "side": "top"},
+            "orientation": "h",
+            "y": 1.01,
+            "yanchor": "bottom",
+            "thickness": 9,
+        },
     )
     frames = [
         go.Frame(data=[{"type": "heatmap", "z": board}], name=str(step))
@@ -154,8 +160,9 @@ def _checkerboard_panel(finding: Finding) -> Panel:
         at = edge * per_language - 0.5
         figure.add_shape(x0=at, x1=at, y0=0, y1=1, yref="y domain", **rule)
         figure.add_shape(y0=at, y1=at, x0=0, x1=1, xref="x domain", **rule)
-    themed(figure, height=640)
-    figure.update_layout(sliders=[step_slider(steps)], hovermode="closest", margin={"l": 30, "r": 10, "t": 10, "b": 90})
+    themed(figure)
+    margin = {"l": 30, "r": 10, "t": 70, "b": 90}
+    figure.update_layout(sliders=[step_slider(steps)], hovermode="closest", margin=margin, height=None)
     centres = [per_language * (at + 0.5) - 0.5 for at in range(len(names))]
     square = {"tickvals": centres, "ticktext": names, "showgrid": False, "constrain": "domain"}
     figure.update_xaxes(**square)
@@ -168,4 +175,4 @@ def _checkerboard_panel(finding: Finding) -> Panel:
         f"same place in both languages. A picture of {per_language} facts (one run); the numbers with intervals and "
         "null are the score's."
     )
-    return Panel("checkerboard", "The checkerboard: facts × languages", caption, figure)
+    return Panel("checkerboard", "The checkerboard: facts × languages", caption, figure, square=True)

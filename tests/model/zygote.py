@@ -1,0 +1,171 @@
+"""Runs `mechxl.train` in processes of their own without importing torch anew, and stops them at a chosen moment.
+
+A server process imports mechxl once and forks a child for every command. Only the server, whose children they are,
+sends signals to them. `python zygote.py` is that server; `Zygote` talks to it.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).parents[2]
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "NO_COLOR": "1", "COLUMNS": "200"}
+
+
+EVENTS = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir")  # open: to write
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a command ended: its exit status (-9: killed), what it printed, and the file operations it did if watched."""
+
+    status: int
+    out: str
+    err: str
+    operations: int
+
+
+class Zygote:
+    """The server's other end."""
+
+    def __enter__(self) -> "Zygote":
+        self.server = subprocess.Popen(
+            [sys.executable, __file__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=REPOSITORY,
+            env=os.environ | ENVIRONMENT,
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self.server.stdin is not None
+        assert self.server.stdout is not None
+        self.server.stdin.close()
+        self.server.wait()
+        self.server.stdout.close()
+
+    def train(
+        self,
+        *argv: str | Path,
+        kill_after: float | None = None,
+        interrupt_when: Path | None = None,
+        watch: Path | None = None,
+        kill_at: int | None = None,
+        events: Sequence[str] = EVENTS,
+    ) -> Result:
+        """`python -m mechxl.train ARGV`.
+
+        Args:
+            argv: the command line.
+            kill_after: SIGKILL after so many seconds.
+            interrupt_when: SIGINT, as from Ctrl-C, once this file is there.
+            watch: count the operations that change something in this directory.
+            kill_at: SIGKILL just before the watched operation of this number.
+            events: Python's names of the operations that are watched.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            order = {
+                "argv": [str(argument) for argument in argv],
+                "folder": folder,
+                "kill_after": kill_after,
+                "interrupt_when": interrupt_when and str(interrupt_when),
+                "watch": watch and str(watch),
+                "kill_at": kill_at,
+                "events": list(events),
+            }
+            assert self.server.stdin is not None
+            assert self.server.stdout is not None
+            self.server.stdin.write(json.dumps(order) + "\n")
+            self.server.stdin.flush()
+            status = int(self.server.stdout.readline())
+            out, err, operations = (Path(folder, name).read_text() for name in ("out", "err", "operations"))
+            return Result(status, out, err, len(operations))
+
+
+def serve() -> None:
+    """Reads orders from stdin, a line each, and answers with exit statuses."""
+    sys.path.insert(0, str(REPOSITORY))
+    from mechxl.train import main
+
+    with tempfile.TemporaryDirectory() as folder:  # what is done for the first time here, no child does anew
+        warm = main(["--out", f"{folder}/warm", "--quiet", "--world.n_entities", "20", "--training.steps", "2"])
+        assert warm == 0
+    for line in sys.stdin:
+        order = json.loads(line)
+        for name in ("out", "err", "operations"):
+            Path(order["folder"], name).touch()
+        child = os.fork()
+        if child == 0:
+            _obey(main, order)
+        print(_wait(child, order), flush=True)
+
+
+def _obey(main: Callable[[list[str]], int], order: dict[str, Any]) -> None:
+    for number, name in ((1, "out"), (2, "err")):
+        os.dup2(os.open(Path(order["folder"], name), os.O_WRONLY), number)
+    if order["watch"]:
+        _watch(order, os.open(Path(order["folder"], "operations"), os.O_WRONLY))
+    status = 1
+    try:
+        sys.argv = ["python -m mechxl.train", *order["argv"]]
+        status = main(order["argv"])
+    except SystemExit as leave:
+        status = leave.code if isinstance(leave.code, int) else 1
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def _watch(order: dict[str, Any], tally: int) -> None:
+    """Counts what changes the directory, a byte each in the tally; kills this process before operation `kill_at`."""
+    directory, kill_at, events = order["watch"], order["kill_at"], set(order["events"])
+    seen = 0
+
+    def hook(event: str, arguments: Sequence[Any]) -> None:
+        nonlocal seen
+        if event not in events or (event == "open" and not _writes(arguments)):
+            return
+        if os.fspath(arguments[0]).startswith(directory):
+            if seen == kill_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+            seen += 1
+            os.write(tally, b".")
+
+    sys.addaudithook(hook)
+
+
+def _writes(opened: Sequence[Any]) -> bool:
+    return isinstance(opened[0], (str, os.PathLike)) and bool(opened[2] & (os.O_WRONLY | os.O_RDWR))
+
+
+def _wait(child: int, order: dict[str, Any]) -> int:
+    started, sent = time.monotonic(), False
+    while True:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return os.waitstatus_to_exitcode(status)
+        if not sent and order["kill_after"] is not None and time.monotonic() - started > order["kill_after"]:
+            os.kill(child, signal.SIGKILL)
+            sent = True
+        if not sent and order["interrupt_when"] and Path(order["interrupt_when"]).exists():
+            os.kill(child, signal.SIGINT)
+            sent = True
+        time.sleep(0.002)
+
+
+if __name__ == "__main__":
+    serve()
