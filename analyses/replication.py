@@ -8,11 +8,18 @@ depends on parallel facts, on shared names, and on how informative and how hidde
 
 Grid. The settings below, seeds 0, 1 and 2 (one seed for the large world), everything else at its default.
 
-Test. Each bound must hold in every seed. `recall`, `transfer`: final accuracies over all items. `score`: S - W of mono
-facts at layer 1 (same-relation baseline, whole-sample centring) at the end; `early_score`: its largest value at steps
-1 to 299. `over_guess`: how far transfer lies outside the exact no-fact accuracies. `plateau_off`: how near the loss
-comes, relatively, to a no-knowledge loss before recall begins. It is refuted by any run outside its bounds; what came
-out is printed and written to analyses/results/replication.json either way.
+Test. Each bound must hold in every seed. `recall`, `transfer`: final accuracies over all items; `worst_recall`: of the
+worst language. `score`: S - W of mono facts at layer 1 (same-relation baseline, whole-sample centring) at the end;
+`early_score`: its largest value before step 300. `over_guess`: how far transfer lies outside the exact no-fact
+accuracies. `plateau_evaluations`: evaluations in a row, before recall begins, with the loss within 3 % of H(A | R) or
+H(A | R, S); `nearer_readers`: KL(P(A | R) || model) - KL(P(A | R, S) || model) on unseen entities there, at the nearest
+checkpoint. It is refuted by any run outside its bounds or without the number; what came out is printed and written to
+analyses/results/replication.json either way.
+
+What was changed after a first look: the large world's 3,000 steps end with recall .114 against .067 by guessing, so
+that a run of 6,000 steps was added beside it to see the plateau end; and its bound, at first that the loss comes within
+3 % of a no-knowledge loss, became that it stays there for at least 3 evaluations in a row, and that unseen entities say
+which marginal it is. No other setting or bound was touched.
 
 Three seeds say that it can be reproduced; they are too few for a claim about how large an effect is.
 """
@@ -34,16 +41,23 @@ RESULTS = Path(__file__).parent / "results" / "replication.json"
 WORDS = ["--languages.shared-words", "1", "--languages.cue", "tag", "--mixture.parallel-fraction", "0"]
 WORDS += ["--mixture.informativeness", "1", "--training.steps", "2500"]
 LARGE = ["--world.n-entities", "8000", "--languages.name-syllables", "24", "--languages.name-length", "3"]
+NULL = ["--world.shared-facts", "0"]
+PLATEAU = {"plateau_evaluations": (3.0, float("inf")), "nearer_readers": (0.0, float("inf"))}
 
 # name: (options, seeds, bounds)
 GRID: dict[str, tuple[list[str], int, dict[str, tuple[float, float]]]] = {
     "default": ([], 3, {"recall": (0.95, 1), "transfer": (0.5, 1), "score": (0.35, 2), "early_score": (-2, 0)}),
     "parallel_fraction 0.2": (["--mixture.parallel-fraction", "0.2"], 3, {"recall": (0.95, 1), "transfer": (0, 0.3)}),
     "shared_names 0": (["--languages.shared-names", "0"], 3, {"over_guess": (-0.05, 0.05)}),
-    "shared_facts 0 (trained null)": (["--world.shared-facts", "0"], 3, {"recall": (0.95, 1), "score": (-2, 0.2)}),
+    "shared_facts 0 (trained null)": (
+        ["--world.shared-facts", "0"],
+        3,
+        {"worst_recall": (0.95, 1), "score": (-2, 0.2)},
+    ),
     "words shared, tag, parallel 0, informativeness 1": (WORDS, 3, {"transfer": (0, 0.1)}),
     "the same, cue_dropout 0.5": ([*WORDS, "--languages.cue-dropout", "0.5"], 3, {"transfer": (0.6, 1)}),
-    "8,000 entities, longer names": (LARGE, 1, {"plateau_off": (0, 0.03)}),
+    "8,000 entities, longer names": (LARGE, 1, PLATEAU),
+    "8,000 entities, longer names, 6,000 steps": ([*LARGE, "--training.steps", "6000"], 1, PLATEAU),
 }
 
 
@@ -73,7 +87,9 @@ def _row(runs: Path, name: str, seed: int) -> dict[str, Any]:
     subprocess.run([sys.executable, *page], env=environment, check=True, stdout=subprocess.DEVNULL)
     run = Run(path)
     found = measured(run, ask(run, "learning"), ask(run, "unification"))
-    outside = {key: found[key] for key, (low, high) in bounds.items() if not low <= found[key] <= high}
+    outside = {
+        key: found[key] for key, (low, high) in bounds.items() if found[key] is None or not low <= found[key] <= high
+    }
     print(f"{name}, seed {seed}: {'outside: ' + str(outside) if outside else 'inside its bounds'}", file=sys.stderr)
     return {"name": name, "seed": seed, **found, "outside": outside}
 
@@ -83,14 +99,19 @@ def measured(run: Run, learning: Finding, unification: Finding) -> dict[str, Any
     last = read_rows(run.file("metrics.jsonl"))[-1]
     score = unification.tables["score"]
     curve = score[(score["group"] == "mono") & (score["centring"] == "whole") & (score["layer"] == 1)]
-    early = curve[(curve["step"] > 0) & (curve["step"] < 300)]["score"]
+    early = curve[curve["step"] < 300]["score"]
     guesses = learning.tables["no_fact"]["accuracy"]
     transfer = last["transfer_accuracy"]  # None where there are no items
     within = None if transfer is None else min(max(transfer, guesses.min()), guesses.max())
     plateaus = learning.tables["plateaus"]
-    rested = plateaus[(plateaus["given"] != "nothing") & (plateaus["evaluations"] > 0)]
+    longest = plateaus[plateaus["given"] != "nothing"].sort_values("evaluations").iloc[-1]
+    prior = learning.tables["prior"]
+    there = prior[(prior["step"] >= longest["first"]) & (prior["step"] <= longest["last"])]
+    gaps = (there["given_relation"] - there["given_readers"]).to_numpy()
+    nearest = there[["given_relation", "given_readers"]].min(axis=1).to_numpy()
     return {
         "recall": last["recall_accuracy"],
+        "worst_recall": min(last["recall_by_language"].values()),
         "transfer": transfer,
         "transfer_items": last["transfer_n"],
         "guesses": None if transfer is None else [float(guesses.min()), float(guesses.max())],
@@ -98,7 +119,8 @@ def measured(run: Run, learning: Finding, unification: Finding) -> dict[str, Any
         "score": float(curve["score"].iloc[-1]),
         "early_score": float(early.max()),
         "lowest_score": float(curve["score"].min()),
-        "plateau_off": float(rested["least_off"].min()) if len(rested) else None,
+        "plateau_evaluations": int(longest["evaluations"]),
+        "nearer_readers": float(gaps[nearest.argmin()]) if len(gaps) else None,
         "words": learning.summary[1],
     }
 

@@ -17,7 +17,7 @@ import tyro
 from pydantic import BaseModel
 
 from mechxl.config import RunConfig, parse_config
-from mechxl.refusals import InputError
+from mechxl.refusals import Failure, InputError
 
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -33,6 +33,9 @@ def command(body: Callable[[Sequence[str]], int], argv: Sequence[str] | None) ->
     except InputError as error:
         print(f"mechxl: {error}", file=sys.stderr)
         return BAD_INPUT
+    except Failure as error:
+        print(f"mechxl: {error}", file=sys.stderr)
+        return FAILED
     except KeyboardInterrupt as interrupt:
         print(f"mechxl: {interrupt or 'interrupted'}", file=sys.stderr)
         return INTERRUPTED

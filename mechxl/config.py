@@ -28,8 +28,8 @@ def setting(default: Any, meaning: str, *, low: Number = None, above: Number = N
         above: value that the setting must exceed.
         high: largest value allowed.
     """
-    floor = f"at least {low:g}" if low is not None else f"above {above:g}" if above is not None else ""
-    ceiling = f"at most {high:g}" if high is not None else ""
+    floor = f"at least {low:,}" if low is not None else f"above {above:,}" if above is not None else ""
+    ceiling = f"at most {high:,}" if high is not None else ""
     bounds = ", ".join(part for part in (floor, ceiling) if part)
     description = f"{meaning} [{bounds}]" if bounds else meaning
     # A number with a range is taken strictly: true is not 1, and "3" is not 3.

@@ -16,6 +16,10 @@ class InputError(Exception):
     """A mistake in what the user gave, said in one sentence: what, where, how to fix. Commands print it and exit 2."""
 
 
+class Failure(Exception):
+    """Something that failed while it ran, said in one sentence. Commands print it and exit 1."""
+
+
 def hold_together(config: Any) -> None:
     """Checks a RunConfig across its sections.
 
@@ -58,6 +62,8 @@ def _check_names(config: Any) -> None:
         f"{syllables}, name_length {length} give {syllables**length:,}"
     )
     options = _most("world.n_entities", world.n_entities, lambda n: needed(n) <= syllables**length)
+    if not options and syllables**length >= world.n_entities:
+        options = [f"world.n_unseen = {syllables**length - world.n_entities}"]
     options += _larger_inventory("languages.name", syllables, length, names)
     raise refuse("world.n_entities", world.n_entities, reason, " or ".join(options))
 
@@ -137,4 +143,5 @@ def _check_choices(config: Any) -> None:
         reason = f"it does not divide d_model {model.d_model}"
         raise refuse("model.n_heads", model.n_heads, reason, f"model.n_heads = {nearest}")
     if not all(0 <= beta < 1 for beta in training.betas):
-        raise refuse("training.betas", list(training.betas), "each lies in [0, 1)", "training.betas = 0.9 0.98")
+        nearest = " ".join(f"{min(max(np.nan_to_num(beta), 0.0), 0.999):g}" for beta in training.betas)
+        raise refuse("training.betas", list(training.betas), "each lies in [0, 1)", f"training.betas = {nearest}")

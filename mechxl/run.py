@@ -88,7 +88,11 @@ class Run:
     @cached_property
     def environment(self) -> dict[str, Any]:
         """Versions, commit, threads, device, command line and wall time of the training."""
-        return read_json(self.file("environment.json"))
+        path = self.file("environment.json")
+        found = read_json(path)
+        if missing := {"data_digest", "n_ctx", "versions"} - set(found):
+            raise InputError(f"{path}: lacks {', '.join(sorted(missing))}; restore it, or train the run again")
+        return found
 
     @cached_property
     def corpus(self) -> Corpus:

@@ -195,12 +195,25 @@ def no_knowledge_losses(told: Told) -> NoKnowledgeLosses:
     )
 
 
-def no_fact_recall(told: Told) -> float:
-    """The recall, at a draw of training, of the best guess that knows no fact: argmax P(A | R, S)."""
-    given = joint(told.relation, told.readers)
-    mass = np.zeros((given.max() + 1, told.answer.max() + 1))
-    np.add.at(mass, (given, told.answer), told.probability)
-    return float(mass.max(axis=1).sum())
+def no_fact_recall(corpus: Corpus, told: Told) -> float:
+    """The recall of the best guess that knows no fact: argmax P(A | R, S), S being what the question shows.
+
+    Tellings are asked with the tag shown and count alike, as recall does; tied maxima score 1 / ties. Where training
+    never shows such an S (the tag is always left out), the guess is argmax P(A | R).
+    """
+    fact, language = corpus.tellings
+    words, answers = np.unique(np.r_[told.answer, corpus.words_of(fact, language, tag=True)[:, 3]], return_inverse=True)
+    relation = np.r_[told.relation, corpus.world.relation[fact]]
+    given = joint(relation, np.r_[told.readers, prompt_readers(corpus, tag=True)[fact, language]])
+    n = len(told.answer)
+    by_given, by_relation = np.zeros((given.max() + 1, len(words))), np.zeros((relation.max() + 1, len(words)))
+    np.add.at(by_given, (given[:n], answers[:n]), told.probability)
+    np.add.at(by_relation, (relation[:n], answers[:n]), told.probability)
+    relation_of = np.zeros(len(by_given), dtype=int)
+    relation_of[given] = relation
+    mass = np.where(by_given.any(axis=1, keepdims=True), by_given, by_relation[relation_of])
+    best = mass >= mass.max(axis=1, keepdims=True) * (1 - 1e-9)
+    return float((best / best.sum(axis=1, keepdims=True))[given[n:], answers[n:]].mean())
 
 
 @dataclass(frozen=True)

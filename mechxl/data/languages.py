@@ -147,7 +147,7 @@ def _check_room(config: LanguagesConfig, script: str, available: int, owners: in
     works = (
         f"languages.{largest} = {room}"
         if room >= 1
-        else f"{(available // owners - 1) // 2} syllables for names and for words"
+        else " and ".join(f"languages.{kind}_syllables = {(available // owners - 1) // 2}" for kind in ("name", "word"))
     )
     raise refuse(f"languages.{largest}", getattr(config, largest), reason, works)
 

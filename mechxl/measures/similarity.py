@@ -153,43 +153,46 @@ def _mean_defined(cells: Float[np.ndarray, "cell draw"]) -> Float[np.ndarray, " 
 def permuted_same(
     u: Float[np.ndarray, "fact language d"],
     relation: Int[np.ndarray, " fact"],
-    partners: Sequence[Int[np.ndarray, "draw member"]],
+    partners: Sequence[Int[np.ndarray, "language draw member"]],
 ) -> Float[np.ndarray, " draw"]:
-    """S with each fact's other-language vector taken from another fact: the null of S = X.
+    """S with entities relabelled in each language by itself: the null of S = X.
 
     Args:
         u: unit vectors.
         relation: of each fact.
-        partners: for each relation in ascending order, rows of partners as `entity_permutations` gives them.
+        partners: for each relation in ascending order, who stands for whom, as `entity_permutations` gives it.
     """
     values = []
     for r, partner in zip(np.unique(relation), partners, strict=True):
         place = np.flatnonzero(relation == r)
         if len(place) < 2:
             continue
-        members = np.arange(len(place))
         for a, b in combinations(range(u.shape[1]), 2):
             gram = u[place, a] @ u[place, b].T
-            values.append(gram[members, partner].mean(axis=1))
+            values.append(gram[partner[a], partner[b]].mean(axis=1))
     return np.mean(values, axis=0)
 
 
 def entity_permutations(
-    entity: Int[np.ndarray, " fact"], relation: Int[np.ndarray, " fact"], draws: int, rng: np.random.Generator
-) -> list[Int[np.ndarray, "draw member"]]:
-    """Random permutations of entities, one for all relations, as partners within each relation.
+    entity: Int[np.ndarray, " fact"],
+    relation: Int[np.ndarray, " fact"],
+    n_languages: int,
+    draws: int,
+    rng: np.random.Generator,
+) -> list[Int[np.ndarray, "language draw member"]]:
+    """Random relabellings of entities, one for each language but the first, and the same in all relations.
 
-    Where an entity has no fact in a relation (of the group measured), the permutation is followed on until it meets
-    one that
-    has: the permutation that is induced on the relation's entities, which is uniform too.
+    Where an entity has no fact in a relation (of the group measured), the permutation is followed on until it meets one
+    that has: the permutation that is induced on the relation's entities, which is uniform too.
 
     Returns:
-        For each relation in ascending order, an array of (draw, member): the index among the relation's facts of each
-        one's partner.
+        For each relation in ascending order, indices among the relation's facts by (language, draw, member); in the
+        first language everyone stands for themselves.
     """
     _, index = np.unique(entity, return_inverse=True)
     n = int(index.max()) + 1
-    permutation = rng.permuted(np.tile(np.arange(n), (draws, 1)), axis=1)
+    shape = (n_languages - 1, draws, n)
+    permutation = rng.permuted(np.broadcast_to(np.arange(n), shape).reshape(-1, n), axis=1)
     partners = []
     for r in np.unique(relation):
         members = index[relation == r]
@@ -199,7 +202,8 @@ def entity_permutations(
         while (outside := place[target] < 0).any():
             row, _ = np.nonzero(outside)
             target[outside] = permutation[row, target[outside]]
-        partners.append(place[target])
+        themselves = np.broadcast_to(np.arange(len(members)), (1, draws, len(members)))
+        partners.append(np.concatenate([themselves, place[target].reshape(n_languages - 1, draws, -1)]))
     return partners
 
 

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import torch
@@ -154,7 +153,7 @@ def ask_questions(model: Model, questions: Questions, trie: AnswerTrie) -> Answe
 
 @torch.no_grad()
 def _answer(
-    model: Any,
+    model: Model,
     tokens: Int[Tensor, "question position"],
     prompt_length: Int[Tensor, " question"],
     answer_length: Int[Tensor, " question"],
@@ -194,7 +193,7 @@ def _kinds(questions: Questions, word: Int[np.ndarray, " question"]) -> Int[np.n
 
 @torch.no_grad()
 def answer_log_probs(
-    model: Any, questions: Questions, words: Int[np.ndarray, "question candidate"]
+    model: Model, questions: Questions, words: Int[np.ndarray, "question candidate"]
 ) -> Float[np.ndarray, "question candidate"]:
     """log p of candidate answers to each question, in nats: the sum over their tokens, EOS included if they end so.
 
@@ -223,7 +222,7 @@ def answer_log_probs(
 
 
 def _log_probs(
-    model: Any,
+    model: Model,
     tokens: Int[Tensor, "question position"],
     prompt_length: Int[Tensor, " question"],
     target: Int[Tensor, "question candidate place"],

@@ -10,16 +10,15 @@ import torch
 import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Bool, Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
-# A HookedTransformer; its class is known to model/hooked.py alone.
-Model = nn.Module
+Model = Any  # a HookedTransformer; its class is known to model/hooked.py alone
 
 Positions = slice | Int[Tensor, "batch asked"]
 
 
 def lean_logits(
-    model: Any, tokens: Int[Tensor, "batch pos"], positions: Positions
+    model: Model, tokens: Int[Tensor, "batch pos"], positions: Positions
 ) -> Float[Tensor, "batch asked d_vocab"]:
     """The model's logits at some positions, equal to those of its hooked forward.
 

@@ -26,7 +26,7 @@ from mechxl.model.hooked import build_model, save_model
 from mechxl.model.progress import Progress
 from mechxl.model.rates import Evaluation
 from mechxl.model.workplace import Plan, claim, environment
-from mechxl.refusals import InputError
+from mechxl.refusals import Failure, InputError
 from mechxl.run import Run, read_json, read_rows, whole_file, write_json, write_text
 
 
@@ -35,8 +35,8 @@ def train_run(
 ) -> Run:
     """Trains a run and returns it; an existing complete run with the same settings is returned as it is.
 
-    Equal seeds give bit-identical checkpoints on one machine (same threads and versions), and so does a run that was
-    stopped anywhere and resumed.
+    On the CPU, equal seeds give bit-identical checkpoints on one machine (same threads and versions), and so does a
+    run that was stopped anywhere and resumed.
 
     Args:
         config: the settings.
@@ -48,6 +48,7 @@ def train_run(
     Raises:
         InputError: settings that can't hold, `out` can't be written, is no run, is another run, or has a trainer at
             work.
+        Failure: the loss is no longer finite.
         KeyboardInterrupt: stopped by Ctrl-C, with everything saved.
     """
     started = time.perf_counter()
@@ -73,7 +74,7 @@ def pick_device(name: str) -> str:
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        torch.zeros(1, device=name)
+        torch.zeros(1, device=name).item()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).split("\n")[0]
         raise InputError(
@@ -174,6 +175,11 @@ class _Trainer:
             "step": self.step,
             **self.evaluation.row(self.model, everything=self.step == training.steps),
         }
+        if not math.isfinite(self.row["loss"]):
+            raise Failure(
+                f"{self.plan.out}: the loss is {self.row['loss']} at step {self.step:,}, training has diverged; lower "
+                f"training.learning_rate ({training.learning_rate:g}) or raise training.warmup_steps, with --overwrite"
+            )
         if self.since:
             trained, answers = (self.losses / self.since).tolist()
             self.row |= {"train_loss": trained, "train_answer_loss": answers}

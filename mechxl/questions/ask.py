@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,10 @@ def ask(run: Run, question: str, *, thorough: bool = False) -> Finding:
     Args:
         run: a run with checkpoints.
         question: learning or unification.
-        thorough: all facts and checkpoints rather than samples.
+        thorough: all facts rather than samples of large worlds.
 
     Raises:
-        InputError: no such question, or the run has no checkpoints.
+        InputError: no such question, or the run has no checkpoints or metrics.
     """
     if question not in QUESTIONS:
         raise InputError(f"question {question!r}: there is no such question; there are: {', '.join(QUESTIONS)}")
@@ -35,17 +36,22 @@ def ask(run: Run, question: str, *, thorough: bool = False) -> Finding:
     if (kept := Finding.read(path, digest)) is not None:
         return kept
     finding = QUESTIONS[question].compute(run, thorough)
-    path.parent.mkdir(exist_ok=True)
-    write_text(path, finding.to_json(digest))
+    try:
+        path.parent.mkdir(exist_ok=True)
+        write_text(path, finding.to_json(digest))
+    except OSError as error:  # somebody else's run, say
+        print(f"mechxl: {path}: can't be written ({error.strerror}); the answer is not kept", file=sys.stderr)
     return finding
 
 
 def finding_digest(run: Run, thorough: bool) -> str:
     """A hash of all that a finding is computed from: settings, checkpoints, metrics, this package's code, precision."""
     found = hashlib.sha256(json.dumps({"settings": flat(run.config), "thorough": thorough}, default=str).encode())
+    if not (metrics := run.file("metrics.jsonl")).is_file():
+        raise InputError(f"{metrics}: there is no such file; restore it, or train the run again")
     for step in run.steps:
         found.update(run.checkpoint(step).read_bytes())
-    found.update(run.file("metrics.jsonl").read_bytes())
+    found.update(metrics.read_bytes())
     for source in sorted(Path(mechxl.__file__).parent.rglob("*.py")):
         found.update(source.read_bytes())
     return found.hexdigest()

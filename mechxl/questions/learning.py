@@ -10,7 +10,7 @@ import pandas as pd
 from jaxtyping import Bool, Int
 
 from mechxl.data.information import no_fact_accuracies, no_fact_recall, no_knowledge_losses, told_distribution
-from mechxl.data.transfer import transfer_items
+from mechxl.data.transfer import TransferItems, transfer_items
 from mechxl.data.world import stream
 from mechxl.findings import Finding, signed
 from mechxl.measures.statistics import EntityBootstrap
@@ -21,7 +21,7 @@ from mechxl.run import Run
 
 DRAWS = 1000
 SEEN_ENTITIES, UNSEEN_ENTITIES = 4000, 64
-NEAR = 0.03
+NEAR, MARGIN = 0.03, 0.05
 MARGINALS = {"P(A | R)": "given_relation", "P(A | R, S)": "given_readers"}
 
 
@@ -36,7 +36,6 @@ def compute(run: Run, thorough: bool = False) -> Finding:
     told = told_distribution(corpus)
     items = transfer_items(corpus)
     losses = no_knowledge_losses(told)
-    no_fact = no_fact_accuracies(corpus, items)
     prior = unseen_prior(corpus, told, None if thorough else UNSEEN_ENTITIES)
     trie = answer_trie(corpus)
     entities = np.unique(corpus.world.entity[corpus.world.seen])
@@ -46,7 +45,9 @@ def compute(run: Run, thorough: bool = False) -> Finding:
     kept = np.isin(corpus.world.entity[fact], entities)
     recall = Questions.of(corpus, fact[kept], language[kept])
     kept = np.isin(corpus.world.entity[items.fact], entities)
-    transfer, told_in = Questions.of(corpus, items.fact[kept], items.asked[kept]), items.told[kept]
+    asked = TransferItems(items.fact[kept], items.asked[kept], items.told[kept], items.left_out)
+    transfer, told_in = Questions.of(corpus, asked.fact, asked.asked), asked.told
+    no_fact = no_fact_accuracies(corpus, asked)
 
     seen, unseen = recall.fact, prior.questions.fact
     over_seen = EntityBootstrap(corpus.world.entity[seen], DRAWS, stream(0, "entities drawn"))
@@ -84,14 +85,14 @@ def compute(run: Run, thorough: bool = False) -> Finding:
         ),
     }
     tables["checkpoints"] = _checkpoints(tables["curves"], tables["rates"])
-    tables["plateaus"] = _plateaus(tables, no_fact_recall(told))
+    tables["plateaus"] = _plateaus(tables, no_fact_recall(corpus, told))
     notes = {
         "languages": corpus.lexicon.language_names,
         "draws": DRAWS,
         "unseen_entities": len(np.unique(corpus.world.entity[prior.questions.fact])) if len(prior.questions) else 0,
         "unseen_prompts": len(prior.questions),
         "tags": corpus.has_tags,
-        "objective": run.config.training.objective,
+        "sampled": bool(len(recall) < len(fact)),
     }
     return Finding("learning", [_headline(run, tables), *_plateau_words(tables)], tables, notes)
 
@@ -124,16 +125,22 @@ def _rates(
 
 
 def _curves(run: Run) -> pd.DataFrame:
-    """The rows of metrics.jsonl that figures draw; what is missing has its reason."""
+    """The rows of metrics.jsonl that figures draw; what is missing in a row has its reason there."""
     metrics = run.metrics
-    reasons = metrics["transfer_reason"] if "transfer_reason" in metrics else pd.Series("", index=metrics.index)
-    metrics = metrics.drop(columns=[str(name) for name in metrics if str(name).endswith("_reason")])
-    return metrics.assign(reason=[reason or "no step was trained yet, or no such fact" for reason in reasons])
+    given = [str(name) for name in metrics if str(name).endswith("_reason")]
+    values = metrics.drop(columns=given)
+    reasons = [
+        "; ".join(dict.fromkeys(reason for reason in row if isinstance(reason, str)))
+        or ("nothing was trained before step 0" if missing else "")
+        for row, missing in zip(metrics[given].to_numpy(), values.isna().any(axis=1), strict=True)
+    ]
+    return values.assign(reason=reasons)
 
 
 def _checkpoints(curves: pd.DataFrame, rates: pd.DataFrame) -> pd.DataFrame:
     """A row a checkpoint: loss, recall and transfer with intervals, mean visits of a mono and a parallel fact."""
-    table = curves.reindex(columns=["step", "loss", "mono_visits", "parallel_visits", "reason"])
+    visits = [name for name in ("mono_visits", "parallel_visits") if name in curves]
+    table = curves[["step", "loss", *visits, "reason"]]
     for kind in ("recall", "transfer"):
         pooled = rates[(rates["kind"] == kind) & (rates["group"] == "all")]
         renamed = {"accuracy": kind, "low": f"{kind}_low", "high": f"{kind}_high"}
@@ -142,27 +149,34 @@ def _checkpoints(curves: pd.DataFrame, rates: pd.DataFrame) -> pd.DataFrame:
 
 
 def _plateaus(tables: dict[str, pd.DataFrame], guess: float) -> pd.DataFrame:
-    """For each no-knowledge loss H, the evaluations before recall begins at which the loss lies within 3 % of H.
+    """For each no-knowledge loss H, the longest stretch of evaluations before recall with the loss within 3 % of H.
 
-    Recall has begun where it exceeds that of the best guess that knows no fact by more than .05. Step 0 does not count.
+    Recall begins at the first evaluation at which it exceeds that of the best guess that knows no fact by more than
+    .05. Step 0 does not count. The loss rests at H if the stretch has at least 3 evaluations and its last step is at
+    least 1.5 times its first; else it passes H.
     """
     curves = tables["curves"]
-    begun = curves["step"][curves["recall_accuracy"] > guess + 0.05]
+    begun = curves["step"][curves["recall_accuracy"] > guess + MARGIN]
     before = curves[(curves["step"] > 0) & (curves["step"] < (begun.iloc[0] if len(begun) else np.inf))]
+    steps = before["step"].to_numpy()
     rows = []
     for given, loss in zip(tables["no_knowledge"]["given"], tables["no_knowledge"]["loss"], strict=True):
-        off = (before["loss"] - loss).abs().to_numpy() / max(loss, 1e-9)
-        steps = before["step"].to_numpy()[off <= NEAR]
+        off = np.abs(before["loss"].to_numpy() - loss) / max(loss, 1e-9)
+        ends = np.flatnonzero(np.diff(np.r_[False, off <= NEAR, False]))
+        start, stop = max(zip(ends[::2], ends[1::2], strict=True), key=lambda ends: ends[1] - ends[0], default=(0, 0))
+        inside, missing = steps[start:stop], stop == start or not len(begun)
         rows.append(
             {
                 "given": given,
                 "loss": loss,
-                "evaluations": len(steps),
-                "first": steps.min() if len(steps) else np.nan,
-                "last": steps.max() if len(steps) else np.nan,
-                "least_off": off.min() if len(off) else np.nan,
+                "evaluations": len(inside),
+                "first": inside.min() if len(inside) else np.nan,
+                "last": inside.max() if len(inside) else np.nan,
+                "least_off": off[start:stop].min() if len(inside) else np.nan,
+                "rests": bool(len(inside) >= 3 and inside.max() >= 1.5 * inside.min()),
+                "guess": guess,
                 "recall_begins": begun.iloc[0] if len(begun) else np.nan,
-                "reason": "" if len(steps) and len(begun) else "no evaluation lies there, or recall does not begin",
+                "reason": "no evaluation lies there, or recall does not begin" if missing else "",
             }
         )
     return pd.DataFrame(rows)
@@ -171,20 +185,21 @@ def _plateaus(tables: dict[str, pd.DataFrame], guess: float) -> pd.DataFrame:
 def _plateau_words(tables: dict[str, pd.DataFrame]) -> list[str]:
     """The plateau before recall in words, and what unseen entities say of it."""
     plateaus, prior = tables["plateaus"], tables["prior"]
-    begins = plateaus["recall_begins"].iloc[0]
-    begins = "recall has not begun at the end" if np.isnan(begins) else f"recall begins at step {begins:,.0f}"
-    rested = plateaus[(plateaus["evaluations"] > 0) & (plateaus["given"] != "nothing")]
-    if not len(rested):
-        return [f"Before recall begins, the loss does not rest within {NEAR:.0%} of a no-knowledge loss; {begins}."]
-    row = rested.sort_values("least_off").iloc[0]
+    begins, guess = plateaus["recall_begins"].iloc[0], plateaus["guess"].iloc[0]
+    from_step = "recall does not yet exceed" if np.isnan(begins) else f"at step {begins:,.0f} recall first exceeds"
+    begins = f"{from_step} that of the best guess without facts ({guess:.1%}) by {MARGIN:.0%}"
+    near = plateaus[(plateaus["evaluations"] > 0) & (plateaus["given"] != "nothing")]
+    if not len(near):
+        return [f"Before recall begins, the loss comes within {NEAR:.0%} of no no-knowledge loss; {begins}."]
+    row = near.sort_values(["rests", "evaluations", "least_off"], ascending=[False, False, True]).iloc[0]
     span = (
-        f"at step {row['first']:,.0f}"
-        if row["evaluations"] == 1
+        f"step {row['first']:,.0f}"
+        if row["first"] == row["last"]
         else f"steps {row['first']:,.0f} to {row['last']:,.0f}"
     )
     said = (
-        f"Before recall begins, the loss rests within {NEAR:.0%} of H(A | {row['given']}) = {row['loss']:.2f} nats "
-        f"({span}; at its nearest {row['least_off']:.1%} off); {begins}."
+        f"Before recall begins, the loss {'rests' if row['rests'] else 'passes'} within {NEAR:.0%} of H(A | "
+        f"{row['given']}) = {row['loss']:.2f} nats ({span}, {row['evaluations']} evaluations); {begins}."
     )
     known = prior[(prior["reason"] == "") & (prior["step"] >= row["first"]) & (prior["step"] <= row["last"])]
     if not len(known):
@@ -199,8 +214,8 @@ def _plateau_words(tables: dict[str, pd.DataFrame]) -> list[str]:
     if abs(at["given_relation"] - at["given_readers"]) < 1e-6:
         compared = f"at KL {kl[nearer]} nats from {nearer}, which here is the same as {other}"
     return [
-        f"{said} Asked about unseen entities at step {at['step']:,.0f}, its answers are {compared}; "
-        f"n = {at['given_readers_n']:,.0f} prompts."
+        f"{said} Asked there about unseen entities, its answers are {compared}; that is at step {at['step']:,.0f}, "
+        f"where they are nearest, n = {at[MARGINALS[nearer] + '_n']:,.0f} prompts."
     ]
 
 
@@ -216,8 +231,9 @@ def _headline(run: Run, tables: dict[str, pd.DataFrame]) -> str:
         return f"{said}; transfer is not defined ({transfer['reason']})."
     guess = tables["no_fact"]["accuracy"].max()
     return (
-        f"{said}. Asked in a language that training did not tell them in, it answers {_percent(transfer)} of "
-        f"{transfer['n']:,} mono facts right (transfer; the best guess without facts reaches {guess:.1%})."
+        f"{said}. Asked in languages that training did not tell them in, it answers {_percent(transfer)} of "
+        f"{transfer['n']:,} questions about mono facts right (transfer; the best guess without facts reaches "
+        f"{guess:.1%})."
     )
 
 

@@ -36,52 +36,57 @@ def _loss_panel(finding: Finding) -> Panel:
     step_axis(figure, curves["step"])
     figure.update_yaxes(title="nats an answer", rangemode="tozero")
     caption = (
-        "Mean loss of an answer over all tellings, with training weights. Dotted: the exact losses of models that "
-        "know no fact: nothing at all, the relation R, the relation and the set S of languages that the prompt can be "
-        "in. A loss that rests on one of these lines has learned that marginal and no fact yet. One run (one seed)."
+        f"Mean loss of an answer over the tellings, with training weights; {_asked(finding)}. Dotted: the exact losses "
+        "of models that know no fact: nothing at all, the relation R, the relation and the set S of languages that "
+        "the prompt can be in. A loss that rests on one of these lines has learned that marginal and no fact yet. One "
+        "run (one seed)."
     )
     return Panel("loss", "Loss against what can be had without knowing a fact", caption, themed(figure))
+
+
+def _asked(finding: Finding) -> str:
+    """How many questions an evaluation asks."""
+    curves, said = finding.tables["curves"], []
+    for kind in ("recall", "transfer"):
+        fewest, most = int(curves[f"{kind}_n"].min()), int(curves[f"{kind}_n"].max())
+        more = "" if fewest == most else f", {most:,} at the last step"
+        said.append(f"{kind} n = {fewest:,}{more}")
+    return "; ".join(said)
 
 
 def _rates_panel(finding: Finding) -> Panel:
     rates, curves = finding.tables["rates"], finding.tables["curves"]
     figure = side_by_side("Recall", "Transfer")
-    languages = finding.notes["languages"]
-    notes = []
+    languages, notes = finding.notes["languages"], []
     for column, kind in ((1, "recall"), (2, "transfer")):
-        pooled = rates[(rates["kind"] == kind) & (rates["group"] == "all")]
-        x = steps_shown(pooled["step"])
+        of_kind = rates[rates["kind"] == kind]
+        pooled = of_kind[of_kind["group"] == "all"]
         last = pooled.iloc[-1]
-        notes.append(f"{kind}: n = {last['n']:,} items of {last['entities']:,} entities")
+        notes.append(f"{kind}: n = {last['n']:,} questions about {last['entities']:,} entities")
+        hidden = f"{kind}_hidden_accuracy"
+        if finding.notes["tags"] and curves[hidden].notna().any():
+            label = "all, tag hidden"
+            x = steps_shown(curves["step"])
+            trace = line(x, curves[hidden], label, GREY, group=label, showlegend=kind == "recall")
+            figure.add_trace(trace, row=1, col=column)
+        elif finding.notes["tags"]:
+            notes.append(f"{kind} with the tag hidden is not defined ({curves['reason'].iloc[-1]})")
         if last["reason"]:
             note = {"x": 0.5, "y": 0.5, "xref": "x2 domain", "yref": "y2 domain", "showarrow": False}
             figure.add_annotation(text="not defined:<br>" + last["reason"].replace(": ", ":<br>"), **note)
             continue
+        x = steps_shown(pooled["step"])
         figure.add_trace(band(x, pooled["low"], pooled["high"], INK), row=1, col=column)
-        figure.add_trace(
-            line(
-                steps_shown(curves["step"]), curves[f"{kind}_accuracy"], "all", INK, group="all", showlegend=column == 1
-            ),
-            row=1,
-            col=column,
-        )
-        if finding.notes["tags"] and f"{kind}_hidden_accuracy" in curves:
-            hidden = curves.dropna(subset=[f"{kind}_hidden_accuracy"])
-            steps, label = steps_shown(hidden["step"]), "all, tag hidden"
-            trace = line(steps, hidden[f"{kind}_hidden_accuracy"], label, GREY, group=label, showlegend=column == 1)
+        trace = line(x, pooled["accuracy"], "all", INK, group="all", showlegend=column == 1)
+        figure.add_trace(trace, row=1, col=column)
+        groups = [group for group in of_kind["group"].unique() if group.startswith("in ") or "→" in group]
+        for at, group in enumerate(groups if len(groups) <= 8 else []):
+            part = of_kind[of_kind["group"] == group].dropna(subset=["accuracy"])
+            colour = LANGUAGES[languages.index(group[-1])]
+            dash = "dot" if kind == "recall" else ("dash", "dot", "dashdot", "longdash")[at // len(languages) % 4]
+            label = group if kind == "recall" else f"told→asked {group}"
+            trace = line(steps_shown(part["step"]), part["accuracy"], label, colour, dash=dash, width=1.5)
             figure.add_trace(trace, row=1, col=column)
-        groups = [g for g in rates["group"][rates["kind"] == kind].unique() if g.startswith("in ") or "→" in g]
-        if len(groups) <= 8:
-            for at, group in enumerate(groups):
-                part = rates[(rates["kind"] == kind) & (rates["group"] == group)].dropna(subset=["accuracy"])
-                colour = LANGUAGES[languages.index(group[-1])]
-                dash = "dot" if kind == "recall" else ("dash", "dot", "dashdot", "longdash")[at // len(languages) % 4]
-                label = group if kind == "recall" else f"told→asked {group}"
-                figure.add_trace(
-                    line(steps_shown(part["step"]), part["accuracy"], label, colour, dash=dash, width=1.5),
-                    row=1,
-                    col=column,
-                )
     guesses = finding.tables["no_fact"][finding.tables["no_fact"]["reason"] == ""]
     for accuracy in guesses["accuracy"]:
         level(figure, accuracy, "", subplot=2)
@@ -93,7 +98,7 @@ def _rates_panel(finding: Finding) -> Panel:
         "not tell them in. Exact match of the whole answer under greedy decoding. Black: pooled, with its 95 % "
         f"interval over entities ({finding.notes['draws']:,} bootstrap draws); colours: by the language asked in; the "
         "tag, where there is one, is shown. "
-        f"{'; '.join(notes).capitalize()}; one run (one seed). "
+        f"{'; '.join(notes).capitalize()}{' (a sample)' if finding.notes['sampled'] else ''}; one run (one seed). "
         + (f"Dotted grey: exact accuracies of guessing without facts on the same items ({guessed})." if guessed else "")
     )
     return Panel("rates", "Recall and transfer", caption, themed(figure, legend_rows=2))
@@ -142,7 +147,8 @@ def _prior_panel(finding: Finding) -> Panel:
         f"{finding.notes['unseen_entities']:,} entities that no training sentence names, asked about every relation in "
         f"every language ({finding.notes['unseen_prompts']:,} prompts): how far the model's answers are from the "
         "answers' distribution given the relation, and given the relation and the languages that the prompt can be "
-        "in. 0: that marginal is learned exactly. Bands: 95 % intervals over these entities, 1,000 bootstrap draws; "
-        "one run. Where both curves rise again, the model answers names that it never saw as if it knew their facts."
+        "in. 0: that marginal is learned exactly. Bands: 95 % intervals over these entities, "
+        f"{finding.notes['draws']:,} bootstrap draws; one run. Where both curves rise again, the model answers names "
+        "that it never saw as if it knew their facts."
     )
     return Panel("prior", "Which marginal has been learned: the answers about unseen entities", caption, themed(figure))

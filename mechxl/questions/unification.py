@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
+from mechxl.data.corpus import crossed
 from mechxl.data.world import stream
 from mechxl.findings import Finding, signed
 from mechxl.instruments.residual import residuals
@@ -32,6 +33,7 @@ DRAWS = 1000
 PERMUTATIONS = 1000
 MOST_ENTITIES = 1000
 CHECKERBOARD_FACTS = 32
+PARTS = ("S", "W", "X", "score", "alignment", "separation")
 VARIANTS = (("mono", "whole"), ("mono", "per_language"), ("parallel", "whole"), ("unseen", "whole"))
 
 
@@ -45,13 +47,15 @@ class Group:
         entity: of each.
         weights: bootstrap weights.
         partners: permutations of entities.
+        one_token: whether in some language all prompts of a relation end in one token.
     """
 
     facts: Int[np.ndarray, " fact"]
     relation: Int[np.ndarray, " fact"]
     entity: Int[np.ndarray, " fact"]
     weights: Float[np.ndarray, "draw fact"]
-    partners: list[Int[np.ndarray, "draw member"]]
+    partners: list[Int[np.ndarray, "language draw member"]]
+    one_token: bool
 
 
 def compute(run: Run, thorough: bool = False) -> Finding:
@@ -67,15 +71,17 @@ def compute(run: Run, thorough: bool = False) -> Finding:
     board_group = "mono" if len(groups["mono"].facts) else "parallel"
     board = _checkerboard_facts(run, groups[board_group].facts)
 
+    asked = np.concatenate([group.facts for group in groups.values()])
+    ends = np.cumsum([len(group.facts) for group in groups.values()])
     rows, nulls, boards = [], [], []
     for step in run.steps:
-        for name, group in groups.items():
+        parts = np.split(residuals(run, step, asked), ends[:-1], axis=1)
+        for (name, group), layers in zip(groups.items(), parts, strict=True):
             if not len(group.facts):
                 continue
-            layers = residuals(run, step, group.facts)
             for layer, h in enumerate(layers.astype(float)):
                 for _, centring in (variant for variant in VARIANTS if variant[0] == name):
-                    row, null = _measure(h, centring, group)
+                    row, null = _measure(h, centring, group, by_token=layer == 0)
                     rows.append({"step": step, "layer": layer, "group": name, "centring": centring} | row)
                     nulls.append(null)
             if name == board_group:
@@ -92,9 +98,15 @@ def compute(run: Run, thorough: bool = False) -> Finding:
         "languages": corpus.lexicon.language_names,
         "checkerboard_group": board_group,
         "checkerboard_facts": _labels(run, board),
-        "all_facts": bool(thorough or all(len(g.facts) == (of == name).sum() for name, g in groups.items())),
+        "sampled": [name for name, group in groups.items() if len(group.facts) < (of == name).sum()],
     }
-    return Finding("unification", _words(table), {"score": table}, notes, {"checkerboard": np.array(boards)})
+    return Finding(
+        "unification",
+        _words(table, run.config.languages.shared_names),
+        {"score": table},
+        notes,
+        {"checkerboard": np.array(boards)},
+    )
 
 
 def _group(run: Run, facts: Int[np.ndarray, " fact"], thorough: bool) -> Group:
@@ -105,56 +117,46 @@ def _group(run: Run, facts: Int[np.ndarray, " fact"], thorough: bool) -> Group:
         facts = facts[np.isin(world.entity[facts], kept)]
     relation, entity = world.relation[facts], world.entity[facts]
     if not len(facts):
-        return Group(facts, relation, entity, np.zeros((DRAWS, 0)), [])
+        return Group(facts, relation, entity, np.zeros((DRAWS, 0)), [], one_token=False)
     return Group(
         facts,
         relation,
         entity,
         entity_weights(entity, DRAWS, stream(0, "bootstrap")),
-        entity_permutations(entity, relation, PERMUTATIONS, stream(0, "permutations")),
+        entity_permutations(entity, relation, world.n_languages, PERMUTATIONS, stream(0, "permutations")),
+        _one_token(run, facts),
     )
 
 
 def _measure(
-    h: Float[np.ndarray, "fact language d"], centring: str, group: Group
+    h: Float[np.ndarray, "fact language d"], centring: str, group: Group, by_token: bool
 ) -> tuple[dict[str, Any], Float[np.ndarray, " draw"]]:
-    """A row of the table, and S - X under each permutation."""
-    counts = {"facts": len(group.facts), "entities": len(np.unique(group.entity))}
-    names = (
-        "S",
-        "W",
-        "X",
-        "score",
-        "score_low",
-        "score_high",
-        "alignment",
-        "alignment_low",
-        "alignment_high",
-        "null",
-        "p",
-    )
-    if reason := undefined(h, group.relation):
-        return dict.fromkeys(names, np.nan) | counts | {"reason": reason}, np.full(PERMUTATIONS, np.nan)
+    """A row of the table, and S - X under each permutation; by_token: h is a function of the token and its position."""
+    row: dict[str, Any] = {"facts": len(group.facts), "entities": len(np.unique(group.entity)), "reason": ""}
+    reason = undefined(h, group.relation)
+    if by_token and group.one_token:
+        reason = "every fact of a relation ends in the same token by construction"
+    if reason:
+        row |= {name: np.nan for part in PARTS for name in (part, f"{part}_low", f"{part}_high")}
+        return row | {"null": np.nan, "p": np.nan, "reason": reason}, np.full(PERMUTATIONS, np.nan)
     u = unit(centre(h, centring))
     parts = score_parts(u, group.relation)
     drawn = weighted_parts(u, group.relation, group.weights)
     permuted = permuted_same(u, group.relation, group.partners)
-    low, high = interval(drawn.score)
-    alignment_low, alignment_high = interval(drawn.alignment)
-    values = (
-        parts.S,
-        parts.W,
-        parts.X,
-        parts.score,
-        low,
-        high,
-        parts.alignment,
-        alignment_low,
-        alignment_high,
-        float(permuted.mean() - parts.W),
-        permutation_p(parts.S, permuted),
-    )
-    return dict(zip(names, values, strict=True)) | counts | {"reason": ""}, permuted - parts.X
+    for part in PARTS:
+        row[part] = getattr(parts, part)
+        row[f"{part}_low"], row[f"{part}_high"] = interval(getattr(drawn, part))
+    row |= {"null": float(permuted.mean() - parts.W), "p": permutation_p(parts.S, permuted)}
+    return row, permuted - parts.X
+
+
+def _one_token(run: Run, facts: Int[np.ndarray, " fact"]) -> bool:
+    """Whether in some language all prompts of a relation end in one token, as where its word stands last."""
+    corpus = run.corpus
+    s = corpus.sequences(*crossed(facts, corpus.world.n_languages))
+    last = s.tokens[np.arange(len(s.tokens)), s.prompt_length - 1].reshape(len(facts), -1)
+    relation = corpus.world.relation[facts]
+    return any((last[relation == r] == last[relation == r][:1]).all(axis=0).any() for r in np.unique(relation))
 
 
 def _scanned(table: pd.DataFrame, nulls: list[Float[np.ndarray, " draw"]]) -> pd.DataFrame:
@@ -186,8 +188,8 @@ def _labels(run: Run, facts: Int[np.ndarray, " shown"]) -> list[list[str]]:
     return [[corpus.text(int(fact), language) for fact in facts] for language in range(corpus.world.n_languages)]
 
 
-def _words(table: pd.DataFrame) -> list[str]:
-    """A sentence a layer: where the score was lowest, when it turned positive, and where it ends."""
+def _words(table: pd.DataFrame, shared_names: float) -> list[str]:
+    """A sentence a layer: its lowest score, when it turns positive, where it ends; and the unseen beside it."""
     said = []
     main = table[(table["group"] == headline_group(table)) & (table["centring"] == "whole") & table["score"].notna()]
     for layer in sorted(set(main["layer"])):
@@ -195,19 +197,27 @@ def _words(table: pd.DataFrame) -> list[str]:
         last, lowest = curve.iloc[-1], curve.iloc[int(curve["score"].to_numpy().argmin())]
         later = curve["step"][(curve["score"] > 0) & (curve["step"] > lowest["step"])]
         turn = f"turns positive by step {later.iloc[0]:,}" if len(later) else "does not turn positive"
-        story = (
-            f"is lowest at step {lowest['step']:,} ({signed(lowest['score'])}), {turn}"
-            if lowest["score"] < 0
-            else "is never negative"
-        )
+        fall = f"is lowest at step {lowest['step']:,} ({signed(lowest['score'])}), {turn}"
+        story = fall if lowest["score"] < 0 else "is never negative"
         said.append(
             f"Layer {layer}: the unification score S − W of {last['group']} facts {story}, and ends at "
-            f"{signed(last['score'])} [{signed(last['score_low'])}, {signed(last['score_high'])}] (S "
-            f"{signed(last['S'])}, W {signed(last['W'])}, X {signed(last['X'])}; with entities permuted "
-            f"{signed(last['null'])}, p = {signed(last['p_scan'], 3)}; n = {last['facts']:,} facts of "
-            f"{last['entities']:,} entities)."
+            f"{_interval(last)} (S {signed(last['S'])}, W {signed(last['W'])}, X {signed(last['X'])}; with entities "
+            f"permuted {signed(last['null'])}; S against X: p = {signed(last['p_scan'], 3)} over all layers and "
+            f"checkpoints; n = {last['facts']:,} facts of {last['entities']:,} entities)."
+        )
+    unseen = table[(table["group"] == "unseen") & (table["layer"] == 1) & table["score"].notna()]
+    if said and len(unseen):
+        names = "; with shared names it shows a shared entity as much as a shared fact" if shared_names > 0 else ""
+        said.append(
+            f"Entities without facts, which training never names, score {_interval(unseen.iloc[-1])} at layer 1 (n = "
+            f"{unseen['facts'].iloc[-1]:,} prompts): the score by itself is no evidence of shared facts{names}. What "
+            "counts is its excess over a run with --world.shared-facts 0, and whether transfer goes with it."
         )
     return said or [f"The unification score is not defined: {table['reason'].iloc[-1]}."]
+
+
+def _interval(row: pd.Series) -> str:
+    return f"{signed(row['score'])} [{signed(row['score_low'])}, {signed(row['score_high'])}]"
 
 
 def headline_group(table: pd.DataFrame) -> str:

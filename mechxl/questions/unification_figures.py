@@ -38,7 +38,8 @@ def _curve(finding: Finding, group: str, centring: str, layer: int) -> pd.DataFr
 
 def _sizes(finding: Finding, group: str) -> str:
     row = finding.tables["score"][finding.tables["score"]["group"] == group].iloc[0]
-    return f"{int(row['facts']):,} facts of {int(row['entities']):,} entities"
+    sample = ", a sample" if group in finding.notes["sampled"] else ""
+    return f"{int(row['facts']):,} facts of {int(row['entities']):,} entities{sample}"
 
 
 def _score_panel(finding: Finding) -> Panel:
@@ -77,7 +78,7 @@ def _reason(finding: Finding, layer: str) -> str:
 
 def _parts_panel(finding: Finding) -> Panel:
     n_layers, group = finding.notes["layers"], finding.notes["headline"]
-    layers = [layer for layer in range(n_layers + 1) if len(_curve(finding, group, "whole", layer))][-2:]
+    layers = [layer for layer in range(n_layers + 1) if len(_curve(finding, group, "whole", layer))]
     layers = layers or [n_layers]
     figure = side_by_side(*(f"Layer {layer}" for layer in layers))
     parts = (("S", "S: same fact, two languages", BLUE), ("W", "W: two facts, one language", VERMILION))
@@ -85,15 +86,20 @@ def _parts_panel(finding: Finding) -> Panel:
     for column, layer in enumerate(layers, start=1):
         curve = _curve(finding, group, "whole", layer)
         for name, label, colour in parts:
+            x = steps_shown(curve["step"])
+            figure.add_trace(
+                band(x, curve[f"{name}_low"], curve[f"{name}_high"], colour, group=name), row=1, col=column
+            )
             trace = line(steps_shown(curve["step"]), curve[name], label, colour, group=name, showlegend=column == 1)
             figure.add_trace(trace, row=1, col=column)
     step_axis(figure, finding.notes["steps"], narrow=True)
     figure.update_yaxes(range=[-1.05, 1.05])
     figure.update_yaxes(title="mean cosine", col=1)
     caption = (
-        f"The score's parts, {group} facts ({_sizes(finding, group)}; the last layers that are defined). S − W is the "
-        "score; S − X is fact alignment (its permutation test is the one above), W − X language separation. Their "
-        "intervals and p-values stand in the finding's table."
+        f"The score's parts, {group} facts (n = {_sizes(finding, group)}), in every layer where they are defined. S − "
+        "W is the score; S − X is fact alignment, which the permutation test is of; W − X is language separation. "
+        f"Bands: 95 % intervals over entities ({finding.notes['draws']:,} draws); one run. With shared names S exceeds "
+        "X even where no fact is shared, since the name is: the test then shows a shared entity."
     )
     return Panel("parts", "What the score is made of: S, W and X", caption, themed(figure, legend_rows=2))
 

@@ -12,7 +12,6 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from mechxl.cli import DONE, command, parse
-from mechxl.refusals import InputError
 
 
 @dataclass(frozen=True)
@@ -45,14 +44,9 @@ def _report(argv: Sequence[str]) -> int:
 
     run = Run(options.run)
     out = options.out or Path("reports") / f"{run.name}.html"
-    try:
-        path = write_report(
-            run, out, only=options.only, thorough=options.thorough, plotly=options.plotly, quiet=options.quiet
-        )
-    except OSError as error:
-        raise InputError(
-            f"{error.filename or out}: can't be written ({error.strerror}); choose another --out"
-        ) from None
+    path = write_report(
+        run, out, only=options.only, thorough=options.thorough, plotly=options.plotly, quiet=options.quiet
+    )
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
     return DONE
 

@@ -11,7 +11,7 @@ from plotly.offline import get_plotlyjs
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from mechxl.config import RunConfig, flat
+from mechxl.config import RunConfig, as_toml_table, flat
 from mechxl.data.description import Description, describe
 from mechxl.findings import Finding
 from mechxl.plots import Panel
@@ -58,13 +58,11 @@ def write_report(
         The page's path.
 
     Raises:
-        InputError: no such question, or the run has no checkpoints.
-        OSError: the page can't be written.
+        InputError: no such question, the run has no checkpoints, or the page can't be written.
     """
     out = Path(out)
     if out.is_dir():
         raise InputError(f"{out}: is a directory, and a report is a file; give --out FILE.html")
-    out.parent.mkdir(parents=True, exist_ok=True)
     names = list(only) or list(QUESTIONS)
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TimeElapsedColumn())
@@ -75,9 +73,14 @@ def write_report(
             bar.update(task, description=f"asking {name}")
             findings[name] = ask(run, name, thorough=thorough)
             bar.advance(task)
-    write_text(out, render(run, findings, thorough=thorough, inline=plotly == "inline"))
-    if plotly == "beside":
-        write_text(out.parent / "plotly.min.js", get_plotlyjs())
+    page = render(run, findings, thorough=thorough, inline=plotly == "inline")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_text(out, page)
+        if plotly == "beside":
+            write_text(out.parent / "plotly.min.js", get_plotlyjs())
+    except OSError as error:
+        raise InputError(f"{out}: can't be written ({error.strerror}); choose another --out") from None
     return out
 
 
@@ -123,15 +126,22 @@ def _figure_html(panel: Panel) -> str:
 
 def _lead(run: Run) -> dict[str, Any]:
     config = run.config
-    changed = [(name, value) for name, value, default in _settings(config) if value != default]
+    given, defaults = _flattened(as_toml_table(config)), _flattened(as_toml_table(RunConfig()))
+    changed = [(name, _plain(value)) for name, value in given.items() if value != defaults.get(name)]
     state = "" if run.complete else f"Not finished: step {run.steps[-1]:,} of {config.training.steps:,}."
-    return {"changed": changed, "state": state}
+    return {"changed": changed, "state": state, "facts": int(run.corpus.world.seen.sum())}
+
+
+def _flattened(table: dict[str, Any]) -> dict[str, Any]:
+    """`{"seed": 0, "world": {"n_values": 16}}` as `{"seed": 0, "world.n_values": 16}`."""
+    sections = {name: value if isinstance(value, dict) else {"": value} for name, value in table.items()}
+    return {f"{name}.{key}".rstrip("."): value for name, fields in sections.items() for key, value in fields.items()}
 
 
 def _settings(config: RunConfig) -> list[tuple[str, str, str]]:
-    """(name, value, default) of every setting."""
-    defaults = flat(RunConfig())
-    return [(name, _plain(value), _plain(defaults[name])) for name, value in flat(config).items()]
+    """(name, value, default) of every setting, the five seeds and the shares filled in."""
+    values, defaults = ({"seed": c.seed} | flat(c) for c in (config, RunConfig()))
+    return [(name, _plain(value), _plain(defaults[name])) for name, value in values.items()]
 
 
 def _plain(value: Any) -> str:

@@ -112,15 +112,17 @@ def test_entity_permutations_permute_each_relation_by_one_permutation_of_entitie
     rng = np.random.default_rng(5)
     entity = np.array([0, 1, 2, 3, 4, 5, 0, 2, 4, 7, 9])
     relation = np.array([0] * 6 + [1] * 5)
-    partners = entity_permutations(entity, relation, 400, rng)
-    for r, partner in enumerate(partners):
+    partners = entity_permutations(entity, relation, 3, 400, rng)
+    for r, (themselves, partner, another) in enumerate(partners):
         members = entity[relation == r]
+        assert (themselves == np.arange(len(members))).all()
         assert (np.sort(partner, axis=1) == np.arange(len(members))).all()
+        assert (partner != another).any()
         # uniform: each member is each other's partner equally often (400 draws, binomial standard error below .025)
         share = np.mean(partner[:, :, None] == np.arange(len(members)), axis=0)
         assert np.abs(share - 1 / len(members)).max() < 0.11
     # coherent: where both an entity and its partner have facts in both relations, and nobody was skipped, they agree
-    full = entity_permutations(np.tile(np.arange(5), 2), np.repeat([0, 1], 5), 50, rng)
+    full = entity_permutations(np.tile(np.arange(5), 2), np.repeat([0, 1], 5), 2, 50, rng)
     assert (full[0] == full[1]).all()
 
 
@@ -131,7 +133,7 @@ def test_the_permuted_mean_of_the_score_is_x_minus_w_and_not_zero():
     relation, entity = np.repeat([0, 1], 30), np.tile(np.arange(30), 2)
     u = unit(centre(h, "whole"))
     parts = score_parts(u, relation)
-    null = permuted_same(u, relation, entity_permutations(entity, relation, 2000, rng)) - parts.W
+    null = permuted_same(u, relation, entity_permutations(entity, relation, 2, 2000, rng)) - parts.W
     # S under permutation averages S and X in the ratio 1 : n - 1, as a fact keeps its own partner once in n
     expected = (parts.S + 29 * parts.X) / 30 - parts.W
     assert null.mean() == pytest.approx(expected, abs=4 * null.std() / np.sqrt(2000))
@@ -139,12 +141,14 @@ def test_the_permuted_mean_of_the_score_is_x_minus_w_and_not_zero():
 
 
 def test_permuted_same_follows_the_partners():
-    h, _, rng = random_sample(7, facts=6, languages=2)
+    h, _, rng = random_sample(7, facts=6, languages=3)
     relation, entity = np.zeros(6, dtype=int), np.arange(6)
-    partners = entity_permutations(entity, relation, 5, rng)
+    partners = entity_permutations(entity, relation, 3, 5, rng)
     found = permuted_same(unit(h), relation, partners)
-    for draw, partner in enumerate(partners[0]):
-        expected = np.mean([cosine(h[f, 0], h[partner[f], 1]) for f in range(6)])
+    for draw in range(5):
+        relabelled = np.stack([h[partners[0][a][draw], a] for a in range(3)], axis=1)
+        pairs = combinations(range(3), 2)
+        expected = np.mean([cosine(relabelled[f, a], relabelled[f, b]) for a, b in pairs for f in range(6)])
         assert found[draw] == pytest.approx(expected, abs=1e-12)
 
 

@@ -64,19 +64,20 @@ def planted_tables(losses, recall):
 
 
 def test_a_planted_plateau_is_found_and_ends_where_recall_begins():
-    losses, recall = [5.5, 3.5, 2.05, 2.0, 1.99, 2.01, 1.0], [0.0, 0.05, 0.07, 0.07, 0.08, 0.2, 0.9]
+    losses, recall = [5.5, 2.01, 3.01, 2.05, 2.0, 1.99, 2.01, 1.0], [0.0, 0.0, 0.05, 0.07, 0.07, 0.08, 0.2, 0.9]
     table = learning._plateaus(planted_tables(losses, recall), guess=0.07)
-    assert table["evaluations"].tolist() == [0, 0, 3]
-    assert table[["first", "last", "recall_begins"]].to_numpy()[2].tolist() == [20, 40, 50]
+    assert table["evaluations"].tolist() == [0, 1, 3]
+    assert table[["first", "last", "recall_begins"]].to_numpy()[2].tolist() == [30, 50, 60]
     assert table["least_off"].to_numpy()[2] == pytest.approx(0.0)
+    assert table["rests"].tolist() == [False, False, True]
 
 
 def test_no_plateau_and_no_recall_are_said():
     tables = planted_tables([5.5, 4.5, 4.0], [0.0, 0.0, 0.0])
     tables |= {"plateaus": learning._plateaus(tables, guess=0.07), "prior": pd.DataFrame()}
     (said,) = learning._plateau_words(tables)
-    assert "does not rest" in said
-    assert "recall has not begun" in said
+    assert "comes within 3% of no no-knowledge loss" in said
+    assert "recall does not yet exceed" in said
 
 
 def test_rates_equal_the_runs_own_metrics_and_lie_in_their_intervals(trained):

@@ -62,7 +62,7 @@ def test_the_score_equals_one_computed_from_text(trained, finding):
 def test_layer_0_is_not_defined_and_says_so(finding):
     layer_0 = finding.tables["score"].query("layer == 0")
     assert layer_0["score"].isna().all()
-    assert layer_0["reason"].str.contains("one vector").all()
+    assert layer_0["reason"].str.contains("same token").all()
 
 
 def test_all_groups_centrings_steps_and_layers_are_there(trained, finding):
