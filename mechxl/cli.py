@@ -4,7 +4,9 @@ Exit 0 done, 1 ran but something failed, 2 bad input, 130 interrupted. This modu
 only, so that --help answers at once.
 """
 
+import contextlib
 import dataclasses
+import io
 import os
 import sys
 import tomllib
@@ -45,9 +47,28 @@ def command(body: Callable[[Sequence[str]], int], argv: Sequence[str] | None) ->
 
 
 def parse(arguments_type: Any, argv: Sequence[str], prog: str, description: str) -> Any:
-    """Parses a command line with tyro, hyphens and underscores alike; flags have no --no- twin."""
+    """Parses a command line with tyro, hyphens and underscores alike; flags have no --no- twin.
+
+    Raises:
+        InputError: tyro's account of what is wrong, in a sentence.
+    """
     config = (tyro.conf.FlagCreatePairsOff,)
-    return tyro.cli(arguments_type, args=list(argv), prog=prog, description=description, config=config)
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(arguments_type, args=list(argv), prog=prog, description=description, config=config)
+    except SystemExit as end:
+        if not end.code:
+            raise
+        raise InputError(_unboxed(said.getvalue())) from None
+
+
+def _unboxed(panel: str) -> str:
+    """The text of a panel that tyro draws, as one line; rules become semicolons."""
+    inside = [line.strip().strip("│").strip() for line in panel.splitlines() if line.strip()[:1] not in ("╭", "╰")]
+    return " ".join(" ".join(";" if line and not line.strip("─") else line for line in inside).split()).replace(
+        " ;", ";"
+    )
 
 
 def settings_type(defaults: RunConfig) -> Any:

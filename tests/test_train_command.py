@@ -226,7 +226,8 @@ def test_quick_answers_import_nothing_slow(arguments: list[str]):
     if arguments == ["--help"]:
         slow |= {"pandas", "tokenizers", "safetensors"}
         assert "--world.n-entities INT" in result.stdout
-        assert "entities that training tells facts about [at least 2, at most 10,000,000]" in " ".join(result.stdout.split())
+        shown = " ".join(result.stdout.split())
+        assert "entities that training tells facts about [at least 2, at most 10,000,000]" in shown
     assert slow & set(modules) == set()
 
 
