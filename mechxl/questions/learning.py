@@ -197,7 +197,7 @@ def _plateau_words(tables: dict[str, pd.DataFrame]) -> list[str]:
         if row["first"] == row["last"]
         else f"steps {row['first']:,.0f} to {row['last']:,.0f}"
     )
-    count = f"{row['evaluations']} evaluation{'s' * (row['evaluations'] > 1)}"
+    count = f"{row['evaluations']} evaluation{'' if row['evaluations'] == 1 else 's'}"
     said = (
         f"Before recall begins, the loss {'rests' if row['rests'] else 'passes'} within {NEAR:.0%} of H(A | "
         f"{row['given']}) = {row['loss']:.2f} nats ({span}, {count}); {begins}."

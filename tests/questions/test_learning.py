@@ -72,6 +72,34 @@ def test_a_planted_plateau_is_found_and_ends_where_recall_begins():
     assert table["rests"].tolist() == [False, False, True]
 
 
+def planted_prior(step, to_relation, to_readers):
+    rows = {"step": [step], "reason": [""], "given_relation_n": [8], "given_readers_n": [8]}
+    for name, value in (("given_relation", to_relation), ("given_readers", to_readers)):
+        rows |= {name: [value], f"{name}_low": [value - 0.01], f"{name}_high": [value + 0.01]}
+    return pd.DataFrame(rows)
+
+
+@pytest.mark.parametrize(
+    ("losses", "to_relation", "to_readers", "words"),
+    [
+        (
+            [5.5, 3.5, 2.05, 2.0, 1.99, 1.0],
+            1.0,
+            0.1,
+            ["rests", "H(A | R, S)", "3 evaluations", "nearer to P(A | R, S)"],
+        ),
+        ([5.5, 3.5, 2.60, 2.0, 1.50, 1.0], 0.1, 1.0, ["passes", "H(A | R, S)", "1 evaluation)", "nearer to P(A | R) "]),
+        ([5.5, 3.05, 3.0, 2.99, 2.50, 1.0], 0.1, 0.1, ["rests", "H(A | R) ", "which here is the same as"]),
+    ],
+)
+def test_a_planted_plateau_is_said_in_words(losses, to_relation, to_readers, words):
+    tables = planted_tables(losses, [0.0, 0.05, 0.07, 0.07, 0.08, 0.9])
+    tables |= {"plateaus": learning._plateaus(tables, guess=0.07), "prior": planted_prior(30, to_relation, to_readers)}
+    (said,) = learning._plateau_words(tables)
+    for word in [*words, "at step 50 recall first exceeds"]:
+        assert word in said
+
+
 def test_no_plateau_and_no_recall_are_said():
     tables = planted_tables([5.5, 4.5, 4.0], [0.0, 0.0, 0.0])
     tables |= {"plateaus": learning._plateaus(tables, guess=0.07), "prior": pd.DataFrame()}
