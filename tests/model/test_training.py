@@ -10,6 +10,7 @@ from mechxl.config import TrainingConfig
 from mechxl.model.batches import Batches
 from mechxl.model.hooked import build_model
 from mechxl.model.training import learning_rate, train_run
+from mechxl.refusals import Failure, InputError
 from mechxl.run import Run
 from tests.model.plain import contents, tiny
 
@@ -113,3 +114,18 @@ def test_settings_of_the_process_are_put_back(tmp_path: Path):
     train_run(tiny(threads=2, steps=2), tmp_path / "run", quiet=True)
     assert torch.get_num_threads() == threads
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_training_that_diverges_says_where_and_what_to_lower(tmp_path: Path):
+    settings = {"steps": 400, "learning_rate": 10.0, "weight_decay": 10.0, "warmup_steps": 0, "evaluate_every": 50}
+    with pytest.raises(Failure, match=r"diverged; lower training\.learning_rate \(10\)"):
+        train_run(tiny(**settings), tmp_path / "run", quiet=True)
+    assert "NaN" not in (tmp_path / "run" / "metrics.jsonl").read_text(encoding="utf-8")
+    assert not (tmp_path / "run" / "COMPLETE").exists()
+
+
+@pytest.mark.parametrize("device", ["nonsense", "meta", "cuda:99"])
+def test_a_device_that_is_not_here_is_refused_before_anything_is_written(tmp_path: Path, device: str):
+    with pytest.raises(InputError, match=f"training.device = {device}"):
+        train_run(tiny(device=device), tmp_path / "run", quiet=True)
+    assert list(tmp_path.iterdir()) == []
