@@ -9,7 +9,14 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Int
 
-from mechxl.data.information import no_fact_accuracies, no_fact_recall, no_knowledge_losses, told_distribution
+from mechxl.data.corpus import Corpus
+from mechxl.data.information import (
+    Told,
+    no_fact_accuracies,
+    no_fact_recall,
+    no_knowledge_losses,
+    told_distribution,
+)
 from mechxl.data.transfer import TransferItems, transfer_items
 from mechxl.data.world import stream
 from mechxl.findings import Finding, signed
@@ -35,7 +42,6 @@ def compute(run: Run, thorough: bool = False) -> Finding:
     corpus = run.corpus
     told = told_distribution(corpus)
     items = transfer_items(corpus)
-    losses = no_knowledge_losses(told)
     prior = unseen_prior(corpus, told, None if thorough else UNSEEN_ENTITIES)
     trie = answer_trie(corpus)
     entities = np.unique(corpus.world.entity[corpus.world.seen])
@@ -47,7 +53,6 @@ def compute(run: Run, thorough: bool = False) -> Finding:
     kept = np.isin(corpus.world.entity[items.fact], entities)
     asked = TransferItems(items.fact[kept], items.asked[kept], items.told[kept], items.left_out)
     transfer, told_in = Questions.of(corpus, asked.fact, asked.asked), asked.told
-    no_fact = no_fact_accuracies(corpus, asked)
 
     seen, unseen = recall.fact, prior.questions.fact
     over_seen = EntityBootstrap(corpus.world.entity[seen], DRAWS, stream(0, "entities drawn"))
@@ -66,23 +71,8 @@ def compute(run: Run, thorough: bool = False) -> Finding:
         "curves": _curves(run),
         "rates": pd.DataFrame(rates),
         "prior": pd.DataFrame(priors),
-        "no_knowledge": pd.DataFrame(
-            [
-                {"given": "nothing", "loss": losses.answer},
-                {"given": "R", "loss": losses.given_relation},
-                {"given": "R, S", "loss": losses.given_readers},
-            ]
-        ),
-        "no_fact": pd.DataFrame(
-            [
-                {"guess": name, "accuracy": value, "reason": items.why_none}
-                for name, value in (
-                    ("argmax P(v | R)", no_fact.by_relation),
-                    ("argmax P(v | R, asked language)", no_fact.by_asked),
-                    ("argmax P(v | R, told language)", no_fact.by_told),
-                )
-            ]
-        ),
+        "no_knowledge": _no_knowledge(told),
+        "no_fact": _no_fact(corpus, asked),
     }
     tables["checkpoints"] = _checkpoints(tables["curves"], tables["rates"])
     tables["plateaus"] = _plateaus(tables, no_fact_recall(corpus, told))
@@ -95,6 +85,24 @@ def compute(run: Run, thorough: bool = False) -> Finding:
         "sampled": bool(len(recall) < len(fact)),
     }
     return Finding("learning", [_headline(run, tables), *_plateau_words(tables)], tables, notes)
+
+
+def _no_knowledge(told: Told) -> pd.DataFrame:
+    """The exact losses of models that know no fact, in nats an answer, by what they are given."""
+    losses = no_knowledge_losses(told)
+    given = {"nothing": losses.answer, "R": losses.given_relation, "R, S": losses.given_readers}
+    return pd.DataFrame({"given": list(given), "loss": list(given.values())})
+
+
+def _no_fact(corpus: Corpus, asked: TransferItems) -> pd.DataFrame:
+    """The exact accuracies of guessing without facts on the transfer items asked."""
+    found = no_fact_accuracies(corpus, asked)
+    guesses = {
+        "argmax P(v | R)": found.by_relation,
+        "argmax P(v | R, asked language)": found.by_asked,
+        "argmax P(v | R, told language)": found.by_told,
+    }
+    return pd.DataFrame({"guess": list(guesses), "accuracy": list(guesses.values()), "reason": asked.why_none})
 
 
 def _rates(
