@@ -36,18 +36,18 @@ def _loss_panel(finding: Finding) -> Panel:
     step_axis(figure, curves["step"])
     figure.update_yaxes(title="nats an answer", rangemode="tozero")
     caption = (
-        f"Mean loss of an answer over the tellings, with training weights; {_asked(finding)}. Dotted: the exact losses "
-        "of models that know no fact: nothing at all, the relation R, the relation and the set S of languages that "
-        "the prompt can be in. A loss that rests on one of these lines has learned that marginal and no fact yet. One "
-        "run (one seed)."
+        f"Mean loss of an answer over the tellings, with training weights; {_asked(finding, 'recall')}. Dotted: the "
+        "exact losses of models that know no fact: nothing at all, the relation R, the relation and the set S of "
+        "languages that the prompt can be in. A loss that rests on one of these lines has learned that marginal and "
+        "no fact yet. One run (one seed)."
     )
     return Panel("loss", "Loss against what can be had without knowing a fact", caption, themed(figure))
 
 
-def _asked(finding: Finding) -> str:
+def _asked(finding: Finding, *kinds: str) -> str:
     """How many questions an evaluation asks."""
     curves, said = finding.tables["curves"], []
-    for kind in ("recall", "transfer"):
+    for kind in kinds:
         fewest, most = int(curves[f"{kind}_n"].min()), int(curves[f"{kind}_n"].max())
         more = "" if fewest == most else f", {most:,} at the last step"
         said.append(f"{kind} n = {fewest:,}{more}")
