@@ -128,7 +128,7 @@ def _kinds_panel(finding: Finding) -> Panel:
     caption = (
         "What the model answers, as shares of the items of each evaluation (right value in the language asked; the "
         "right value's word in another language; another value of the same relation in the language asked; anything "
-        f"else). Recall n = {int(curves['recall_n'].iloc[-1]):,}, transfer n = {int(curves['transfer_n'].iloc[-1]):,}; "
+        f"else). {_asked(finding, 'recall', 'transfer').capitalize()}; "
         "one run. Shares add up to 1, and have no null of their own: the accuracies above do."
     )
     return Panel("kinds", "Kinds of answers over training", caption, themed(figure, legend_rows=2))
