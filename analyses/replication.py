@@ -1,4 +1,4 @@
-"""Does this implementation show what the paper describes? Bounds fixed before the runs; each is one that could fail.
+"""Does this implementation show what the paper describes? Eight settings, each with bounds that could fail.
 
     .venv/bin/python -m analyses.replication [--runs runs/replication] [--workers 2]
 
@@ -16,10 +16,14 @@ H(A | R, S); `nearer_readers`: KL(P(A | R) || model) - KL(P(A | R, S) || model) 
 checkpoint. It is refuted by any run outside its bounds or without the number; what came out is printed and written to
 analyses/results/replication.json either way.
 
-What was changed after a first look: the large world's 3,000 steps end with recall .114 against .067 by guessing, so
-that a run of 6,000 steps was added beside it to see the plateau end; and its bound, at first that the loss comes within
-3 % of a no-knowledge loss, became that it stays there for at least 3 evaluations in a row, and that unseen entities say
-which marginal it is. No other setting or bound was touched.
+What was known, and what was changed. The bounds on recall, transfer and score were set before any run, as what the
+implementation had to reach; but most of the runs had been looked at once, on these same seeds, before this file was
+written, so that it is a check and no prediction. After its first results, which were inside all bounds:
+- the large world's 3,000 steps ended with recall .114 against .067 by guessing, so a run of 6,000 steps was added
+  beside it to see the plateau end;
+- its bound, that the loss comes within 3 % of a no-knowledge loss, could not fail as it was computed; it became that
+  the loss stays there for at least 3 evaluations in a row and that unseen entities say which marginal it is;
+- the trained null's recall became that of the worst language, and early_score takes in step 0.
 
 Three seeds say that it can be reproduced; they are too few for a claim about how large an effect is.
 """
@@ -41,7 +45,6 @@ RESULTS = Path(__file__).parent / "results" / "replication.json"
 WORDS = ["--languages.shared-words", "1", "--languages.cue", "tag", "--mixture.parallel-fraction", "0"]
 WORDS += ["--mixture.informativeness", "1", "--training.steps", "2500"]
 LARGE = ["--world.n-entities", "8000", "--languages.name-syllables", "24", "--languages.name-length", "3"]
-NULL = ["--world.shared-facts", "0"]
 PLATEAU = {"plateau_evaluations": (3.0, float("inf")), "nearer_readers": (0.0, float("inf"))}
 
 # name: (options, seeds, bounds)

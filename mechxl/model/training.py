@@ -175,10 +175,10 @@ class _Trainer:
             "step": self.step,
             **self.evaluation.row(self.model, everything=self.step == training.steps),
         }
-        if not math.isfinite(self.row["loss"]):
+        if not (math.isfinite(self.row["loss"]) and self.losses.isfinite().all()):
             raise Failure(
-                f"{self.plan.out}: the loss is {self.row['loss']} at step {self.step:,}, training has diverged; lower "
-                f"training.learning_rate ({training.learning_rate:g}) or raise training.warmup_steps, with --overwrite"
+                f"{self.plan.out}: the loss is {self.row['loss']:g} at step {self.step:,}, training has diverged; "
+                f"lower training.learning_rate ({training.learning_rate:g}) or raise training.warmup_steps, with --overwrite"
             )
         if self.since:
             trained, answers = (self.losses / self.since).tolist()
@@ -227,13 +227,13 @@ class _Trainer:
         except Exception as error:
             raise InputError(f"{path}: can't be read ({error}); begin anew with --overwrite") from error
         self.step, self.since, self.earlier = state["step"], state["since"], state["seconds"]
-        self.environment |= {"resumed_at": [*read_json(run.file("environment.json")).get("resumed_at", []), self.step]}
-        write_json(run.file("environment.json"), self.environment)
         rows = [row for row in read_rows(run.file("metrics.jsonl")) if row["step"] <= self.step]
         if not rows:
             raise InputError(
                 f"{run.file('metrics.jsonl')}: has no row up to step {self.step}; begin anew with --overwrite"
             )
+        self.environment |= {"resumed_at": [*read_json(run.file("environment.json")).get("resumed_at", []), self.step]}
+        write_json(run.file("environment.json"), self.environment)
         text = "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
         write_text(run.file("metrics.jsonl"), text)
         self.row = rows[-1]
