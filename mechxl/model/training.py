@@ -178,7 +178,8 @@ class _Trainer:
         if not (math.isfinite(self.row["loss"]) and self.losses.isfinite().all()):
             raise Failure(
                 f"{self.plan.out}: the loss is {self.row['loss']:g} at step {self.step:,}, training has diverged; "
-                f"lower training.learning_rate ({training.learning_rate:g}) or raise training.warmup_steps, with --overwrite"
+                f"lower training.learning_rate ({training.learning_rate:g}) or raise training.warmup_steps, with "
+                "--overwrite"
             )
         if self.since:
             trained, answers = (self.losses / self.since).tolist()
