@@ -10,6 +10,7 @@ from torch import Tensor
 from mechxl.data.corpus import Corpus
 from mechxl.data.tokenization import PAD_ID
 from mechxl.model.forward import Positions
+from mechxl.model.prefixes import Prefixes, shared_prefixes
 
 STEPS_A_BLOCK = 64
 
@@ -23,12 +24,14 @@ class Batch:
         positions: where loss is borne.
         targets: the next token at those positions; padding where a sentence bears none.
         is_answer: which targets belong to the answer.
+        prefixes: what the sentences begin with.
     """
 
     tokens: Int[Tensor, "batch pos"]
     positions: Positions
     targets: Int[Tensor, "batch asked"]
     is_answer: Bool[Tensor, "batch asked"]
+    prefixes: Prefixes
 
 
 class Batches:
@@ -73,6 +76,7 @@ class Batches:
         self.targets = torch.as_tensor(targets, device=device)
         self.is_answer = torch.as_tensor(is_answer, device=device)
         self.common = slice(int(positions[0, 0]), int(positions[0, -1]) + 1) if same else None
+        self.prefixes = shared_prefixes(self.tokens, int(positions.min()), batch_size)
         self.block, self.drawn = -1, np.zeros((0, 0), dtype=int)
 
     def rows(self, step: int) -> Int[np.ndarray, " batch"]:
@@ -90,7 +94,7 @@ class Batches:
     def __getitem__(self, step: int) -> Batch:
         rows = torch.as_tensor(self.rows(step), device=self.tokens.device)
         positions = self.common if self.common is not None else self.positions[rows]
-        return Batch(self.tokens[rows], positions, self.targets[rows], self.is_answer[rows])
+        return Batch(self.tokens[rows], positions, self.targets[rows], self.is_answer[rows], self.prefixes[rows])
 
 
 def _search(

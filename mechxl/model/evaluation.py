@@ -12,9 +12,10 @@ from torch import Tensor
 from mechxl.data.corpus import Corpus
 from mechxl.data.tokenization import EOS_ID, PAD_ID
 from mechxl.model.forward import Model, lean_logits
+from mechxl.model.prefixes import Prefixes, shared_prefixes
 
 KINDS = ("right", "right_value_other_language", "wrong_value", "other")
-ROWS_AT_ONCE = 8192
+ROWS_AT_ONCE = 2048  # what a processor cache holds the activations of
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,11 @@ class Questions:
         world = self.corpus.world
         return world.relation[self.fact], world.value[self.fact, self.language]
 
+    @cached_property
+    def prefixes(self) -> Prefixes:
+        """What the prompts begin with."""
+        return shared_prefixes(self.tokens, int(self.prompt_length.min()) - 1, min(len(self), ROWS_AT_ONCE))
+
 
 @dataclass(frozen=True)
 class Answers:
@@ -143,7 +149,12 @@ def ask_questions(model: Model, questions: Questions, trie: AnswerTrie) -> Answe
     for start in range(0, len(questions), ROWS_AT_ONCE):
         rows = slice(start, start + ROWS_AT_ONCE)
         lp, tokens = _answer(
-            model, questions.tokens[rows], questions.prompt_length[rows], questions.answer_length[rows], trie.longest
+            model,
+            questions.tokens[rows],
+            questions.prefixes[rows],
+            questions.prompt_length[rows],
+            questions.answer_length[rows],
+            trie.longest,
         )
         log_prob.append(lp.double().cpu().numpy())
         decoded.append(tokens.cpu().numpy())
@@ -155,6 +166,7 @@ def ask_questions(model: Model, questions: Questions, trie: AnswerTrie) -> Answe
 def _answer(
     model: Model,
     tokens: Int[Tensor, "question position"],
+    prefixes: Prefixes,
     prompt_length: Int[Tensor, " question"],
     answer_length: Int[Tensor, " question"],
     longest: int,
@@ -164,7 +176,7 @@ def _answer(
     place = torch.arange(width, device=tokens.device)
     inside = place < answer_length[:, None]
     positions = (prompt_length[:, None] - 1 + place).clamp(max=tokens.shape[1] - 2)
-    logits = lean_logits(model, tokens[:, :-1], positions)
+    logits = lean_logits(model, tokens[:, :-1], positions, prefixes)
     target = tokens.gather(1, positions + 1)
     log_prob = (logits.log_softmax(-1).gather(2, target[..., None])[..., 0] * inside).sum(1)
 
@@ -175,7 +187,7 @@ def _answer(
     for done in range(1, longest):
         at = (prompt_length - 1 + done)[:, None]
         grown.scatter_(1, at, decoded[-1][:, None])
-        decoded.append(lean_logits(model, grown[:, : int(at.max()) + 1], at)[:, 0].argmax(-1))
+        decoded.append(lean_logits(model, grown[:, : int(at.max()) + 1], at, prefixes)[:, 0].argmax(-1))
     return log_prob, torch.stack(decoded, dim=1)
 
 
@@ -215,7 +227,11 @@ def answer_log_probs(
     found = []
     for start in range(0, len(words), max(1, ROWS_AT_ONCE // words.shape[1])):
         rows = slice(start, start + max(1, ROWS_AT_ONCE // words.shape[1]))
-        found.append(_log_probs(model, questions.tokens[rows], questions.prompt_length[rows], target[rows]))
+        found.append(
+            _log_probs(
+                model, questions.tokens[rows], questions.prefixes[rows], questions.prompt_length[rows], target[rows]
+            )
+        )
     by_token = torch.cat(found).double().cpu().numpy()
     total = np.where(np.arange(width) < length[..., None], by_token, 0.0).sum(axis=2)
     return np.where(words >= 0, total, np.nan)
@@ -224,19 +240,21 @@ def answer_log_probs(
 def _log_probs(
     model: Model,
     tokens: Int[Tensor, "question position"],
+    prefixes: Prefixes,
     prompt_length: Int[Tensor, " question"],
     target: Int[Tensor, "question candidate place"],
 ) -> Float[Tensor, "question candidate place"]:
     """log p of each token of each candidate, given the prompt and the candidate's earlier tokens."""
     n, candidates, width = target.shape
     if width == 1:
-        logits = lean_logits(model, tokens, prompt_length[:, None] - 1)
+        logits = lean_logits(model, tokens, prompt_length[:, None] - 1, prefixes)
         return logits.log_softmax(-1).gather(2, target[:, None, :, 0])[:, 0, :, None]
     prompt_length = prompt_length.repeat_interleave(candidates)
+    prefixes = Prefixes(prefixes.tokens, prefixes.of.repeat_interleave(candidates))
     target = target.flatten(0, 1)
     grown = F.pad(tokens.repeat_interleave(candidates, dim=0), (0, width - 1), value=PAD_ID)
     positions = prompt_length[:, None] - 1 + torch.arange(width, device=tokens.device)
     grown.scatter_(1, positions[:, 1:], target[:, :-1])
-    logits = lean_logits(model, grown[:, : int(positions.max()) + 1], positions)
+    logits = lean_logits(model, grown[:, : int(positions.max()) + 1], positions, prefixes)
     by_token = logits.log_softmax(-1).gather(2, target[..., None])[..., 0]
     return by_token.unflatten(0, (n, candidates))

@@ -23,6 +23,7 @@ from mechxl.data.tokenization import PAD_ID
 from mechxl.model.batches import Batch, Batches
 from mechxl.model.forward import Model, lean_logits
 from mechxl.model.hooked import build_model, save_model
+from mechxl.model.products import quick_products
 from mechxl.model.progress import Progress
 from mechxl.model.rates import Evaluation
 from mechxl.model.workplace import Plan, claim, environment
@@ -56,7 +57,7 @@ def train_run(
     if config.training.threads:
         torch.set_num_threads(config.training.threads)
     try:
-        with claim(config, Path(out), resume=resume, overwrite=overwrite, quiet=quiet) as plan:
+        with claim(config, Path(out), resume=resume, overwrite=overwrite, quiet=quiet) as plan, quick_products():
             if plan.corpus is not None:
                 _Trainer(config, plan, plan.corpus, started, quiet).train()
             place = plan.place
@@ -95,7 +96,7 @@ def learning_rate(config: TrainingConfig, step: int) -> float:
 
 def batch_losses(model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
     """(the loss that is trained, the answers' part of it): summed over tokens, averaged over sentences, in nats."""
-    logits = lean_logits(model, batch.tokens, batch.positions)
+    logits = lean_logits(model, batch.tokens, batch.positions, batch.prefixes)
     by_token = F.cross_entropy(logits.flatten(0, 1), batch.targets.flatten(), ignore_index=PAD_ID, reduction="none")
     answers = by_token[batch.is_answer.flatten()].detach().sum() / len(batch.tokens)
     return by_token.sum() / len(batch.tokens), answers
