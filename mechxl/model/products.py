@@ -8,6 +8,7 @@ in full float32 all the same. Whether it does is tried, not assumed.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from typing import Any
 
 import torch
 
@@ -22,7 +23,8 @@ def quick_products() -> Iterator[bool]:
 
     PyTorch's setting is one for the whole process, and is put back afterwards.
     """
-    settings = torch.backends.mkldnn.matmul
+    backend: Any = torch.backends.mkldnn  # its stubs lack `matmul`
+    settings = backend.matmul
     before = settings.fp32_precision
     settings.fp32_precision = "bf16"
     try:
