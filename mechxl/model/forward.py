@@ -26,30 +26,11 @@ ACTIVATIONS = {"gelu": F.gelu, "relu": F.relu}
 
 # Fields of HookedTransformerConfig; one that is in neither set must have its default.
 COVERED = {
-    "d_model",
-    "d_head",
-    "n_layers",
-    "n_ctx",
-    "n_heads",
-    "d_mlp",
-    "d_vocab",
-    "d_vocab_out",
-    "dtype",
-    "act_fn",
-} | {
-    "normalization_type",
-    "attn_scale",
-    "eps",
+    *("d_model", "d_head", "n_layers", "n_ctx", "n_heads", "d_mlp", "d_vocab", "d_vocab_out", "dtype", "act_fn"),
+    *("normalization_type", "attn_scale", "eps"),
 }
 WITHOUT_EFFECT = {
-    "device",
-    "n_devices",
-    "model_name",
-    "original_architecture",
-    "tokenizer_name",
-    "n_params",
-    "seed",
-} | {
+    *("device", "n_devices", "model_name", "tokenizer_name", "n_params", "seed"),
     *("tokenizer_prepends_bos", "default_prepend_bos", "init_mode", "init_weights", "initializer_range"),
     *("checkpoint_index", "checkpoint_label_type", "checkpoint_value", "from_checkpoint", "tie_word_embeddings"),
     *("use_attn_result", "use_split_qkv_input", "use_attn_in", "use_hook_mlp_in", "use_hook_tokens"),
