@@ -56,6 +56,44 @@ class Finding:
             return None
 
 
+@dataclass(frozen=True)
+class Estimate:
+    """A number with what is needed to read it. A NaN has its reason.
+
+    Attributes:
+        value: of the measure, on what was sampled.
+        low: lower end of the 95 % interval over entities.
+        high: its upper end.
+        null: mean of the measure where there is nothing to find (entities permuted).
+        p: one-sided permutation p-value, (1 + how many null values reach the value) / (permutations + 1).
+        n: facts (or items) that it is of.
+        entities: how many entities these have.
+        reason: why a number is NaN; empty where none is.
+
+    Raises:
+        ValueError: a NaN without a reason.
+    """
+
+    value: float
+    low: float
+    high: float
+    null: float
+    p: float
+    n: int
+    entities: int
+    reason: str = ""
+
+    def __post_init__(self) -> None:
+        missing = [name for name in ("value", "low", "high", "null", "p") if math.isnan(getattr(self, name))]
+        if missing and not self.reason:
+            raise ValueError(f"an estimate's {', '.join(missing)} is NaN without a reason")
+
+    @classmethod
+    def undefined(cls, reason: str, n: int, entities: int) -> "Estimate":
+        """No number at all, and why."""
+        return cls(math.nan, math.nan, math.nan, math.nan, math.nan, n, entities, reason)
+
+
 def signed(value: float, digits: int = 2) -> str:
     """A number as text with a true minus sign and without a leading zero: −.31, .05, 1.08."""
     text = f"{abs(value):.{digits}f}"

@@ -2,6 +2,7 @@
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+from scipy.stats import t
 
 
 def interval(draws: Float[np.ndarray, " draw"], level: float = 0.95) -> tuple[float, float]:
@@ -11,6 +12,58 @@ def interval(draws: Float[np.ndarray, " draw"], level: float = 0.95) -> tuple[fl
         return float("nan"), float("nan")
     low, high = np.quantile(finite, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+def percentile_ends(
+    drawn: Float[np.ndarray, "place draw"], level: float = 0.95
+) -> tuple[Float[np.ndarray, " place"], Float[np.ndarray, " place"]]:
+    """The `interval` of each row."""
+    ends = [interval(row, level) for row in drawn]
+    return np.array([low for low, _ in ends]), np.array([high for _, high in ends])
+
+
+def jackknife_variance(deleted: Float[np.ndarray, "place entity"]) -> Float[np.ndarray, " place"]:
+    """Variance of a measure from its values with each of m entities left out: (m - 1) / m sum (t_i - mean t)^2.
+
+    It errs upwards on average (Efron and Stein 1981, for m - 1 entities). NaN where leaving one out gives no number.
+    """
+    m = deleted.shape[1]
+    return (m - 1) / m * ((deleted - deleted.mean(axis=1, keepdims=True)) ** 2).sum(axis=1)
+
+
+def jackknife_ends(
+    value: Float[np.ndarray, " place"], deleted: Float[np.ndarray, "place entity"], level: float = 0.95
+) -> tuple[Float[np.ndarray, " place"], Float[np.ndarray, " place"]]:
+    """Delete-one-entity jackknife: value -+ t quantile (m - 1 degrees of freedom) times the standard error."""
+    half = t.ppf((1 + level) / 2, deleted.shape[1] - 1) * np.sqrt(jackknife_variance(deleted))
+    return value - half, value + half
+
+
+def wilson_ends(
+    share: Float[np.ndarray, " place"],
+    variance: Float[np.ndarray, " place"],
+    most: int,
+    entities: int,
+    level: float = 0.95,
+) -> tuple[Float[np.ndarray, " place"], Float[np.ndarray, " place"]]:
+    """Wilson's interval (1927) for a share whose variance is known otherwise: share (1 - share) / variance is its n.
+
+    It stays inside [0, 1] and does not shrink to a point at its ends, as share -+ t standard errors would.
+
+    Args:
+        share: in [0, 1].
+        variance: of it.
+        most: items that the share is of: no more than that count.
+        entities: how many count where the variance is 0; their number less 1 is the degrees of freedom.
+        level: of confidence.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        n = np.where(variance > 0, np.minimum(share * (1 - share) / variance, most), entities)
+    n = np.maximum(n, 1)
+    z2 = t.ppf((1 + level) / 2, max(entities - 1, 1)) ** 2
+    middle = (share + z2 / (2 * n)) / (1 + z2 / n)
+    half = np.sqrt(z2 * (share * (1 - share) / n + z2 / (4 * n**2))) / (1 + z2 / n)
+    return np.clip(middle - half, 0, share), np.clip(middle + half, share, 1)
 
 
 def entity_weights(

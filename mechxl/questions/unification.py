@@ -15,17 +15,10 @@ from mechxl.data.corpus import crossed
 from mechxl.data.world import stream
 from mechxl.findings import Finding, signed
 from mechxl.instruments.residual import residuals
-from mechxl.measures.similarity import (
-    centre,
-    cosine_matrix,
-    entity_permutations,
-    permuted_same,
-    score_parts,
-    undefined,
-    unit,
-    weighted_parts,
-)
+from mechxl.measures.sample import entity_permutations
+from mechxl.measures.score import permuted_same, score_parts, weighted_parts
 from mechxl.measures.statistics import entity_weights, interval, permutation_p, scan_p
+from mechxl.measures.vectors import centre, cosine_matrix, undefined, unit
 from mechxl.questions.unification_figures import figures as figures
 from mechxl.run import Run
 

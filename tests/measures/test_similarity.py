@@ -8,16 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import ortho_group
 
-from mechxl.measures.similarity import (
-    centre,
-    cosine_matrix,
-    entity_permutations,
-    permuted_same,
-    score_parts,
-    undefined,
-    unit,
-    weighted_parts,
-)
+from mechxl.measures.sample import entity_permutations
+from mechxl.measures.score import permuted_same, score_parts, weighted_parts
+from mechxl.measures.vectors import centre, cosine_matrix, undefined, unit
 
 
 def cosine(x, y):

@@ -1,0 +1,96 @@
+"""The context of cosines: in how many directions vectors differ, and how alike any two of them are.
+
+    effective_dimension = (sum of l)^2 / (sum of l^2), l the eigenvalues of the covariance of all renderings
+    mean_cosine = mean of cos(h(f, a), h(g, b)) over f != g of all relations and all languages a, b
+
+Effective dimension (participation ratio; Gao et al. 2017) lies between 1 and d, in directions; a finite sample has less
+than it (it is below the number of renderings). Mean cosine lies between -1 and 1; far above 0 the vectors fill a narrow
+cone (Ethayarajh 2019), and cosines of uncentred vectors say little. Both are of activations as they are.
+
+What they cannot see: facts and languages; they are no evidence of unification either way, and have no null.
+
+Intervals: delete-one-entity jackknife with a t quantile, exact.
+"""
+
+import numpy as np
+from jaxtyping import Float
+
+from mechxl.findings import Estimate
+from mechxl.measures.sample import Sample
+from mechxl.measures.statistics import jackknife_ends
+from mechxl.measures.vectors import finite, unit
+
+NO_NULL = "context: no null"
+
+
+def anisotropy(h: Float[np.ndarray, "fact language d"], sample: Sample) -> dict[str, Estimate]:
+    """effective_dimension and mean_cosine, by these names.
+
+    Args:
+        h: activations, not centred.
+        sample: which facts they are of.
+    """
+    h = finite(h)
+    n, entities = len(h), sample.entities
+    names = ("effective_dimension", "mean_cosine")
+    if n < 2 or entities < 2:
+        return dict.fromkeys(names, Estimate.undefined("one entity", n, entities))
+    _, index = np.unique(sample.entity, return_inverse=True)
+    found = {}
+    for name, (value, deleted) in zip(names, (_dimension(h, index), _cosine(unit(h), index)), strict=True):
+        if np.isnan(value):
+            found[name] = Estimate.undefined("all vectors are one", n, entities)
+            continue
+        low, high = (float(end[0]) for end in jackknife_ends(np.array([value]), deleted[None]))
+        none = "" if np.isfinite(low) else "no interval: without some entity nothing is left; "
+        found[name] = Estimate(value, low, high, np.nan, np.nan, n, entities, none + NO_NULL)
+    return found
+
+
+def by_entity(h: Float[np.ndarray, "fact language d"], index: np.ndarray) -> Float[np.ndarray, "entity rendering d"]:
+    """All renderings of each entity, filled up with zeros."""
+    order = np.argsort(index, kind="stable")
+    sizes = np.bincount(index)
+    place = np.arange(len(index)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    table = np.zeros((len(sizes), sizes.max(), *h.shape[1:]))
+    table[index[order], place] = h[order]
+    return table.reshape(len(sizes), -1, h.shape[2])
+
+
+def _dimension(
+    h: Float[np.ndarray, "fact language d"], index: np.ndarray
+) -> tuple[float, Float[np.ndarray, " entity"]]:
+    """tr(C)^2 / tr(C^2) of the scatter C = X'X, and of C without each entity's rows X_i, about the mean that is left:
+    C - X_i' X_i - s_i s_i' / (N - N_i), s_i the sum of the rows."""
+    x = by_entity(h - h.mean(axis=(0, 1)), index)
+    flat = x.reshape(-1, x.shape[2])
+    scatter = flat.T @ flat
+    size = np.trace(scatter)
+    if size <= 1e-12 * max((h**2).sum(), 1e-300):
+        return np.nan, np.full(len(x), np.nan)
+    scatter, x = scatter / size, x / np.sqrt(size)
+    left = h.shape[1] * (len(index) - np.bincount(index))
+    sums = x.sum(axis=1)
+    inner = x @ x.swapaxes(1, 2)
+    across = np.einsum("ikd,id->ik", x, sums)
+    long = (sums**2).sum(axis=1)
+    trace = 1 - np.trace(inner, axis1=1, axis2=2) - long / left
+    turned = np.einsum("ikd,ikd->i", x @ scatter, x) + np.einsum("id,id->i", sums @ scatter, sums) / left
+    lost = (inner**2).sum(axis=(1, 2)) + 2 * (across**2).sum(axis=1) / left + (long / left) ** 2
+    squares = (scatter**2).sum()
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return float(1 / squares), trace**2 / (squares - 2 * turned + lost)
+
+
+def _cosine(u: Float[np.ndarray, "fact language d"], index: np.ndarray) -> tuple[float, Float[np.ndarray, " entity"]]:
+    """The mean over pairs of facts, and without each entity: sums over pairs from sums over facts."""
+    of_fact = u.sum(axis=1)
+    own = (of_fact**2).sum(axis=1)
+    sums = np.zeros((index.max() + 1, u.shape[2]))
+    np.add.at(sums, index, of_fact)
+    sizes, owns, whole = np.bincount(index), np.bincount(index, weights=own), of_fact.sum(axis=0)
+    n, languages = len(u), u.shape[1] ** 2
+    left = n - sizes
+    with np.errstate(invalid="ignore", divide="ignore"):
+        deleted = (((whole - sums) ** 2).sum(axis=1) - (own.sum() - owns)) / (left * (left - 1) * languages)
+    return float((whole @ whole - own.sum()) / (n * (n - 1) * languages)), deleted

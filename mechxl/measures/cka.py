@@ -1,0 +1,118 @@
+"""Linear CKA by unbiased HSIC: are the languages' vectors alike up to a rotation, a shift and a scale?
+
+    CKA(a, b) = HSIC(K, L) / sqrt(HSIC(K, K) HSIC(L, L)),   K = A A', L = B B',   A[f] = h(f, a), B[f] = h(f, b)
+    HSIC(K, L) = [ t(K, L) + s(K) s(L) / ((n - 1)(n - 2)) - 2 q(K, L) / (n - 2) ] / (n (n - 3))
+
+with the diagonals of K and L set to 0, t(K, L) = sum of K_ij L_ij, s(K) = sum of K_ij, q(K, L) = sum of the products of
+their row sums (Song et al. 2012, eq. 5; CKA by Kornblith et al. 2019). Within a relation, then averaged. At most 1 in
+the population; an estimate may be negative or slightly above 1. NaN where no relation has 4 facts, or where a self-term
+is <= 1e-12 (vectors scaled to a mean squared length of 1 about their mean). HSIC does not see a shift: no centring.
+
+What it cannot see: an orthogonal map, a shift, or a change of scale of one language leaves it as it is, while nothing
+that reads one language could read the other. The score falls there. Components weigh by the square of their variance.
+
+Intervals: delete-one-entity jackknife in closed form, with a t quantile. Nulls permute entities.
+"""
+
+from itertools import combinations
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from mechxl.measures.measured import Measured, jackknifed, not_measured
+from mechxl.measures.sample import Sample
+from mechxl.measures.vectors import finite, undefined
+
+FEWEST = 4
+SMALLEST_SELF_TERM = 1e-12
+AT_ONCE = 64  # permutations: what is copied for them stays in the cache
+
+Gram = Float[np.ndarray, "member member"]
+# HSIC, and HSIC without each member
+Hsic = tuple[float, Float[np.ndarray, " member"]]
+
+
+def cka(h: Float[np.ndarray, "fact language d"], sample: Sample) -> Measured:
+    """Unbiased linear CKA. Symmetric: (a, b) and (b, a) are the same.
+
+    Args:
+        h: activations; centring them or not makes no difference.
+        sample: which facts they are of. Permutations cost most: some hundred facts and permutations are meant.
+    """
+    h = finite(h)
+    if reason := undefined(h, sample.relation):
+        return not_measured(sample, reason)
+    members = [(place, which) for place, which in sample.measured() if len(place) >= FEWEST]
+    if not members:
+        return not_measured(sample, f"no relation has {FEWEST} facts")
+    entities, index = np.unique(sample.entity, return_inverse=True)
+    shape = (len(members), len(sample.pairs))
+    value, deleted = np.empty(shape), np.empty((*shape, len(entities)))
+    null = np.empty((*shape, sample.permutations))
+    for i, (place, which) in enumerate(members):
+        vectors = [_scaled(h[place, a]) for a in range(sample.n_languages)]
+        grams = [hollow(x) for x in vectors]
+        selves = [hsic(gram, gram) for gram in grams]
+        for a, b in combinations(range(sample.n_languages), 2):
+            cross, without = hsic(grams[a], grams[b])
+            divisor, divisors = (_divisor(x, y) for x, y in zip(selves[a], selves[b], strict=True))
+            drawn = permuted_hsic(vectors[a], vectors[b], sample.relabelled(which, a, b))
+            for j in (sample.pairs.index((a, b)), sample.pairs.index((b, a))):
+                value[i, j] = deleted[i, j] = cross / divisor
+                deleted[i, j, index[place]] = without / divisors
+                null[i, j] = drawn / divisor
+    fewer = "no interval from 4 facts" if min(len(place) for place, _ in members) == FEWEST else ""
+    return jackknifed(sample, value, deleted, null, reason=fewer or "a self-term is <= 1e-12")
+
+
+def _scaled(x: Float[np.ndarray, "member d"]) -> Float[np.ndarray, "member d"]:
+    x = x - x.mean(axis=0)
+    return x / np.sqrt((x**2).sum(axis=1).mean())
+
+
+def _divisor(x: float | np.ndarray, y: float | np.ndarray) -> np.ndarray:
+    positive = (np.asarray(x) > SMALLEST_SELF_TERM) & (np.asarray(y) > SMALLEST_SELF_TERM)
+    return np.sqrt(np.where(positive, np.asarray(x) * y, np.nan))
+
+
+def hollow(x: Float[np.ndarray, "member d"]) -> Gram:
+    """Inner products of all members, the diagonal 0."""
+    gram = x @ x.T
+    np.fill_diagonal(gram, 0)
+    return gram
+
+
+def hsic(k: Gram, l: Gram) -> Hsic:  # noqa: E741 (the symbol of the paper)
+    """Unbiased HSIC of two hollow Gram matrices, and without each member (NaN where 3 would be left).
+
+    Leaving out member i takes 2 (K o L) 1_i off t, 2 K 1_i off s(K), and (K 1 o L 1 + K L 1 + L K 1 - K o L 1)_i off q.
+    """
+    rows_k, rows_l, rows_kl = k.sum(axis=1), l.sum(axis=1), (k * l).sum(axis=1)
+    t, s_k, s_l, q = rows_kl.sum(), rows_k.sum(), rows_l.sum(), rows_k @ rows_l
+    less_q = rows_k * rows_l + k @ rows_l + l @ rows_k - rows_kl
+    n = len(k)
+    without = np.full(n, np.nan)
+    if n > FEWEST:
+        without = _unbiased(t - 2 * rows_kl, s_k - 2 * rows_k, s_l - 2 * rows_l, q - less_q, n - 1)
+    return float(_unbiased(t, s_k, s_l, q, n)), without
+
+
+def _unbiased(
+    t: float | np.ndarray, s_k: float | np.ndarray, s_l: float | np.ndarray, q: float | np.ndarray, n: int
+) -> np.ndarray:
+    return np.asarray((t + s_k * s_l / ((n - 1) * (n - 2)) - 2 * q / (n - 2)) / (n * (n - 3)))
+
+
+def permuted_hsic(
+    x: Float[np.ndarray, "member d"], y: Float[np.ndarray, "member d"], partner: Int[np.ndarray, "permutation member"]
+) -> Float[np.ndarray, " permutation"]:
+    """HSIC with y's members permuted, without a Gram matrix a permutation: t = |X' P Y|^2 - sum |x_i|^2 |y_pi(i)|^2."""
+    rows_x, rows_y = hollow(x).sum(axis=1), hollow(y).sum(axis=1)
+    norms_x, norms_y = (x**2).sum(axis=1), (y**2).sum(axis=1)
+    x32, y32 = x.T.astype(np.float32), y.astype(np.float32)
+    t = np.empty(len(partner))
+    for start in range(0, len(partner), AT_ONCE):
+        some = partner[start : start + AT_ONCE]
+        product = x32 @ y32[some.T].reshape(len(x), -1)
+        t[start : start + AT_ONCE] = np.square(product).reshape(len(x32), len(some), -1).sum(axis=(0, 2))
+    return _unbiased(t - norms_y[partner] @ norms_x, rows_x.sum(), rows_y.sum(), rows_y[partner] @ rows_x, len(x))

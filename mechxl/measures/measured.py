@@ -1,0 +1,110 @@
+"""What a measure returns: an estimate for all languages together and for each ordered pair, and its null draws.
+
+Measures are taken in cells, (relation, ordered pair of languages), and averaged over them equally. A place is what is
+averaged over: first all cells, then the cells of each pair.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from mechxl.findings import Estimate
+from mechxl.measures.sample import Sample
+from mechxl.measures.statistics import jackknife_ends, permutation_p
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A measure with its intervals and nulls.
+
+    Attributes:
+        pooled: over relations and ordered pairs of languages, each cell alike.
+        pairs: over relations, for each ordered pair.
+        null: the pooled measure under each permutation, for a test over a whole scan (`statistics.scan_p`).
+    """
+
+    pooled: Estimate
+    pairs: Mapping[tuple[int, int], Estimate]
+    null: Float[np.ndarray, " permutation"]
+
+
+def by_place(
+    cells: Float[np.ndarray, "relation pair *draw"], value: Float[np.ndarray, "relation pair"] | None = None
+) -> Float[np.ndarray, "place *draw"]:
+    """Means over cells: of all relations and pairs, then of each pair.
+
+    Args:
+        cells: of which those that are numbers count, in each draw for itself.
+        value: what was observed in each cell; where it is given, the cells where it is a number count in every draw.
+    """
+    if value is None:
+        pooled = mean_defined(cells.reshape(-1, *cells.shape[2:]))
+        return np.concatenate([pooled[None], mean_defined(cells)])
+    counted = (~np.isnan(value)).reshape(*value.shape, *[1] * (cells.ndim - 2))
+    total, number = np.where(counted, cells, 0).sum(axis=0), counted.sum(axis=0)
+    with np.errstate(invalid="ignore"):
+        return np.concatenate([(total.sum(axis=0) / number.sum(axis=0))[None], total / number])
+
+
+def mean_defined(cells: Float[np.ndarray, "cell *draw"]) -> Float[np.ndarray, "*draw"]:
+    """The mean over the cells that are numbers; NaN where there is none."""
+    missing = np.isnan(cells)
+    if not missing.any():
+        return cells.mean(axis=0)
+    with np.errstate(invalid="ignore"):
+        return np.where(missing, 0, cells).sum(axis=0) / (~missing).sum(axis=0)
+
+
+def measured(
+    sample: Sample,
+    value: Float[np.ndarray, " place"],
+    ends: tuple[Float[np.ndarray, " place"], Float[np.ndarray, " place"]],
+    null: Float[np.ndarray, "place permutation"],
+    *,
+    reason: str = "",
+    small: bool = False,
+) -> Measured:
+    """Estimates of all places.
+
+    Args:
+        sample: what was measured.
+        value: of the measure.
+        ends: of its intervals.
+        null: the measure under each permutation.
+        reason: why numbers are NaN, where it is not for want of draws.
+        small: the smaller the measure, the more there is: p counts the null values that are as small.
+    """
+    n, entities = len(sample.relation), sample.entities
+    sign = -1 if small else 1
+    estimates = []
+    for here, low, high, draws in zip(value, *ends, null, strict=True):
+        why = [reason] if reason and np.isnan([here, low, high, *draws[:1]]).any() else []
+        if not np.isnan(here) and not why:
+            why += ["no bootstrap draws"] * bool(np.isnan(low)) + ["no permutations"] * (not len(draws))
+        defined = not np.isnan(here) and len(draws) > 0 and not np.isnan(draws[0])
+        mean, p = (float(draws.mean()), permutation_p(sign * float(here), sign * draws)) if defined else (np.nan,) * 2
+        estimates.append(Estimate(float(here), float(low), float(high), mean, p, n, entities, "; ".join(why)))
+    return Measured(estimates[0], dict(zip(sample.pairs, estimates[1:], strict=True)), null[0])
+
+
+def jackknifed(
+    sample: Sample,
+    value: Float[np.ndarray, "relation pair"],
+    deleted: Float[np.ndarray, "relation pair entity"],
+    null: Float[np.ndarray, "relation pair permutation"],
+    *,
+    reason: str,
+    small: bool = False,
+) -> Measured:
+    """Estimates of all places, from cells, with intervals from the measure without each entity; as `measured`."""
+    here = by_place(value)
+    ends = jackknife_ends(here, by_place(deleted, value))
+    return measured(sample, here, ends, by_place(null, value), reason=reason, small=small)
+
+
+def not_measured(sample: Sample, reason: str) -> Measured:
+    """NaN everywhere, and why."""
+    nothing = Estimate.undefined(reason, len(sample.relation), sample.entities)
+    return Measured(nothing, dict.fromkeys(sample.pairs, nothing), np.full(sample.permutations, np.nan))

@@ -1,0 +1,135 @@
+"""Procrustes residual: what is left of one language's vectors when the other's are turned onto them as well as they go.
+
+    residual(a, b) = sum over held-out f of |A_f - B_f Q|^2 / sum |A_f|^2
+    Q = the orthogonal matrix that minimises |A - B Q| on the fitted facts = U V', for B' A = U S V' (Schoenemann 1966)
+
+A and B are the vectors of languages a and b about their means over the fitted facts, within a relation; then averaged.
+Half of the entities are fitted, the others held out. 0: a rotation and a shift away; 1: no better than the mean; 2: of
+unrelated vectors of equal variance; more where b's variance is larger, as the map does not scale. Not symmetric. NaN
+where no relation has more fitted facts than dimensions. It falls with n, as the map is learned: compare equal n only.
+
+What it cannot see: a rotation or a shift of one language leaves it as it is, while nothing that reads one language
+could read the other; and what it sees weighs by variance, so that a small component that carries the fact is lost.
+
+Intervals: delete-one-entity jackknife with a t quantile; exact for entities held out, and to first order in the change
+of Q for fitted ones (the derivative of a polar factor), since a refit an entity would cost a hundred times as much.
+Nulls permute the held-out entities under the map that was fitted; the smaller the residual, the more there is, and p
+counts the null residuals that are as small.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from mechxl.measures.measured import Measured, jackknifed, not_measured
+from mechxl.measures.sample import Partners, Sample, entity_permutations
+from mechxl.measures.score import gathered
+from mechxl.measures.vectors import finite, undefined
+
+
+@dataclass(frozen=True)
+class Split:
+    """Which facts the map is fitted on, and permutations of the entities that are held out.
+
+    Attributes:
+        fitted: the facts of half the entities.
+        relations: those with facts held out, in ascending order.
+        partners: as a sample's, for these relations and facts.
+    """
+
+    fitted: Bool[np.ndarray, " fact"]
+    relations: list[int]
+    partners: Partners
+
+
+@dataclass(frozen=True)
+class Fit:
+    """One cell: the residual, the residual without each entity, and under each permutation."""
+
+    value: float
+    without_fitted: Float[np.ndarray, " fitted"]
+    without_held: Float[np.ndarray, " held"]
+    null: Float[np.ndarray, " permutation"]
+
+
+def draw_split(sample: Sample, rng: np.random.Generator) -> Split:
+    """Half of the entities at random (the smaller half held out), and as many permutations as the sample has."""
+    entities = np.unique(sample.entity)
+    fitted = np.isin(sample.entity, rng.permutation(entities)[: (len(entities) + 1) // 2])
+    held = ~fitted
+    if not held.any():
+        return Split(fitted, [], [])
+    of = sample.entity[held], sample.relation[held]
+    partners = entity_permutations(*of, sample.n_languages, sample.permutations, rng)
+    return Split(fitted, np.unique(sample.relation[held]).tolist(), partners)
+
+
+def procrustes(h: Float[np.ndarray, "fact language d"], sample: Sample, split: Split) -> Measured:
+    """The residual of each ordered pair (a, b), b's vectors turned onto a's.
+
+    Args:
+        h: activations; a common shift of all of them, or one a language, makes no difference.
+        sample: which facts they are of.
+        split: which of them are fitted.
+    """
+    h = finite(h)
+    if reason := undefined(h, sample.relation):
+        return not_measured(sample, reason)
+    members = []
+    for place, _ in sample.measured():
+        fitted, held = place[split.fitted[place]], place[~split.fitted[place]]
+        if len(fitted) > h.shape[2] and len(held) >= 2:
+            members.append((fitted, held))
+    if not members:
+        return not_measured(sample, f"no relation has more fitted facts than dimensions ({h.shape[2]})")
+    entities, index = np.unique(sample.entity, return_inverse=True)
+    shape = (len(members), len(sample.pairs))
+    value, deleted = np.empty(shape), np.empty((*shape, len(entities)))
+    null = np.empty((*shape, sample.permutations))
+    for i, (fitted, held) in enumerate(members):
+        partners = split.partners[split.relations.index(int(sample.relation[held[0]]))]
+        mean = h[fitted].mean(axis=0)
+        for j, (a, b) in enumerate(sample.pairs):
+            at, bt = (h[held, language] - mean[language] for language in (a, b))
+            af, bf = (h[fitted, language] - mean[language] for language in (a, b))
+            fit = _fit(af, bf, at, bt, (partners[a], partners[b]))
+            value[i, j] = deleted[i, j] = fit.value
+            deleted[i, j, index[fitted]], deleted[i, j, index[held]] = fit.without_fitted, fit.without_held
+            null[i, j] = fit.null
+    return jackknifed(sample, value, deleted, null, reason="held-out vectors are their mean", small=True)
+
+
+def _fit(
+    a_fitted: Float[np.ndarray, "fitted d"],
+    b_fitted: Float[np.ndarray, "fitted d"],
+    a_held: Float[np.ndarray, "held d"],
+    b_held: Float[np.ndarray, "held d"],
+    partners: tuple[np.ndarray, np.ndarray],
+) -> Fit:
+    left, singular, right = np.linalg.svd(b_fitted.T @ a_fitted)
+    turn = left @ right
+    turned = b_held @ turn
+    left_over = a_held - turned
+    errors, sizes = (left_over**2).sum(axis=1), (a_held**2).sum(axis=1)
+    error, size = errors.sum(), sizes.sum()
+    if size <= 0:
+        missing = [np.full(k, np.nan) for k in (len(a_fitted), len(a_held), len(partners[0]))]
+        return Fit(np.nan, *missing)
+
+    # without a fitted entity i: B'A loses n/(n - 1) b_i a_i', which turns Q; and both means move by -x_i/(n - 1)
+    n, held = len(a_fitted), len(a_held)
+    p = left.T @ (b_held.T @ a_held) @ right.T
+    tilt = (p - p.T) / (singular[:, None] + singular)
+    turning = 2 * n / (n - 1) * np.einsum("ik,kl,il->i", b_fitted @ left, tilt, a_fitted @ right.T, optimize=True)
+    shift_error, shift_size = (a_fitted - b_fitted @ turn) / (n - 1), a_fitted / (n - 1)
+    moved_error = 2 * shift_error @ left_over.sum(axis=0) + held * (shift_error**2).sum(axis=1)
+    moved_size = 2 * shift_size @ a_held.sum(axis=0) + held * (shift_size**2).sum(axis=1)
+
+    permuted = held * gathered(a_held @ turned.T, *partners)
+    return Fit(
+        value=float(error / size),
+        without_fitted=(error + turning + moved_error) / (size + moved_size),
+        without_held=(error - errors) / (size - sizes),
+        null=(size + (turned**2).sum() - 2 * permuted) / size,
+    )

@@ -1,0 +1,155 @@
+"""Retrieval within a relation: is a fact's nearest vector in the other language its own?
+
+    retrieval(a, b) = mean over f of 1{no g has cos(h(f, a), h(g, b)) > own + 1e-6} / (how many are within 1e-6 of own)
+    mexa(a, b) = mean over f of 1{own exceeds every cos(h(f, a), h(g, b)) and cos(h(g, a), h(f, b)), g != f, by 1e-6}
+
+with own = cos(h(f, a), h(f, b)) and g in f's relation. Both lie in [0, 1]; means over relations and ordered pairs.
+Retrieval is the mutual-translation accuracy of the literature (f asks, b's facts are the gallery), MEXA is Kargaran et
+al. 2024, eq. 1, with the margin that float32 needs. By chance they are 1/n and 1/(2n - 1) for n facts in a relation, so
+that they fall with n: compare equal n only. A code of the value alone reaches n_values / n (`references`).
+
+What they cannot see: how much nearer (scale and offset of the languages cancel in a rank); whether it is the fact that
+is found or its name.
+
+Intervals. Entities cannot be drawn with replacement here: a bootstrap sample holds 63 % of them, fewer competitors and
+two copies of some, so that it measures another quantity. Weights on the askers before a fixed gallery measure the right
+one, but not its whole variance, since one vector near many (a hub) spoils many questions at once. Leaving out an entity
+as asker and as competitor, in closed form, gives a variance with both; it becomes a Wilson interval with the number of
+facts that would have that variance (at most the facts; at 0 and 1, where the variance is 0, the number of entities).
+"""
+
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from mechxl.measures.measured import Measured, by_place, measured, not_measured
+from mechxl.measures.sample import Sample
+from mechxl.measures.score import gathered
+from mechxl.measures.statistics import jackknife_variance, wilson_ends
+from mechxl.measures.vectors import undefined
+
+MARGIN = 1e-6  # cosines nearer than this are ties: the error of a float32 product
+NAMES = ("retrieval", "mexa")
+
+
+@dataclass(frozen=True)
+class References:
+    """What retrieval would be without facts.
+
+    Attributes:
+        retrieval_chance: of a random order, the mean over relations of 1/n.
+        mexa_chance: the same for the MEXA form, 1/(2n - 1).
+        value_code: retrieval if vectors told the value and nothing else; NaN for a sample without values.
+    """
+
+    retrieval_chance: float
+    mexa_chance: float
+    value_code: float
+
+
+def references(sample: Sample) -> References:
+    """Chance, and what a code of the value reaches: the mean over f of 1 / (facts g with f's value), 0 where f itself
+    has another value in the language searched. NaN where no relation has two facts, or there are no values."""
+    sizes = np.array([len(place) for place, _ in sample.measured()], dtype=float)
+    if not len(sizes) or sample.n_languages < 2:
+        return References(np.nan, np.nan, np.nan)
+    code = np.nan
+    if sample.value is not None:
+        values = [sample.value[place] for place, _ in sample.measured()]
+        code = np.mean([_value_code(v[:, a], v[:, b]) for v in values for a, b in sample.pairs])
+    return References(float((1 / sizes).mean()), float((1 / (2 * sizes - 1)).mean()), float(code))
+
+
+def _value_code(asked: Int[np.ndarray, " member"], answered: Int[np.ndarray, " member"]) -> float:
+    sharing = (asked[:, None] == answered).sum(axis=1)
+    return float(np.where(asked == answered, 1 / np.maximum(sharing, 1), 0).mean())
+
+
+def retrieval(u: Float[np.ndarray, "fact language d"], sample: Sample) -> dict[str, Measured]:
+    """Retrieval and its MEXA form, by these names.
+
+    Args:
+        u: unit vectors, centred as is wanted.
+        sample: which facts they are of.
+    """
+    if reason := undefined(u, sample.relation):
+        return dict.fromkeys(NAMES, not_measured(sample, reason))
+    entities, index = np.unique(sample.entity, return_inverse=True)
+    members, pairs = sample.measured(), sample.pairs
+    shape = (2, len(members), len(pairs))  # retrieval, mexa
+    value, deleted = np.empty(shape), np.empty((*shape, len(entities)))
+    null = np.empty((*shape, sample.permutations))
+    for i, (place, which) in enumerate(members):
+        v, n = u[place].astype(np.float32), len(place)
+        partners = sample.partners[which]
+        for a, b in combinations(range(u.shape[1]), 2):
+            cos = v[:, a] @ v[:, b].T
+            there, back = pairs.index((a, b)), pairs.index((b, a))
+            for k, pair, table, found in (
+                (0, there, nearest(cos), asked(cos)),
+                (0, back, nearest(cos.T).T, asked(cos.T)),
+                (1, there, strictly_largest(cos), mutual(cos)),
+            ):
+                hits, gain = found
+                value[k, i, pair] = hits.mean()
+                # without an entity that has no fact here nothing changes
+                deleted[k, i, pair] = hits.mean()
+                deleted[k, i, pair, index[place]] = (hits.sum() - hits + gain) / (n - 1)
+                null[k, i, pair] = gathered(table, partners[a], partners[b])
+            value[1, i, back], deleted[1, i, back], null[1, i, back] = (x[1, i, there] for x in (value, deleted, null))
+    found = {}
+    for k, name in enumerate(NAMES):
+        here = by_place(value[k])
+        ends = wilson_ends(here, jackknife_variance(by_place(deleted[k])), _most(sample), len(entities))
+        found[name] = measured(sample, here, ends, by_place(null[k]))
+    return found
+
+
+def _most(sample: Sample) -> int:
+    return sum(len(place) for place, _ in sample.measured())
+
+
+def nearest(cos: Float[np.ndarray, "member member"]) -> Float[np.ndarray, "member member"]:
+    """1 / ties where the column is among the row's nearest, within the margin; 0 elsewhere."""
+    near = cos >= cos.max(axis=1, keepdims=True) - MARGIN
+    return near / near.sum(axis=1, keepdims=True, dtype=np.float32)
+
+
+def strictly_largest(cos: Float[np.ndarray, "member member"]) -> Float[np.ndarray, "member member"]:
+    """1 where an entry exceeds all others of its row and of its column by more than the margin."""
+    near_row = cos >= cos.max(axis=1, keepdims=True) - MARGIN
+    near_column = cos >= cos.max(axis=0) - MARGIN
+    alone = (near_row.sum(axis=1) == 1)[:, None] & (near_column.sum(axis=0) == 1)
+    return (near_row & near_column & alone).astype(np.float32)
+
+
+Found = tuple[Float[np.ndarray, " member"], Float[np.ndarray, " member"]]
+
+
+def asked(cos: Float[np.ndarray, "member member"]) -> Found:
+    """Each row's hit, and what the other rows' hits sum up to more when a member's column is left out."""
+    own = np.diag(cos)[:, None]
+    beats = cos > own + MARGIN
+    beaten = beats.sum(axis=1)
+    ties = (cos >= own - MARGIN).sum(axis=1) - beaten  # its own column is one of them
+    hits = np.where(beaten == 0, 1 / ties, 0)
+    gain = np.zeros(len(cos))
+    by_one = np.flatnonzero(beaten == 1)
+    np.add.at(gain, beats[by_one].argmax(axis=1), 1 / ties[by_one])
+    for row in np.flatnonzero((beaten == 0) & (ties > 1)):
+        tied = (cos[row] >= own[row] - MARGIN) & (np.arange(len(cos)) != row)
+        gain[tied] += 1 / (ties[row] - 1) - 1 / ties[row]
+    return hits, gain
+
+
+def mutual(cos: Float[np.ndarray, "member member"]) -> Found:
+    """Each member's MEXA hit, and what the others' hits sum up to more when a member is left out."""
+    own = np.diag(cos)[:, None]
+    rival = np.maximum(cos, cos.T) >= own - MARGIN
+    np.fill_diagonal(rival, False)
+    rivals = rival.sum(axis=1)
+    by_one = rivals == 1
+    gain = np.bincount(rival[by_one].argmax(axis=1), minlength=len(cos)).astype(float)
+    return (rivals == 0).astype(float), gain

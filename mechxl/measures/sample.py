@@ -1,0 +1,150 @@
+"""Which facts are measured, and what is drawn at random about them: once, for all layers, checkpoints and measures.
+
+Intervals resample entities, since the facts of one entity share a name. Nulls permute entities, one permutation for
+all relations. As all places of a scan see the same permutations, the largest value of a scan under each of them is had
+by `scan_p`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from mechxl.measures.statistics import entity_weights
+
+Partners = Sequence[Int[np.ndarray, "language permutation member"]]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Facts measured together.
+
+    Attributes:
+        relation: of each fact.
+        entity: of each fact; an entity has at most one fact in a relation.
+        n_languages: how many.
+        value: of each fact in each language; None where no measure needs it.
+        weights: bootstrap weights; no rows where only jackknifed measures are taken.
+        partners: by relation in ascending order, who stands for whom under each permutation of entities.
+        same_value_partners: the same, facts permuted among those of their relation and value; empty without values.
+    """
+
+    relation: Int[np.ndarray, " fact"]
+    entity: Int[np.ndarray, " fact"]
+    n_languages: int
+    value: Int[np.ndarray, "fact language"] | None
+    weights: Float[np.ndarray, "draw fact"]
+    partners: Partners
+    same_value_partners: Partners
+
+    @property
+    def entities(self) -> int:
+        """How many entities the facts are of."""
+        return len(np.unique(self.entity))
+
+    @property
+    def pairs(self) -> list[tuple[int, int]]:
+        """Ordered pairs of languages."""
+        languages = range(self.n_languages)
+        return [(a, b) for a in languages for b in languages if a != b]
+
+    @property
+    def permutations(self) -> int:
+        """How many permutations of entities were drawn."""
+        return self.partners[0].shape[1]
+
+    def relabelled(self, which: int, a: int, b: int) -> Int[np.ndarray, "permutation member"]:
+        """Beside which member's vector in language b each member's in language a comes, under each permutation."""
+        back = np.argsort(self.partners[which][a], axis=1)
+        return np.take_along_axis(self.partners[which][b], back, axis=1)
+
+    def measured(self) -> list[tuple[Int[np.ndarray, " member"], int]]:
+        """The relations that have two facts or more: the places of their facts, and which partners are theirs."""
+        places = (np.flatnonzero(self.relation == r) for r in np.unique(self.relation))
+        return [(place, index) for index, place in enumerate(places) if len(place) >= 2]
+
+
+def draw_sample(
+    relation: Int[np.ndarray, " fact"],
+    entity: Int[np.ndarray, " fact"],
+    n_languages: int,
+    rng: np.random.Generator,
+    *,
+    draws: int = 1000,
+    permutations: int = 1000,
+    value: Int[np.ndarray, "fact language"] | None = None,
+) -> Sample:
+    """A sample with its bootstrap weights and permutations; 0 of either leaves intervals or nulls NaN, with the reason.
+
+    Raises:
+        ValueError: no facts, or an entity with two facts in one relation.
+    """
+    if not len(relation):
+        raise ValueError("a sample of no facts")
+    if len(np.unique(np.stack([relation, entity]), axis=1).T) < len(relation):
+        raise ValueError("an entity has two facts in one relation")
+    weights = entity_weights(entity, draws, rng).astype(np.float32)
+    partners = entity_permutations(entity, relation, n_languages, permutations, rng)
+    same_value = value_permutations(value, relation, permutations, rng) if value is not None else []
+    return Sample(relation, entity, n_languages, value, weights, partners, same_value)
+
+
+def entity_permutations(
+    entity: Int[np.ndarray, " fact"],
+    relation: Int[np.ndarray, " fact"],
+    n_languages: int,
+    draws: int,
+    rng: np.random.Generator,
+) -> list[Int[np.ndarray, "language permutation member"]]:
+    """Random relabellings of entities, one for each language but the first, and the same in all relations.
+
+    Where an entity has no fact in a relation (of the group measured), the permutation is followed on until it meets one
+    that has: the permutation that is induced on the relation's entities, which is uniform too.
+
+    Returns:
+        For each relation in ascending order, indices among the relation's facts by (language, draw, member); in the
+        first language everyone stands for themselves.
+    """
+    _, index = np.unique(entity, return_inverse=True)
+    n = int(index.max()) + 1
+    shape = (n_languages - 1, draws, n)
+    permutation = rng.permuted(np.broadcast_to(np.arange(n), shape).reshape(-1, n), axis=1)
+    partners = []
+    for r in np.unique(relation):
+        members = index[relation == r]
+        place = np.full(n, -1)
+        place[members] = np.arange(len(members))
+        target = permutation[:, members]
+        while (outside := place[target] < 0).any():
+            row, _ = np.nonzero(outside)
+            target[outside] = permutation[row, target[outside]]
+        themselves = np.broadcast_to(np.arange(len(members)), (1, draws, len(members)))
+        partners.append(np.concatenate([themselves, place[target].reshape(n_languages - 1, draws, len(members))]))
+    return partners
+
+
+def value_permutations(
+    value: Int[np.ndarray, "fact language"],
+    relation: Int[np.ndarray, " fact"],
+    draws: int,
+    rng: np.random.Generator,
+) -> list[Int[np.ndarray, "language permutation member"]]:
+    """Random relabellings of facts among those of the same relation and value, as `entity_permutations` gives them.
+
+    Each relation has permutations of its own: entities that agree in one relation do not in the next.
+    """
+    partners = []
+    for r in np.unique(relation):
+        values = value[relation == r]
+        n = len(values)
+        rows = [np.broadcast_to(np.arange(n), (draws, n))]
+        for a in range(1, value.shape[1]):
+            in_order = np.argsort(values[:, a], kind="stable")
+            # within each value, members in random order stand for members in their own order
+            shuffled = np.argsort(values[in_order, a] + rng.random((draws, n)), axis=1)
+            row = np.empty((draws, n), dtype=np.intp)
+            row[:, in_order] = in_order[shuffled]
+            rows.append(row)
+        partners.append(np.stack(rows))
+    return partners

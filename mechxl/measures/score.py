@@ -1,0 +1,197 @@
+"""The unification score and its parts, with intervals over entities and a permutation null.
+
+Our implementation, following the published description (Blum et al. 2025): Score = S - W, where
+
+    S(a, b) = mean over f of cos(h(f, a), h(f, b))          the same fact in two languages, a != b
+    W(a, b) = mean over f != g of cos(h(f, a), h(g, a))     two facts of one relation in the same language
+    X(a, b) = mean over f != g of cos(h(f, a), h(g, b))     two facts of one relation in two languages
+
+Means are taken within a relation and ordered pair of languages, then equally over these. The score is fact alignment
+(S - X) minus language separation (W - X), ranges from -2 to 2, and needs all three to be read. The baseline of W and X
+may be facts of any relation (g runs over all facts but f); then sharing a relation counts as sharing a fact.
+
+What it cannot see: whether what is shared is the fact or only its entity's name or its answer (see `controls`, and the
+trained null); a similarity that takes a rotation to show (`cka`, `procrustes`); whether anything reads it.
+
+Intervals are percentiles over entities drawn with replacement; weights count original facts, so that none is ever
+paired with its own copy, and the centre stays where it was. How often they cover is in docs/measures.md.
+Nulls permute entities in every language but the first. That leaves W as it is and moves S and X to the mean of all
+pairs, so that the permuted mean of S - W is near X - W and not 0: what is tested is S = X.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Generic, TypeVar
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from mechxl.measures.measured import Measured, by_place, mean_defined, measured, not_measured
+from mechxl.measures.sample import Partners, Sample
+from mechxl.measures.statistics import percentile_ends
+from mechxl.measures.vectors import undefined
+
+Number = TypeVar("Number", float, np.ndarray)
+BASELINES = ("relation", "any")
+SMALLEST_DIVISOR = 1e-6
+NAMES = ("S", "W", "X", "score", "alignment", "separation", "normalised")
+
+
+@dataclass(frozen=True)
+class Parts(Generic[Number]):
+    """S, W and X, as numbers or as arrays of one shape."""
+
+    S: Number
+    W: Number
+    X: Number
+
+    @property
+    def score(self) -> Number:
+        """S - W. About 1: languages coincide; 0: the same fact in the other language is no closer than another
+        fact in this one, negative where the language dominates."""
+        return self.S - self.W
+
+    @property
+    def alignment(self) -> Number:
+        """S - X: how much closer the same fact is than another, across languages."""
+        return self.S - self.X
+
+    @property
+    def separation(self) -> Number:
+        """W - X: how much closer two facts are within a language than across."""
+        return self.W - self.X
+
+
+def score(u: Float[np.ndarray, "fact language d"], sample: Sample, baseline: str = "relation") -> dict[str, Measured]:
+    """S, W, X, score, alignment, separation and normalised score, by these names.
+
+    Args:
+        u: unit vectors, centred as is wanted (`vectors.unit(vectors.centre(h, how))`).
+        sample: which facts they are of.
+        baseline: W and X over facts g of the same relation, or of any.
+
+    Raises:
+        ValueError: another baseline.
+    """
+    if baseline not in BASELINES:
+        raise ValueError(f"baseline {baseline!r}: one of {', '.join(BASELINES)}")
+    if reason := undefined(u, sample.relation):
+        return dict.fromkeys(NAMES, not_measured(sample, reason))
+    observed = cell_parts(u, sample, np.ones((1, len(u))), baseline)
+    drawn = cell_parts(u.astype(np.float32), sample, sample.weights, baseline)
+    null = permuted_parts(u, sample, observed, baseline)
+    value, drawn, null = (_by_name(cells) for cells in (observed, drawn, null))
+    reason = "1 - W is below 1e-6"  # only the normalised score has this, or any, reason to be NaN
+    return {
+        name: measured(sample, value[name][:, 0], percentile_ends(drawn[name]), null[name], reason=reason)
+        for name in NAMES
+    }
+
+
+def _by_name(cells: Parts[np.ndarray]) -> dict[str, Float[np.ndarray, "place draw"]]:
+    parts = Parts(*(by_place(part) for part in (cells.S, cells.W, cells.X)))
+    named = {name: getattr(parts, name) for name in NAMES if name != "normalised"}
+    return named | {"normalised": normalised(parts.S, parts.W)}
+
+
+def normalised(S: Float[np.ndarray, "*draw"], W: Float[np.ndarray, "*draw"]) -> Float[np.ndarray, "*draw"]:
+    """(S - W) / (1 - W): 1 where languages coincide, whatever W is; NaN where 1 - W < 1e-6."""
+    room = 1 - W
+    return (S - W) / np.where(room < SMALLEST_DIVISOR, np.nan, room)
+
+
+def cell_parts(
+    u: Float[np.ndarray, "fact language d"],
+    sample: Sample,
+    weight: Float[np.ndarray, "draw fact"],
+    baseline: str = "relation",
+) -> Parts[np.ndarray]:
+    """S, W and X by (relation, ordered pair, draw), with facts counted by weight, for many sets of weights at once.
+
+    A pair (f, g), f != g, counts w_f w_g, so that under bootstrap weights a fact is never paired with its own copy.
+    The sums over pairs are had from sums over facts: sum over f != g of w_f w_g u_f.u_g = |sum w u|^2 - sum w^2 |u|^2.
+    NaN where a draw leaves a relation with less than two facts.
+    """
+    pairs, languages, (_, n_languages, d) = sample.pairs, range(sample.n_languages), u.shape
+    members = sample.measured()
+    cells = {name: np.empty((len(members), len(pairs), len(weight))) for name in "SWX"}
+    every = (weight @ u.reshape(len(u), -1)).reshape(-1, n_languages, d) if baseline == "any" else None
+    for i, (place, _) in enumerate(members):
+        w, v = weight[:, place], u[place]
+        w2, total = w * w, w.sum(axis=1)
+        sums = (w @ v.reshape(len(place), -1)).reshape(-1, n_languages, d)
+        others, others_total = (sums, total) if every is None else (every, weight.sum(axis=1))
+        defined = total**2 - w2.sum(axis=1) > 0.5
+        n_pairs = np.where(defined, total * others_total - w2.sum(axis=1), np.nan)
+        total = np.where(defined, total, np.nan)
+        own = {(a, b): (v[:, a] * v[:, b]).sum(axis=1) for a in languages for b in languages}
+        within = [(np.einsum("ij,ij->i", sums[:, a], others[:, a]) - w2 @ own[a, a]) / n_pairs for a in languages]
+        for j, (a, b) in enumerate(pairs):
+            cells["S"][i, j] = w @ own[a, b] / total
+            cells["W"][i, j] = within[a]
+            cells["X"][i, j] = (np.einsum("ij,ij->i", sums[:, a], others[:, b]) - w2 @ own[a, b]) / n_pairs
+    return Parts(**cells)
+
+
+def permuted_parts(
+    u: Float[np.ndarray, "fact language d"], sample: Sample, observed: Parts[np.ndarray], baseline: str = "relation"
+) -> Parts[np.ndarray]:
+    """S, W and X by (relation, ordered pair, permutation) with entities relabelled in each language by itself.
+
+    All pairs of vectors stay, only the ones that make up S change: what S loses X gains.
+    """
+    permuted = permuted_cells(u, sample, sample.partners)
+    n = np.array([len(u) if baseline == "any" else len(place) for place, _ in sample.measured()])
+    gained = (observed.S - permuted) / (n - 1)[:, None, None]
+    return Parts(S=permuted, W=np.broadcast_to(observed.W, permuted.shape), X=observed.X + gained)
+
+
+def permuted_cells(
+    u: Float[np.ndarray, "fact language d"], sample: Sample, partners: Partners
+) -> Float[np.ndarray, "relation pair permutation"]:
+    """S by cell with vectors relabelled in each language by itself."""
+    members, pairs = sample.measured(), sample.pairs
+    cells = np.empty((len(members), len(pairs), partners[0].shape[1]))
+    for i, (place, which) in enumerate(members):
+        for a, b in combinations(range(sample.n_languages), 2):
+            same = gathered(u[place, a] @ u[place, b].T, partners[which][a], partners[which][b])
+            cells[i, pairs.index((a, b))] = cells[i, pairs.index((b, a))] = same
+    return cells
+
+
+def gathered(
+    table: Float[np.ndarray, "member member"],
+    rows: Int[np.ndarray, "permutation member"],
+    columns: Int[np.ndarray, "permutation member"],
+) -> Float[np.ndarray, " permutation"]:
+    """The mean of table[rows[k], columns[k]] for each permutation k."""
+    return table.ravel().take(rows * len(table) + columns).mean(axis=1, dtype=np.float64)
+
+
+def score_parts(u: Float[np.ndarray, "fact language d"], relation: Int[np.ndarray, " fact"]) -> Parts[float]:
+    """S, W and X of unit vectors as three numbers; relations with one fact are left out."""
+    parts = weighted_parts(u, relation, np.ones((1, len(u))))
+    return Parts(*(float(np.squeeze(value)) for value in (parts.S, parts.W, parts.X)))
+
+
+def weighted_parts(
+    u: Float[np.ndarray, "fact language d"],
+    relation: Int[np.ndarray, " fact"],
+    weight: Float[np.ndarray, "draw fact"],
+) -> Parts[np.ndarray]:
+    """S, W and X pooled over relations and pairs, one a draw. A draw that leaves a relation with less than two facts
+    leaves that relation out."""
+    parts = cell_parts(u, Sample(relation, np.arange(len(u)), u.shape[1], None, weight, [], []), weight)
+    return Parts(*(mean_defined(part.reshape(-1, len(weight))) for part in (parts.S, parts.W, parts.X)))
+
+
+def permuted_same(
+    u: Float[np.ndarray, "fact language d"],
+    relation: Int[np.ndarray, " fact"],
+    partners: Sequence[Int[np.ndarray, "language permutation member"]],
+) -> Float[np.ndarray, " permutation"]:
+    """S under each permutation, pooled over relations and pairs."""
+    sample = Sample(relation, np.arange(len(u)), u.shape[1], None, np.ones((0, len(u))), partners, [])
+    cells = permuted_cells(u, sample, partners)
+    return mean_defined(cells.reshape(-1, cells.shape[2]))
