@@ -10,7 +10,7 @@ from torch import Tensor
 from mechxl.data.corpus import Corpus
 from mechxl.data.tokenization import PAD_ID
 from mechxl.model.forward import Positions
-from mechxl.model.prefixes import Prefixes, shared_prefixes
+from mechxl.model.sharing import Shared, shared
 
 STEPS_A_BLOCK = 64
 
@@ -24,14 +24,14 @@ class Batch:
         positions: where loss is borne.
         targets: the next token at those positions; padding where a sentence bears none.
         is_answer: which targets belong to the answer.
-        prefixes: what the sentences begin with.
+        common: what the sentences share.
     """
 
     tokens: Int[Tensor, "batch pos"]
     positions: Positions
     targets: Int[Tensor, "batch asked"]
     is_answer: Bool[Tensor, "batch asked"]
-    prefixes: Prefixes
+    common: Shared
 
 
 class Batches:
@@ -75,8 +75,8 @@ class Batches:
         self.positions = torch.as_tensor(positions.copy(), device=device)
         self.targets = torch.as_tensor(targets, device=device)
         self.is_answer = torch.as_tensor(is_answer, device=device)
-        self.common = slice(int(positions[0, 0]), int(positions[0, -1]) + 1) if same else None
-        self.prefixes = shared_prefixes(self.tokens, int(positions.min()), batch_size)
+        self.fixed = slice(int(positions[0, 0]), int(positions[0, -1]) + 1) if same else None
+        self.common = shared(self.tokens, int(positions.min()), batch_size)
         self.block, self.drawn = -1, np.zeros((0, 0), dtype=int)
 
     def rows(self, step: int) -> Int[np.ndarray, " batch"]:
@@ -93,8 +93,8 @@ class Batches:
 
     def __getitem__(self, step: int) -> Batch:
         rows = torch.as_tensor(self.rows(step), device=self.tokens.device)
-        positions = self.common if self.common is not None else self.positions[rows]
-        return Batch(self.tokens[rows], positions, self.targets[rows], self.is_answer[rows], self.prefixes[rows])
+        positions = self.fixed if self.fixed is not None else self.positions[rows]
+        return Batch(self.tokens[rows], positions, self.targets[rows], self.is_answer[rows], self.common[rows])
 
 
 def _search(

@@ -12,7 +12,7 @@ from torch import Tensor
 from mechxl.data.corpus import Corpus
 from mechxl.data.tokenization import EOS_ID, PAD_ID
 from mechxl.model.forward import Model, lean_logits
-from mechxl.model.prefixes import Prefixes, shared_prefixes
+from mechxl.model.sharing import Shared, shared
 
 KINDS = ("right", "right_value_other_language", "wrong_value", "other")
 ROWS_AT_ONCE = 2048  # what a processor cache holds the activations of
@@ -114,9 +114,13 @@ class Questions:
         return world.relation[self.fact], world.value[self.fact, self.language]
 
     @cached_property
-    def prefixes(self) -> Prefixes:
-        """What the prompts begin with."""
-        return shared_prefixes(self.tokens, int(self.prompt_length.min()) - 1, min(len(self), ROWS_AT_ONCE))
+    def parts(self) -> list[tuple[Int[Tensor, " asked"], Shared]]:
+        """Which questions are asked at once, and what they share: neighbours in the order of their tokens."""
+        order = torch.as_tensor(np.lexsort(self.tokens.cpu().numpy().T[::-1]), device=self.tokens.device)
+        return [
+            (rows, shared(self.tokens[rows], int(self.prompt_length[rows].min()) - 1, len(rows)))
+            for rows in order.split(ROWS_AT_ONCE)
+        ]
 
 
 @dataclass(frozen=True)
@@ -145,28 +149,27 @@ def ask_questions(model: Model, questions: Questions, trie: AnswerTrie) -> Answe
         return Answers(np.zeros(0), np.zeros(0, dtype=int), np.zeros(0, dtype=int))
     if (questions.values[1] < 0).any():
         raise ValueError("a fact without a value has no right answer; answer_log_probs takes such questions")
-    log_prob, decoded = [], []
-    for start in range(0, len(questions), ROWS_AT_ONCE):
-        rows = slice(start, start + ROWS_AT_ONCE)
+    log_prob, decoded = np.zeros(len(questions)), np.zeros((len(questions), trie.longest), dtype=int)
+    for rows, common in questions.parts:
         lp, tokens = _answer(
             model,
             questions.tokens[rows],
-            questions.prefixes[rows],
+            common,
             questions.prompt_length[rows],
             questions.answer_length[rows],
             trie.longest,
         )
-        log_prob.append(lp.double().cpu().numpy())
-        decoded.append(tokens.cpu().numpy())
-    word = trie.read(np.concatenate(decoded))
-    return Answers(np.concatenate(log_prob), word, _kinds(questions, word))
+        place = rows.cpu().numpy()
+        log_prob[place], decoded[place] = lp.double().cpu().numpy(), tokens.cpu().numpy()
+    word = trie.read(decoded)
+    return Answers(log_prob, word, _kinds(questions, word))
 
 
 @torch.no_grad()
 def _answer(
     model: Model,
     tokens: Int[Tensor, "question position"],
-    prefixes: Prefixes,
+    common: Shared,
     prompt_length: Int[Tensor, " question"],
     answer_length: Int[Tensor, " question"],
     longest: int,
@@ -176,7 +179,7 @@ def _answer(
     place = torch.arange(width, device=tokens.device)
     inside = place < answer_length[:, None]
     positions = (prompt_length[:, None] - 1 + place).clamp(max=tokens.shape[1] - 2)
-    logits = lean_logits(model, tokens[:, :-1], positions, prefixes)
+    logits = lean_logits(model, tokens[:, : int(positions.max()) + 1], positions, common)
     target = tokens.gather(1, positions + 1)
     log_prob = (logits.log_softmax(-1).gather(2, target[..., None])[..., 0] * inside).sum(1)
 
@@ -184,10 +187,11 @@ def _answer(
     decoded = [logits[:, 0].argmax(-1)]
     grown = torch.cat([tokens, tokens.new_full((len(tokens), longest), PAD_ID)], dim=1)
     grown.masked_fill_(torch.arange(grown.shape[1], device=tokens.device) >= prompt_length[:, None], PAD_ID)
+    common = common.beginnings()
     for done in range(1, longest):
         at = (prompt_length - 1 + done)[:, None]
         grown.scatter_(1, at, decoded[-1][:, None])
-        decoded.append(lean_logits(model, grown[:, : int(at.max()) + 1], at, prefixes)[:, 0].argmax(-1))
+        decoded.append(lean_logits(model, grown[:, : int(at.max()) + 1], at, common)[:, 0].argmax(-1))
     return log_prob, torch.stack(decoded, dim=1)
 
 
@@ -224,15 +228,14 @@ def answer_log_probs(
         length = length + 1
     width = int(length.max())
     target = torch.as_tensor(np.maximum(answers[:, :, :width], PAD_ID), device=device)
-    found = []
-    for start in range(0, len(words), max(1, ROWS_AT_ONCE // words.shape[1])):
-        rows = slice(start, start + max(1, ROWS_AT_ONCE // words.shape[1]))
-        found.append(
-            _log_probs(
-                model, questions.tokens[rows], questions.prefixes[rows], questions.prompt_length[rows], target[rows]
+    by_token = np.zeros((*words.shape, width))
+    for asked, common in questions.parts:
+        for chosen in torch.arange(len(asked), device=device).split(max(1, ROWS_AT_ONCE // words.shape[1])):
+            rows = asked[chosen]
+            found = _log_probs(
+                model, questions.tokens[rows], common[chosen], questions.prompt_length[rows], target[rows]
             )
-        )
-    by_token = torch.cat(found).double().cpu().numpy()
+            by_token[rows.cpu().numpy()] = found.double().cpu().numpy()
     total = np.where(np.arange(width) < length[..., None], by_token, 0.0).sum(axis=2)
     return np.where(words >= 0, total, np.nan)
 
@@ -240,21 +243,21 @@ def answer_log_probs(
 def _log_probs(
     model: Model,
     tokens: Int[Tensor, "question position"],
-    prefixes: Prefixes,
+    common: Shared,
     prompt_length: Int[Tensor, " question"],
     target: Int[Tensor, "question candidate place"],
 ) -> Float[Tensor, "question candidate place"]:
     """log p of each token of each candidate, given the prompt and the candidate's earlier tokens."""
     n, candidates, width = target.shape
     if width == 1:
-        logits = lean_logits(model, tokens, prompt_length[:, None] - 1, prefixes)
+        logits = lean_logits(model, tokens[:, : int(prompt_length.max())], prompt_length[:, None] - 1, common)
         return logits.log_softmax(-1).gather(2, target[:, None, :, 0])[:, 0, :, None]
     prompt_length = prompt_length.repeat_interleave(candidates)
-    prefixes = Prefixes(prefixes.tokens, prefixes.of.repeat_interleave(candidates))
+    common = common.beginnings()[torch.arange(n, device=tokens.device).repeat_interleave(candidates)]
     target = target.flatten(0, 1)
     grown = F.pad(tokens.repeat_interleave(candidates, dim=0), (0, width - 1), value=PAD_ID)
     positions = prompt_length[:, None] - 1 + torch.arange(width, device=tokens.device)
     grown.scatter_(1, positions[:, 1:], target[:, :-1])
-    logits = lean_logits(model, grown[:, : int(positions.max()) + 1], positions, prefixes)
+    logits = lean_logits(model, grown[:, : int(positions.max()) + 1], positions, common)
     by_token = logits.log_softmax(-1).gather(2, target[..., None])[..., 0]
     return by_token.unflatten(0, (n, candidates))

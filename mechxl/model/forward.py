@@ -1,14 +1,12 @@
 """The lean forward: logits on the HookedTransformer's own parameters, without its hooks.
 
-In the last block, queries, attention output, MLP and unembedding are computed only at the positions asked for, and
-beginnings that sequences share are computed once. Sequences are right-padded, so the causal mask alone keeps padding
-out. Attention is two batched products: on the few tokens of a sentence PyTorch's fused attention is slower on the CPU
-(benchmarks/RESULTS.md).
+In the last block, queries, attention output, MLP and unembedding are computed only at the positions asked for, and what
+sequences share is computed once. Sequences are right-padded, so the causal mask alone keeps padding out.
 """
 
 import dataclasses
 import warnings
-from typing import Any
+from collections.abc import Collection
 
 import torch
 import torch.nn.functional as F
@@ -16,13 +14,13 @@ from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from mechxl.model.prefixes import Prefixes, no_prefixes
-
-Model = Any  # a HookedTransformer; its class is known to model/hooked.py alone
+from mechxl.model.sharing import Shared, nothing_shared, rows_of
+from mechxl.model.weights import Model, Norm, Weights, weights_of
 
 Positions = slice | Int[Tensor, "batch asked"]
 
 ACTIVATIONS = {"gelu": F.gelu, "relu": F.relu}
+FEW_PAIRS = 16  # queries x keys of a sequence up to which elementwise products are quickest (benchmarks/RESULTS.md)
 
 # Fields of HookedTransformerConfig; one that is in neither set must have its default.
 COVERED = {
@@ -38,7 +36,7 @@ WITHOUT_EFFECT = {
 
 
 def lean_logits(
-    model: Model, tokens: Int[Tensor, "batch pos"], positions: Positions, prefixes: Prefixes | None = None
+    model: Model, tokens: Int[Tensor, "batch pos"], positions: Positions, common: Shared | None = None
 ) -> Float[Tensor, "batch asked d_vocab"]:
     """The model's logits at some positions, equal to those of its hooked forward.
 
@@ -47,58 +45,99 @@ def lean_logits(
     Args:
         model: a HookedTransformer.
         tokens: right-padded.
-        positions: a slice if the same for all sequences, else an index per sequence; none lies inside the prefixes.
-        prefixes: what the sequences begin with; None: nothing is shared.
+        positions: a slice if the same for all sequences, else an index per sequence; none lies inside a shared
+            beginning.
+        common: what the sequences share; None: nothing.
     """
-    if foreign := _foreign(model):
-        warnings.warn(f"the lean forward does not know {foreign}: the hooked forward runs instead", stacklevel=2)
-    if foreign or any(point.fwd_hooks or point.bwd_hooks for point in model.hook_dict.values()):
+    if strange := foreign(model):
+        warnings.warn(f"the lean forward does not know {strange}: the hooked forward runs instead", stacklevel=2)
+    if strange or any(point.fwd_hooks or point.bwd_hooks for point in model.hook_dict.values()):
         return _pick(model(tokens), positions)
-    shared = no_prefixes(tokens) if prefixes is None else prefixes
-    n, k = shared.tokens.shape
-    batch, length = len(tokens), tokens.shape[1]
+    return logits(weights_of(model), tokens, positions, common)
 
-    def own(flat: Float[Tensor, "row *d"]) -> Float[Tensor, "batch own *d"]:
-        """Rows hold the beginnings' positions, then the sequences' own: this is the second part."""
-        return flat[n * k :].unflatten(0, (batch, length - k))
 
-    def keys(flat: Float[Tensor, "row *d"]) -> Float[Tensor, "batch pos *d"]:
-        """All positions of each sequence, its beginning's included."""
-        if k == 0:
-            return own(flat)
-        begun = F.embedding(shared.of, rearrange(flat[: n * k], "(prefix pos) ... -> prefix (pos ...)", prefix=n))
-        return torch.cat([begun.unflatten(1, (k, *flat.shape[1:])), own(flat)], dim=1)
+def logits(
+    weights: Weights, tokens: Int[Tensor, "batch pos"], positions: Positions, common: Shared | None = None
+) -> Float[Tensor, "batch asked d_vocab"]:
+    """Logits at some positions, from weights; see `lean_logits`."""
+    resid, _ = residual_stream(weights, tokens, positions, common)
+    flat = _normalize(weights.ln_final, resid.flatten(0, 1))
+    return torch.addmm(weights.b_U, flat, weights.W_U).unflatten(0, resid.shape[:2])
 
-    here = torch.arange(length, device=tokens.device)
+
+def residual_stream(
+    weights: Weights,
+    tokens: Int[Tensor, "batch pos"],
+    positions: Positions,
+    common: Shared | None = None,
+    names: Collection[str] = (),
+) -> tuple[Float[Tensor, "batch asked d_model"], dict[str, Float[Tensor, "batch asked d_model"]]]:
+    """The residual stream at some positions after the last block that the weights have, and what led to it.
+
+    Args:
+        weights: of the model.
+        tokens: right-padded.
+        positions: as in `lean_logits`.
+        common: what the sequences share; None: nothing.
+        names: hooks of the residual stream (TransformerLens's names) whose content is returned too.
+    """
+    common = common or nothing_shared(tokens)
+    rows, shared, heads = rows_of(tokens, common), common.tokens.shape[1], weights.n_heads
+    here = torch.arange(tokens.shape[1], device=tokens.device)
     asked = here[positions] if isinstance(positions, slice) else positions
-    within = slice(int(asked[0]) - k, int(asked[-1]) + 1 - k) if isinstance(positions, slice) else positions - k
-    starts = torch.cat([shared.tokens.flatten(), tokens[:, k:].flatten()])
-    places = torch.cat([here[:k].repeat(n), here[k:].repeat(batch)])
-    resid = F.embedding(starts, model.embed.W_E) + F.embedding(places, model.pos_embed.W_pos)
-    last = len(model.blocks) - 1
-    for layer, block in enumerate(model.blocks):
-        normed, attn = _normalize(block.ln1, resid), block.attn
-        if layer < last:
-            qkv = _project(attn, normed, "QKV")
-            z = _attend(own(qkv[:, 0]), *keys(qkv[:, 1:]).unbind(2), _bias(here[k:], here, resid)).flatten(0, 1)
-            if k:
-                begun = qkv[: n * k].unflatten(0, (n, k)).unbind(2)
-                z = torch.cat([_attend(*begun, _bias(here[:k], here[:k], resid)).flatten(0, 1), z])
+    within = slice(int(asked[0]) - shared, int(asked[-1]) + 1 - shared) if asked.ndim == 1 else asked - shared
+    found: dict[str, Tensor] = {}
+    everywhere = True  # whether there is a row for each position, or for those asked for alone
+
+    def pick(flat: Float[Tensor, "row d"]) -> Float[Tensor, "batch asked d"]:
+        return _pick(rows.own(flat), within) if everywhere else flat.unflatten(0, (len(tokens), -1))
+
+    def keep(name: str, flat: Float[Tensor, "row d"]) -> None:
+        if name in names:
+            found[name] = pick(flat)
+
+    embed, place = F.embedding(rows.kinds[0], weights.W_E), F.embedding(rows.kinds[1], weights.W_pos)
+    keep("hook_embed", F.embedding(rows.kind, embed))
+    keep("hook_pos_embed", F.embedding(rows.kind, place))
+    by_kind = embed + place
+    resid = F.embedding(rows.kind, by_kind)
+    for layer, block in enumerate(weights.blocks):
+        name, z = f"blocks.{layer}.hook", len(block.W_O)
+        keep(f"{name}_resid_pre", resid)
+        # Before any attention the stream depends on the kind alone.
+        source, begun, sequence = (
+            (by_kind, rows.begun_kind, rows.sequence_kind) if layer == 0 else (resid, rows.begun, rows.sequence)
+        )
+        normed = _normalize(block.ln1, source)
+        if layer < len(weights.blocks) - 1:
+            qkv = torch.addmm(block.b_QKV, normed, block.W_QKV)
+            q, kv = qkv[:, :z], qkv[:, z:]
+            if layer == 0:
+                q = F.embedding(rows.kind, q)
+            mixed = _attend(rows.own(q), F.embedding(sequence, kv), _bias(here[shared:], here, kv), heads).flatten(0, 1)
+            if shared:
+                inside = q[: begun.numel()].unflatten(0, begun.shape), F.embedding(begun, kv)
+                first = _attend(*inside, _bias(here[:shared], here[:shared], kv), heads)
+                mixed = torch.cat([first.flatten(0, 1), mixed])
         else:
-            kv = _project(attn, normed, "KV")
-            q = _project(attn, _pick(own(normed), within).flatten(0, 1), "Q")[:, 0]
-            resid = _pick(own(resid), within).flatten(0, 1)
-            q = q.unflatten(0, (batch, asked.shape[-1]))
-            z = _attend(q, *keys(kv).unbind(2), _bias(asked, here, resid)).flatten(0, 1)
-        resid = resid + F.linear(z.flatten(1), rearrange(attn.W_O, "head d_head d -> d (head d_head)"), attn.b_O)
-        mlp = block.mlp
-        hidden = ACTIVATIONS[model.cfg.act_fn](F.linear(_normalize(block.ln2, resid), mlp.W_in.T, mlp.b_in))
-        resid = resid + F.linear(hidden, mlp.W_out.T, mlp.b_out)
-    logits = F.linear(_normalize(model.ln_final, resid), model.unembed.W_U.T, model.unembed.b_U)
-    return logits.unflatten(0, (batch, asked.shape[-1]))
+            kv = torch.addmm(block.b_QKV[z:], normed, block.W_QKV[:, z:])
+            resid, everywhere = pick(resid).flatten(0, 1), False
+            q = torch.addmm(block.b_QKV[:z], _normalize(block.ln1, resid), block.W_QKV[:, :z])
+            q = q.unflatten(0, (len(tokens), -1))
+            mixed = _attend(q, F.embedding(sequence, kv), _bias(asked, here, kv), heads).flatten(0, 1)
+        attn_out = torch.addmm(block.b_O, mixed, block.W_O)
+        keep(f"{name}_attn_out", attn_out)
+        resid = resid + attn_out
+        keep(f"{name}_resid_mid", resid)
+        hidden = torch.addmm(block.b_in, _normalize(block.ln2, resid), block.W_in)
+        mlp_out = torch.addmm(block.b_out, ACTIVATIONS[weights.act_fn](hidden), block.W_out)
+        keep(f"{name}_mlp_out", mlp_out)
+        resid = resid + mlp_out
+        keep(f"{name}_resid_post", resid)
+    return pick(resid), found
 
 
-def _foreign(model: Model) -> str:
+def foreign(model: Model) -> str:
     """What the lean forward does not cover in a HookedTransformer; empty for all that the settings can describe."""
     cfg = model.cfg
     found = [
@@ -118,17 +157,10 @@ def _pick(x: Float[Tensor, "batch pos d"], positions: Positions) -> Float[Tensor
     return x.gather(1, positions[..., None].expand(-1, -1, x.shape[2]))
 
 
-def _normalize(norm: Any, x: Float[Tensor, "row d"]) -> Float[Tensor, "row d"]:
-    if hasattr(norm, "b"):
-        return F.layer_norm(x, x.shape[-1:], norm.w, norm.b, norm.eps)
-    return F.rms_norm(x, x.shape[-1:], norm.w, norm.eps)
-
-
-def _project(attn: Any, x: Float[Tensor, "row d"], names: str) -> Float[Tensor, "row name head d_head"]:
-    """Queries, keys or values (Q, K, V) of all heads, in one product."""
-    weight = torch.cat([rearrange(getattr(attn, f"W_{name}"), "head d d_head -> (head d_head) d") for name in names])
-    bias = torch.cat([rearrange(getattr(attn, f"b_{name}"), "head d_head -> (head d_head)") for name in names])
-    return F.linear(x, weight, bias).unflatten(1, (len(names), attn.W_Q.shape[0], -1))
+def _normalize(norm: Norm, x: Float[Tensor, "row d"]) -> Float[Tensor, "row d"]:
+    if norm.b is None:
+        return F.rms_norm(x, x.shape[-1:], norm.w, norm.eps)
+    return F.layer_norm(x, x.shape[-1:], norm.w, norm.b, norm.eps)
 
 
 def _bias(queries: Int[Tensor, "*batch i"], keys: Int[Tensor, " j"], like: Tensor) -> Float[Tensor, "*batch i j"]:
@@ -138,12 +170,23 @@ def _bias(queries: Int[Tensor, "*batch i"], keys: Int[Tensor, " j"], like: Tenso
 
 
 def _attend(
-    q: Float[Tensor, "batch i head d_head"],
-    k: Float[Tensor, "batch j head d_head"],
-    v: Float[Tensor, "batch j head d_head"],
-    bias: Float[Tensor, "*batch i j"],
-) -> Float[Tensor, "batch i head d_head"]:
-    """Attention of the queries to the keys."""
+    q: Float[Tensor, "batch i z"], kv: Float[Tensor, "batch j kv"], bias: Float[Tensor, "*batch i j"], heads: int
+) -> Float[Tensor, "batch i z"]:
+    """Attention of the queries to the keys, head by head.
+
+    On a CPU and few tokens PyTorch's fused attention is slower than plain products, and these than elementwise ones.
+    """
+    q = q.unflatten(-1, (heads, -1))
+    k, v = kv.unflatten(-1, (2, heads, -1)).unbind(-3)
+    scale, pairs = q.shape[-1] ** -0.5, q.shape[1] * k.shape[1]
+    if q.is_cpu and pairs <= FEW_PAIRS:
+        scores = (q[:, :, None] * k[:, None]).sum(-1) * scale + bias[..., None]
+        return (scores.softmax(-2)[..., None] * v[:, None]).sum(2).flatten(2)
     q, k, v = (rearrange(x, "batch pos head d_head -> batch head pos d_head") for x in (q, k, v))
-    scores = (q @ k.mT) * q.shape[-1] ** -0.5 + (bias if bias.ndim == 2 else bias[:, None])
-    return rearrange(scores.softmax(-1) @ v, "batch head pos d_head -> batch pos head d_head")
+    bias = bias if bias.ndim == 2 else bias[:, None]
+    mixed = (
+        ((q @ k.mT) * scale + bias).softmax(-1) @ v
+        if q.is_cpu
+        else F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+    )
+    return rearrange(mixed, "batch head pos d_head -> batch pos (head d_head)")

@@ -21,11 +21,12 @@ from mechxl.data.corpus import Corpus
 from mechxl.data.information import mean_visits
 from mechxl.data.tokenization import PAD_ID
 from mechxl.model.batches import Batch, Batches
-from mechxl.model.forward import Model, lean_logits
+from mechxl.model.forward import logits
 from mechxl.model.hooked import build_model, save_model
 from mechxl.model.products import quick_products
 from mechxl.model.progress import Progress
 from mechxl.model.rates import Evaluation
+from mechxl.model.weights import Weights, pack
 from mechxl.model.workplace import Plan, claim, environment
 from mechxl.refusals import Failure, InputError
 from mechxl.run import Run, read_json, read_rows, whole_file, write_json, write_text
@@ -94,10 +95,10 @@ def learning_rate(config: TrainingConfig, step: int) -> float:
     return config.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
 
 
-def batch_losses(model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
+def batch_losses(weights: Weights, batch: Batch) -> tuple[Tensor, Tensor]:
     """(the loss that is trained, the answers' part of it): summed over tokens, averaged over sentences, in nats."""
-    logits = lean_logits(model, batch.tokens, batch.positions, batch.prefixes)
-    by_token = F.cross_entropy(logits.flatten(0, 1), batch.targets.flatten(), ignore_index=PAD_ID, reduction="none")
+    scores = logits(weights, batch.tokens, batch.positions, batch.common)
+    by_token = F.cross_entropy(scores.flatten(0, 1), batch.targets.flatten(), ignore_index=PAD_ID, reduction="none")
     answers = by_token[batch.is_answer.flatten()].detach().sum() / len(batch.tokens)
     return by_token.sum() / len(batch.tokens), answers
 
@@ -111,8 +112,9 @@ class _Trainer:
         self.device = pick_device(training.device)
         n_ctx = _longest(corpus)
         self.model = build_model(config.model, corpus.tokenizer, n_ctx, seeds.init, training.precision, self.device)
+        self.packed = pack(self.model)
         self.optimizer = torch.optim.AdamW(
-            self.model.parameters(),
+            [self.packed.vector],
             lr=training.learning_rate,
             betas=training.betas,
             weight_decay=training.weight_decay,
@@ -161,8 +163,8 @@ class _Trainer:
     def _update(self) -> None:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.config.training, self.step)
-        self.optimizer.zero_grad()
-        loss, answers = batch_losses(self.model, self.batches[self.step])
+        self.optimizer.zero_grad(set_to_none=False)  # the weights' gradients are views of it
+        loss, answers = batch_losses(self.packed.weights, self.batches[self.step])
         loss.backward()
         self.optimizer.step()
         self.losses += torch.stack([loss.detach(), answers])
@@ -201,30 +203,21 @@ class _Trainer:
 
     def _save(self, run: Run) -> None:
         """Everything that training goes on from, as one file and one move."""
-        tensors = {"losses": self.losses}
-        for name, parameter in self.model.named_parameters():
-            tensors[f"parameter.{name}"] = parameter.detach()
-            tensors |= {f"optimizer.{key}.{name}": value for key, value in self.optimizer.state[parameter].items()}
+        vector = self.packed.vector
+        tensors = {"losses": self.losses, "parameters": vector.detach(), **self.optimizer.state[vector]}
         state = {"step": self.step, "since": self.since, "seconds": self._seconds()}
         with whole_file(run.file("resume.safetensors")) as path:
-            save_file(
-                {name: tensor.contiguous() for name, tensor in tensors.items()}, path, {"state": json.dumps(state)}
-            )
+            save_file(tensors, path, {"state": json.dumps(state)})
 
     def _load(self, run: Run) -> None:
         path = run.file("resume.safetensors")
         try:
             with safe_open(path, "pt", device=self.device) as saved:
                 state = json.loads(saved.metadata()["state"])
-                for name, parameter in self.model.named_parameters():
-                    with torch.no_grad():
-                        parameter.copy_(saved.get_tensor(f"parameter.{name}"))
-                    prefixes = {key: f"optimizer.{key}.{name}" for key in ("step", "exp_avg", "exp_avg_sq")}
-                    self.optimizer.state[parameter] = {
-                        key: saved.get_tensor(at).clone()
-                        for key, at in prefixes.items()
-                        if at in saved.keys()  # noqa: SIM118
-                    }
+                vector = self.packed.vector
+                vector.data.copy_(saved.get_tensor("parameters"))
+                kept = {"step", "exp_avg", "exp_avg_sq"} & set(saved.keys())
+                self.optimizer.state[vector] = {key: saved.get_tensor(key) for key in kept}
                 self.losses.copy_(saved.get_tensor("losses"))
         except Exception as error:
             raise InputError(f"{path}: can't be read ({error}); begin anew with --overwrite") from error

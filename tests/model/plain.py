@@ -13,6 +13,7 @@ from mechxl.data.corpus import Corpus, build_corpus
 from mechxl.model.batches import Batches
 from mechxl.model.hooked import build_model
 from mechxl.model.training import batch_losses
+from mechxl.model.weights import weights_of
 
 EOS = 2
 SMALL: dict[str, Any] = {
@@ -45,7 +46,7 @@ def learned_model(corpus: Corpus, steps: int = 60) -> HookedTransformer:
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
     for step in range(steps):
         optimizer.zero_grad()
-        batch_losses(model, batches[step])[0].backward()
+        batch_losses(weights_of(model), batches[step])[0].backward()
         optimizer.step()
     return model
 

@@ -15,9 +15,10 @@ from transformer_lens.hook_points import HookPoint
 
 from mechxl.model.batches import Batch, Batches
 from mechxl.model.forward import Positions, lean_logits
-from mechxl.model.prefixes import Prefixes, shared_prefixes
 from mechxl.model.products import quick_products
+from mechxl.model.sharing import Shared, shared
 from mechxl.model.training import batch_losses
+from mechxl.model.weights import pack, weights_of
 from tests.model.plain import small_corpus, small_model
 
 MODELS = {
@@ -63,7 +64,22 @@ class Asked:
 
     tokens: Tensor
     positions: Positions
-    prefixes: Prefixes | None
+    common: Shared | None
+
+
+def with_kinds(common: Shared, tokens: Tensor, generator: torch.Generator) -> Shared:
+    """Kinds in any order, and some that no row has."""
+
+    def pairs(rows: Tensor) -> list[list[tuple[int, int]]]:
+        return [[(int(token), place) for place, token in enumerate(row)] for row in rows]
+
+    every = sorted({pair for row in [*pairs(tokens), *pairs(common.tokens)] for pair in row} | {(3, 0), (4, 1)})
+    every = [every[at] for at in torch.randperm(len(every), generator=generator).tolist()]
+    begun, kind = (
+        torch.tensor([[every.index(pair) for pair in row] for row in pairs(rows)], dtype=torch.long).view(rows.shape)
+        for rows in (common.tokens, tokens)
+    )
+    return Shared(common.tokens, common.of, torch.tensor(every).T, begun, kind)
 
 
 @st.composite
@@ -85,12 +101,15 @@ def asked(draw: st.DrawFn) -> Asked:
         ]
         positions, first = torch.tensor(rows), min(map(min, rows))
     generator = torch.Generator().manual_seed(draw(st.integers(0, 10**6)))
-    shared = draw(st.integers(0, first))
-    begun = random_tokens(generator, [shared] * draw(st.integers(1, 4)))
+    length = draw(st.integers(0, first))
+    begun = random_tokens(generator, [length] * draw(st.integers(1, 4)))
     of = torch.tensor(draw(st.lists(st.integers(0, len(begun) - 1), min_size=len(lengths), max_size=len(lengths))))
     tokens = random_tokens(generator, lengths)
-    tokens[:, :shared] = begun[of]
-    return Asked(tokens, positions, Prefixes(begun, of) if shared or draw(st.booleans()) else None)
+    tokens[:, :length] = begun[of]
+    common = Shared(begun, of) if length or draw(st.booleans()) else None
+    if common and draw(st.booleans()):
+        common = with_kinds(common, tokens, generator)
+    return Asked(tokens, positions, common)
 
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-5), ("float64", 1e-12)])
@@ -98,7 +117,7 @@ def asked(draw: st.DrawFn) -> Asked:
 @given(st.fixed_dictionaries(MODELS), asked(), st.integers(0, 10**6))
 def test_logits_and_gradients_are_the_hooked_ones(precision, tolerance, shape, question, seed):
     model = small_model(CORPUS, seed, precision, **shape)
-    lean = lean_logits(model, question.tokens, question.positions, question.prefixes)
+    lean = lean_logits(model, question.tokens, question.positions, question.common)
     hooked = hooked_at(model, question.tokens, question.positions)
     assert lean.shape == hooked.shape
     assert gap(lean, hooked) < tolerance
@@ -155,9 +174,9 @@ def some_question() -> Asked:
     tokens = torch.randint(3, 30, (6, 8), generator=torch.Generator().manual_seed(2))
     tokens[:, :2] = torch.tensor([[1, 5], [1, 6]])[torch.arange(6) % 2]
     at = torch.tensor([[2, 4], [3, 7], [5, 2], [2, 2], [7, 6], [4, 5]])
-    prefixes = shared_prefixes(tokens, 2, 8)
-    assert prefixes.tokens.shape == (2, 2)
-    return Asked(tokens, at, prefixes)
+    common = shared(tokens, 2, 8)
+    assert common.tokens.shape == (2, 2)
+    return Asked(tokens, at, common)
 
 
 FOREIGN: dict[str, dict[str, Any]] = {  # by the field that is named
@@ -196,7 +215,7 @@ def test_a_model_of_another_kind_gives_its_own_logits_and_says_what_is_foreign(f
     model, question = other_model(**fields), some_question()
     for positions in (question.positions, slice(3, 6)):
         with pytest.warns(UserWarning, match=rf"\b{field} = ") as said:
-            found = lean_logits(model, question.tokens, positions, question.prefixes)
+            found = lean_logits(model, question.tokens, positions, question.common)
         assert len(said) == 1
         assert gap(found, hooked_at(model, question.tokens, positions)) < 1e-6
 
@@ -235,7 +254,7 @@ def test_a_model_of_the_same_kind_is_computed_without_its_hooks(fields, monkeypa
         hooked = hooked_at(model, *given)
         with monkeypatch.context() as patch:
             patch.setattr(HookedTransformer, "forward", None)
-            found = lean_logits(model, *given, question.prefixes)
+            found = lean_logits(model, *given, question.common)
         assert gap(found, hooked) < 1e-12
         getattr(model, switch)(False)
 
@@ -260,7 +279,7 @@ def test_hooks_take_part_while_they_are_attached(name):
     given = question.tokens, question.positions
 
     def lean() -> Tensor:
-        return lean_logits(model, *given, question.prefixes)
+        return lean_logits(model, *given, question.common)
 
     plain = hooked_at(model, *given)
     model.add_hook(name, moved)
@@ -284,7 +303,7 @@ def test_backward_hooks_see_the_gradients():
     seen = []
     with model.hooks(bwd_hooks=[("blocks.0.hook_resid_post", lambda gradient, hook: seen.append(gradient.clone()))]):
         for logits in (
-            lean_logits(model, question.tokens, question.positions, question.prefixes),
+            lean_logits(model, question.tokens, question.positions, question.common),
             hooked_at(model, question.tokens, question.positions),
         ):
             logits.square().sum().backward()
@@ -323,36 +342,38 @@ def test_losses_are_a_loop_over_the_hooked_log_probabilities(name, objective):
     corpus = small_corpus(**CORPORA[name])
     model = small_model(corpus)
     batch = Batches(corpus, objective, 32, 0, "cpu")[3]
-    total, answers = batch_losses(model, batch)
+    total, answers = batch_losses(weights_of(model), batch)
     assert (total.item(), answers.item()) == pytest.approx(plain_losses(model, batch), rel=1e-12)
     if objective == "answer":
         assert total.item() == pytest.approx(answers.item(), rel=1e-12)
 
 
 @pytest.mark.parametrize(
-    ("name", "objective", "shared", "steps"),
-    [("syllable", "answer", 2, 200), ("syllable", "all", 0, 150), ("character", "answer", 4, 120)],
+    ("name", "objective", "length"),
+    [("syllable", "answer", 2), ("syllable", "all", 0), ("character", "answer", 4)],
 )
-def test_training_under_the_lean_forward_follows_the_hooked_one(name, objective, shared, steps):
+def test_training_under_the_lean_forward_follows_the_hooked_one(name, objective, length):
     """Also where oneDNN multiplies."""
     corpus = small_corpus(**CORPORA[name])
     batches = Batches(corpus, objective, 64, 0, "cpu")
-    assert batches[0].prefixes.tokens.shape[1] == shared
+    assert batches[0].common.tokens.shape[1] == length
 
     def curve(hooked: bool) -> Tensor:
         model = small_model(corpus, 0, "float32", n_layers=2, init_std=0.02)
-        optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, betas=(0.9, 0.98), weight_decay=0.1)
+        packed = None if hooked else pack(model)
+        parameters = [packed.vector] if packed else model.parameters()
+        optimizer = torch.optim.AdamW(parameters, lr=2e-3, betas=(0.9, 0.98), weight_decay=0.1)
         losses = []
-        for step in range(steps):
+        for step in range(200):
             batch = batches[step]
-            optimizer.zero_grad()
-            if hooked:
+            optimizer.zero_grad(set_to_none=packed is None)
+            if packed is None:
                 logits = hooked_at(model, batch.tokens, batch.positions)
                 chosen = batch.targets.flatten() != PADDING
                 loss = F.cross_entropy(logits.flatten(0, 1)[chosen], batch.targets.flatten()[chosen], reduction="sum")
                 loss = loss / 64
             else:
-                loss, _ = batch_losses(model, batch)
+                loss, _ = batch_losses(packed.weights, batch)
             loss.backward()
             optimizer.step()
             losses.append(loss.item())

@@ -24,8 +24,7 @@ DONE, KILLED, INTERRUPTED, BAD_INPUT = 0, -9, 130, 2
 def step_saved(run: Path) -> int:
     """The step that the run would go on from, by its AdamW's own count of updates."""
     with safe_open(run / "resume.safetensors", "pt") as file:
-        (key, *_) = (key for key in file.keys() if key.startswith("optimizer.step."))  # noqa: SIM118
-        return int(file.get_tensor(key))
+        return int(file.get_tensor("step"))
 
 
 def visible(run: Path) -> dict[str, bytes]:
