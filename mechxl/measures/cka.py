@@ -61,8 +61,7 @@ def cka(h: Float[np.ndarray, "fact language d"], sample: Sample) -> Measured:
                 value[i, j] = deleted[i, j] = cross / divisor
                 deleted[i, j, index[place]] = without / divisors
                 null[i, j] = drawn / divisor
-    fewer = "no interval from 4 facts" if min(len(place) for place, _ in members) == FEWEST else ""
-    return jackknifed(sample, value, deleted, null, reason=fewer or "a self-term is <= 1e-12")
+    return jackknifed(sample, value, deleted, null, reason="a self-term is <= 1e-12")
 
 
 def _scaled(x: Float[np.ndarray, "member d"]) -> Float[np.ndarray, "member d"]:

@@ -63,9 +63,10 @@ def controls(u: Float[np.ndarray, "fact language d"], sample: Sample) -> dict[st
     }
     found = {}
     for name in NAMES:
-        one = "no two facts of a relation share their value" if name[0] in "Vb" else "all facts share their value"
-        reason = one if np.isnan(value[name]).any() else "no null of its own"
-        found[name] = measured(sample, value[name][:, 0], percentile_ends(drawn[name]), null[name], reason=reason)
+        reason = "no two facts of a relation share a value" if name[0] in "Vb" else "all facts share their value"
+        found[name] = measured(
+            sample, value[name][:, 0], percentile_ends(drawn[name], sample.entities), null[name], reason=reason
+        )
     return found
 
 

@@ -40,7 +40,7 @@ def by_place(
         value: what was observed in each cell; where it is given, the cells where it is a number count in every draw.
     """
     if value is None:
-        pooled = mean_defined(cells.reshape(-1, *cells.shape[2:]))
+        pooled = mean_defined(cells.reshape(cells.shape[0] * cells.shape[1], *cells.shape[2:]))
         return np.concatenate([pooled[None], mean_defined(cells)])
     counted = (~np.isnan(value)).reshape(*value.shape, *[1] * (cells.ndim - 2))
     total, number = np.where(counted, cells, 0).sum(axis=0), counted.sum(axis=0)
@@ -63,7 +63,8 @@ def measured(
     ends: tuple[Float[np.ndarray, " place"], Float[np.ndarray, " place"]],
     null: Float[np.ndarray, "place permutation"],
     *,
-    reason: str = "",
+    reason: str,
+    no_interval: str = "no bootstrap draws",
     small: bool = False,
 ) -> Measured:
     """Estimates of all places.
@@ -72,19 +73,26 @@ def measured(
         sample: what was measured.
         value: of the measure.
         ends: of its intervals.
-        null: the measure under each permutation.
-        reason: why numbers are NaN, where it is not for want of draws.
+        null: the measure under each permutation; NaN where it has no null of its own.
+        reason: why a value is NaN.
+        no_interval: why only its interval is.
         small: the smaller the measure, the more there is: p counts the null values that are as small.
     """
     n, entities = len(sample.relation), sample.entities
     sign = -1 if small else 1
     estimates = []
     for here, low, high, draws in zip(value, *ends, null, strict=True):
-        why = [reason] if reason and np.isnan([here, low, high, *draws[:1]]).any() else []
-        if not np.isnan(here) and not why:
-            why += ["no bootstrap draws"] * bool(np.isnan(low)) + ["no permutations"] * (not len(draws))
-        defined = not np.isnan(here) and len(draws) > 0 and not np.isnan(draws[0])
-        mean, p = (float(draws.mean()), permutation_p(sign * float(here), sign * draws)) if defined else (np.nan,) * 2
+        if np.isnan(here):
+            estimates.append(Estimate.undefined(reason, n, entities))
+            continue
+        why = [no_interval] if np.isnan(low) or np.isnan(high) else []
+        mean = p = np.nan
+        if not len(draws):
+            why.append("no permutations")
+        elif np.isnan(draws).any():
+            why.append("no null of its own")
+        else:
+            mean, p = float(draws.mean()), permutation_p(sign * float(here), sign * draws)
         estimates.append(Estimate(float(here), float(low), float(high), mean, p, n, entities, "; ".join(why)))
     return Measured(estimates[0], dict(zip(sample.pairs, estimates[1:], strict=True)), null[0])
 
@@ -101,7 +109,8 @@ def jackknifed(
     """Estimates of all places, from cells, with intervals from the measure without each entity; as `measured`."""
     here = by_place(value)
     ends = jackknife_ends(here, by_place(deleted, value))
-    return measured(sample, here, ends, by_place(null, value), reason=reason, small=small)
+    no_interval = "no interval, as without some entity there is no such number"
+    return measured(sample, here, ends, by_place(null, value), reason=reason, no_interval=no_interval, small=small)
 
 
 def not_measured(sample: Sample, reason: str) -> Measured:

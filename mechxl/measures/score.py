@@ -13,8 +13,8 @@ may be facts of any relation (g runs over all facts but f); then sharing a relat
 What it cannot see: whether what is shared is the fact or only its entity's name or its answer (see `controls`, and the
 trained null); a similarity that takes a rotation to show (`cka`, `procrustes`); whether anything reads it.
 
-Intervals are percentiles over entities drawn with replacement; weights count original facts, so that none is ever
-paired with its own copy, and the centre stays where it was. How often they cover is in docs/measures.md.
+Intervals are percentiles (`percentile_ends`) over entities drawn with replacement; weights count original facts, so
+that none is ever paired with its own copy, and the centre stays where it was. How often they cover: docs/measures.md.
 Nulls permute entities in every language but the first. That leaves W as it is and moves S and X to the mean of all
 pairs, so that the permuted mean of S - W is near X - W and not 0: what is tested is S = X.
 """
@@ -82,9 +82,11 @@ def score(u: Float[np.ndarray, "fact language d"], sample: Sample, baseline: str
     drawn = cell_parts(u.astype(np.float32), sample, sample.weights, baseline)
     null = permuted_parts(u, sample, observed, baseline)
     value, drawn, null = (_by_name(cells) for cells in (observed, drawn, null))
-    reason = "1 - W is below 1e-6"  # only the normalised score has this, or any, reason to be NaN
+    reason = "1 - W is below 1e-6"  # no other than the normalised score can be NaN here
     return {
-        name: measured(sample, value[name][:, 0], percentile_ends(drawn[name]), null[name], reason=reason)
+        name: measured(
+            sample, value[name][:, 0], percentile_ends(drawn[name], sample.entities), null[name], reason=reason
+        )
         for name in NAMES
     }
 

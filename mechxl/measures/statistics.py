@@ -2,7 +2,7 @@
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from scipy.stats import t
+from scipy.stats import norm, t
 
 
 def interval(draws: Float[np.ndarray, " draw"], level: float = 0.95) -> tuple[float, float]:
@@ -15,9 +15,15 @@ def interval(draws: Float[np.ndarray, " draw"], level: float = 0.95) -> tuple[fl
 
 
 def percentile_ends(
-    drawn: Float[np.ndarray, "place draw"], level: float = 0.95
+    drawn: Float[np.ndarray, "place draw"], entities: int, level: float = 0.95
 ) -> tuple[Float[np.ndarray, " place"], Float[np.ndarray, " place"]]:
-    """The `interval` of each row."""
+    """Expanded percentile interval (Hesterberg 2015, section 4.2) of each row of bootstrap draws.
+
+    A percentile interval is narrow by sqrt((n - 1) / n) and takes the normal's quantile for the t's; the levels of its
+    ends are moved so that for a mean it would be as wide as the t interval. 30 entities: .975 becomes .981.
+    """
+    n = max(entities, 2)
+    level = 2 * float(norm.cdf(np.sqrt(n / (n - 1)) * t.ppf((1 + level) / 2, n - 1))) - 1
     ends = [interval(row, level) for row in drawn]
     return np.array([low for low, _ in ends]), np.array([high for _, high in ends])
 
