@@ -20,6 +20,8 @@ from mechxl.data.mixture import Mixture, mix
 from mechxl.data.tokenization import BOS_ID, EOS_ID, PAD_ID, build_tokenizer, word_tokens
 from mechxl.data.world import World, generate_world
 
+SENTENCES_AT_ONCE = 8192  # what a processor's cache holds
+
 
 @dataclass(frozen=True)
 class Sequences:
@@ -103,10 +105,11 @@ class Corpus:
     @cached_property
     def digest(self) -> str:
         """A hash of all that training reads: words, tokens of all facts in all languages, and weights."""
-        fact, language = crossed(np.arange(self.world.n_facts), self.world.n_languages)
+        facts = np.arange(self.world.n_facts)
         found = hashlib.sha256(" ".join(self.lexicon.words).encode())
         for tag, probability in self.cue_states:
-            found.update(self.sequences(fact, language, tag).tokens.astype("<i4").tobytes())
+            tokens = self.sequences(*crossed(facts, self.world.n_languages), tag).tokens
+            found.update(np.ascontiguousarray(tokens, dtype="<i4"))
             found.update(f"{tag} {probability:.12f}".encode())
         found.update(np.round(self.mixture.weight * 1e12).astype("<i8").tobytes())
         return found.hexdigest()
@@ -136,22 +139,27 @@ class Corpus:
             tag: whether the tag is shown; without effect where languages have no tags.
         """
         words = self.words_of(fact, language, tag)
+        lengths = np.where(words >= 0, (self.word_tokens >= 0).sum(axis=1)[words], 0)
+        has_value = words[:, 3] >= 0
+        prompt_length = 1 + lengths[:, :3].sum(axis=1)
+        length = prompt_length + np.where(has_value, lengths[:, 3] + 1, 0)
+        tokens = np.full((len(fact), int(length.max(initial=0))), PAD_ID)
+        for start in range(0, len(fact), SENTENCES_AT_ONCE):
+            rows = slice(start, start + SENTENCES_AT_ONCE)
+            self._write(words[rows], tokens[rows])
+        answer_length = lengths[:, 3] + np.where(has_value & self.answers_end_with_eos, 1, 0)
+        return Sequences(tokens, prompt_length, answer_length, length)
+
+    def _write(self, words: Int[np.ndarray, "n 4"], tokens: Int[np.ndarray, "n position"]) -> None:
+        """Puts BOS, the words' tokens and EOS at the left of rows of padding."""
         pieces = self.word_tokens[words]
         pieces[words < 0] = -1
-        lengths = (pieces >= 0).sum(axis=2)
-        has_value = words[:, 3:] >= 0
-        edge = np.full((len(fact), 1), BOS_ID)
-        loose = np.concatenate(
-            [edge, rearrange(pieces, "n slot place -> n (slot place)"), np.where(has_value, EOS_ID, -1)], axis=1
-        )
+        loose = np.full((len(words), 2 + pieces[0].size), BOS_ID)
+        loose[:, 1:-1] = rearrange(pieces, "n slot place -> n (slot place)")
+        loose[:, -1] = np.where(words[:, 3] >= 0, EOS_ID, -1)
         kept = loose >= 0
-        length = kept.sum(axis=1)
-        tokens = np.full((len(fact), int(length.max(initial=0))), PAD_ID)
         row, column = np.nonzero(kept)
         tokens[row, (np.cumsum(kept, axis=1) - 1)[row, column]] = loose[row, column]
-        prompt_length = 1 + lengths[:, :3].sum(axis=1)
-        answer_length = lengths[:, 3] + np.where(has_value[:, 0] & self.answers_end_with_eos, 1, 0)
-        return Sequences(tokens, prompt_length, answer_length, length)
 
     def text(self, fact: int, language: int, tag: bool = True) -> str:
         """A fact told in a language, as a person reads it."""

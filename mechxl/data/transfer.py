@@ -87,7 +87,7 @@ def _trained(corpus: Corpus) -> tuple[Bool[np.ndarray, " word"], Bool[np.ndarray
         heard[words[words >= 0]] = True
         answers[words[:, 3]] = True
         prompts.append(corpus.prompt_keys(fact, language, tag))
-    return heard, answers, np.unique(np.concatenate(prompts))
+    return heard, answers, np.concatenate(prompts)
 
 
 def matching_ceiling(corpus: Corpus, items: TransferItems) -> float:

@@ -81,22 +81,30 @@ def shared(tokens: Int[Tensor, "sequence pos"], longest: int, at_once: int) -> S
         at_once: sequences in a batch.
     """
     every, device = tokens.cpu().numpy(), tokens.device
-    kept = np.zeros(len(every), dtype=int)
-    length = 0
+    vocabulary, width = int(every.max(initial=0)) + 1, every.shape[1]
+    kept, length = np.zeros(len(every), dtype=int), 0
     for place in range(longest):
-        _, finer = np.unique(kept * (int(every.max()) + 1) + every[:, place], return_inverse=True)
-        if (int(finer.max()) + 1) * SHARED_BY > at_once:
+        found, finer = _numbered(kept * vocabulary + every[:, place])
+        if len(found) * SHARED_BY > at_once:
             break
         kept, length = finer, place + 1
-    _, first = np.unique(kept, return_index=True)
-    beginnings = Shared(tokens[torch.as_tensor(first), :length], torch.as_tensor(kept, device=device))
-    places = np.arange(every.shape[1])
-    pairs, kind = np.unique(every * len(places) + places, return_inverse=True)
+    first = np.zeros(int(kept.max(initial=0)) + 1, dtype=int)
+    first[kept] = np.arange(len(kept))  # any sequence that begins so
+    beginnings = Shared(tokens[torch.as_tensor(first, device=device), :length], torch.as_tensor(kept, device=device))
+    pairs, kind = _numbered(every * width + np.arange(width))
     if len(pairs) * SHARED_BY > at_once:
         return beginnings
-    kinds = np.stack([pairs // len(places), pairs % len(places)])
+    kinds = np.stack([pairs // width, pairs % width])
     kinds, begun, kind = (torch.as_tensor(x, device=device) for x in (kinds, kind[first, :length], kind))
     return replace(beginnings, kinds=kinds, begun=begun, kind=kind)
+
+
+def _numbered(codes: Int[np.ndarray, "*n"]) -> tuple[Int[np.ndarray, " found"], Int[np.ndarray, "*n"]]:
+    """The codes that occur, in order, and each code's place among them. Codes are small: counted, not sorted."""
+    found = np.flatnonzero(np.bincount(codes.ravel()))
+    number = np.zeros(int(found.max(initial=0)) + 1, dtype=int)
+    number[found] = np.arange(len(found))
+    return found, number[codes]
 
 
 def rows_of(tokens: Int[Tensor, "sequence pos"], common: Shared) -> Rows:
