@@ -4,14 +4,14 @@ import sys
 from importlib import import_module
 from importlib.metadata import version
 
-COMMANDS = {"train": "trains a run", "report": "writes a run's report"}
+COMMANDS = {"train": "trains a run", "sweep": "trains the many runs of a study", "report": "writes a run's report"}
 
 
 def main() -> int:
     """Dispatches to the command named first."""
     name = sys.argv[1] if len(sys.argv) > 1 else ""
     if name in COMMANDS:
-        return import_module(f"mechxl.{name}" + (".__main__" if name == "report" else "")).main(sys.argv[2:])
+        return import_module(f"mechxl.{name}" + ("" if name == "train" else ".__main__")).main(sys.argv[2:])
     if name == "--version":
         print(f"mechxl {version('mechxl')}")
         return 0

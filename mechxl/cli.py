@@ -107,13 +107,28 @@ def read_config(path: Path) -> RunConfig:
     Raises:
         InputError: no such file, no TOML, or settings that can't be; the file is named.
     """
+    raw = read_toml(path, "--config takes a TOML file of settings")
     try:
-        return parse_config(tomllib.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        raise InputError(f"{path}: there is no such file; --config takes a TOML file of settings") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: can't be read ({error}); --config takes a TOML file of settings") from None
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{path}: is not valid TOML ({error}); mend the file at that place") from None
+        return parse_config(raw)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
+
+
+def read_toml(path: Path, wanted: str) -> dict[str, Any]:
+    """What a TOML file holds.
+
+    Args:
+        path: the file.
+        wanted: what should have been given, for the sentence where it can't be read.
+
+    Raises:
+        InputError: no such file, or no TOML; the file is named.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: there is no such file; {wanted}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: can't be read ({error}); {wanted}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{path}: is not valid TOML ({error}); mend the file at that place") from None

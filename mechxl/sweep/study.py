@@ -1,0 +1,199 @@
+"""A study: which runs there are. Variants x grid x seeds, read from a TOML file and checked before anything runs.
+
+name = "sizes"                          # without it the file's name
+seeds = 3                               # 0, 1, 2; or a list; without it [0]
+
+[base]                                  # settings of all runs, as in a run's config.toml
+training.steps = 500
+
+[grid]                                  # lists of values, crossed
+world.n_entities = [100, 1000]
+tokenization.kind = ["syllable", "bpe"]
+
+[[runs]]                                # variants: settings that change together; crossed with the grid
+name = "apart"
+seeds = 1                               # its own, if it needs fewer or more
+mixture = { parallel_fraction = 0.2, unit = "entity" }
+
+A run is called after its variant, its values in the grid and its seed: `apart,n_entities=100,kind=bpe,seed=0`. Further
+values, variants and seeds leave the names of the others as they are.
+"""
+
+import difflib
+import itertools
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from mechxl.cli import read_toml
+from mechxl.config import RunConfig, flat, parse_config
+from mechxl.refusals import InputError
+
+LONGEST = 200  # characters of a run's name; file systems take 255 bytes, and a new run needs some of them
+_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=,-]*")
+_FIELDS = Counter(
+    field
+    for section in RunConfig.model_fields.values()
+    if isinstance(section.annotation, type) and issubclass(section.annotation, BaseModel)
+    for field in section.annotation.model_fields
+)
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One run of a study: its name (also that of its directory), its settings, and the variant that it belongs to."""
+
+    name: str
+    config: RunConfig
+    variant: str
+
+
+@dataclass(frozen=True)
+class Study:
+    """All runs of a study.
+
+    Attributes:
+        name: of the study, and of its directory.
+        runs: in the file's order: variants, the grid with its last setting fastest, seeds.
+        varied: dotted names of the settings that variants and grid set.
+    """
+
+    name: str
+    runs: tuple[Planned, ...]
+    varied: tuple[str, ...]
+
+
+def read_study(path: str | Path) -> Study:
+    """The study that a TOML file describes.
+
+    Raises:
+        InputError: no such file, no TOML, or a study that can't be; the file and the run are named.
+    """
+    path = Path(path)
+    raw = read_toml(path, "a study is a TOML file with [base], [grid] and seeds")
+    try:
+        return parse_study(raw, path.stem)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def parse_study(raw: Mapping[str, Any], name: str = "study") -> Study:
+    """The study that nested plain values (a TOML file's) describe; `name` is used where they have none.
+
+    Raises:
+        InputError: one sentence that names the run, the setting and its value, the reason and what works.
+    """
+    _check_keys(raw)
+    name = _plain("name", raw.get("name", name))
+    base, axes = (_settings(raw.get(key, {}), key) for key in ("base", "grid"))
+    for setting, values in axes.items():
+        if not (isinstance(values, list) and values):
+            raise InputError(f"grid: {setting} = {values!r}: must be a list of values; write [{values!r}] for one")
+    variants = raw.get("runs", [{}])
+    if not (isinstance(variants, list) and variants and all(isinstance(item, dict) for item in variants)):
+        raise InputError("runs: must be tables, each headed [[runs]]; leave it out where there are none")
+    runs: list[Planned] = []
+    varied: dict[str, None] = {}
+    for variant in variants:
+        label = _plain("runs: name", variant.get("name")) if "runs" in raw else ""
+        own = _settings({key: value for key, value in variant.items() if key not in ("name", "seeds")}, label)
+        if both := own.keys() & axes.keys():
+            raise InputError(f"{min(both)}: stands in [grid] and in the variant {label}; which of them holds? Drop one")
+        seeds = _seeds(variant.get("seeds", raw.get("seeds", [0])))
+        varied |= dict.fromkeys(own)
+        for *values, seed in itertools.product(*axes.values(), seeds):
+            point = dict(zip(axes, values, strict=True))
+            runs.append(_planned(label, base | own, point, seed))
+    _check_distinct(runs)
+    return Study(name, tuple(runs), tuple(varied | dict.fromkeys(axes)))
+
+
+def _planned(variant: str, settings: dict[str, Any], point: dict[str, Any], seed: int) -> Planned:
+    """One run: the settings of [base] and of its variant by dotted name, its point of the grid, and its seed."""
+    parts = [variant] if variant else []
+    name = ",".join([*parts, *(_label(*item) for item in point.items()), f"seed={seed}"])
+    if len(name) > LONGEST:
+        raise InputError(f"run {name}: its name is longer than {LONGEST} characters; use [[runs]] with short names")
+    raw: dict[str, Any] = {}
+    for setting, value in (settings | point).items():
+        section, dot, field = setting.partition(".")
+        if not dot:
+            raw[section] = value
+        elif isinstance(inner := raw.setdefault(section, {}), dict):  # else it is refused as no section
+            inner[field] = value
+    if "seed" in raw:
+        raise InputError(f"seed = {raw['seed']!r}: a study's seeds stand at its top; write seeds = [0, 1, 2], or 3")
+    try:
+        return Planned(name, parse_config(raw | {"seed": seed}), variant)
+    except InputError as error:
+        raise InputError(f"run {name}: {error}") from None
+
+
+def _label(setting: str, value: Any) -> str:
+    """A grid value in a run's name: field=value, or section.field=value where sections share the field's name."""
+    section, _, field = setting.rpartition(".")
+    items = value if isinstance(value, list) else [value]
+    text = "+".join(re.sub(r"[^A-Za-z0-9._-]", "-", str(item).removesuffix(".0")) for item in items)
+    return f"{setting if section and _FIELDS[field] > 1 else field}={text}"
+
+
+def _settings(table: Any, where: str) -> dict[str, Any]:
+    """Nested tables by dotted name; `world.n_entities` may be quoted or not."""
+    if not isinstance(table, dict):
+        raise InputError(f"{where} = {table!r}: must be a table of settings, [{where}]")
+    found: dict[str, Any] = {}
+    for setting, value in _leaves(table):
+        if setting in found:
+            raise InputError(f"{where}: {setting} stands there twice; drop one")
+        found[setting] = value
+    return found
+
+
+def _leaves(table: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in table.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{above}{key}.")
+        else:
+            yield f"{above}{key}", value
+
+
+def _seeds(given: Any) -> Sequence[int]:
+    seeds = list(range(given)) if type(given) is int else given
+    if not (isinstance(seeds, list) and seeds and all(type(seed) is int and seed >= 0 for seed in seeds)):
+        raise InputError(f"seeds = {given!r}: must be a number of seeds above 0, or a list of them; write seeds = 3")
+    return seeds
+
+
+def _plain(what: str, name: Any) -> str:
+    """A name that is safe as a directory's."""
+    if not (isinstance(name, str) and _PLAIN.fullmatch(name)):
+        given = "is missing" if name is None else f"= {name!r}: can't name a directory"
+        raise InputError(f"{what} {given}; use letters, digits and . _ + = , - and begin with a letter or digit")
+    return name
+
+
+def _check_keys(raw: Mapping[str, Any]) -> None:
+    known = ("name", "seeds", "base", "grid", "runs")
+    for key in raw:
+        if key in RunConfig.model_fields:
+            raise InputError(f"{key}: a study's settings stand in [base], [grid] or [[runs]]; write base.{key}")
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+            raise InputError(f"{key}: there is no such key; did you mean {' or '.join(near or known)}")
+
+
+def _check_distinct(runs: list[Planned]) -> None:
+    names: set[str] = set()
+    settings: dict[tuple[Any, ...], str] = {}
+    for run in runs:
+        if run.name in names:
+            raise InputError(f"run {run.name}: there are two; a value, a seed or a variant's name stands there twice")
+        names.add(run.name)
+        twin = settings.setdefault(tuple(flat(run.config).values()), run.name)
+        if twin != run.name:
+            raise InputError(f"runs {twin} and {run.name}: their settings are the same, seeds filled in; drop one")

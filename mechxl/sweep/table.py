@@ -1,0 +1,72 @@
+"""The runs of a study as one table: a row a run, with the settings that vary and the final metrics."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from mechxl.config import flat
+from mechxl.run import Run, read_rows, whole_file
+from mechxl.sweep.engine import Outcome
+from mechxl.sweep.study import Study
+
+
+def runs_table(study: Study, outcomes: Mapping[str, Outcome]) -> pd.DataFrame:
+    """A row a run, in the study's order.
+
+    Columns: `run` (its name), `path`, `variant` where there are variants, every setting that varies by dotted name,
+    `seed`, `status` (complete, failed, stopped) and `reason`, `steps` (of its newest metrics); and for complete runs
+    the last row of their metrics as dotted columns, `wall_seconds`, `threads`, and `examples_per_second` (steps x batch
+    size / wall seconds, evaluations included).
+    """
+    rows = [_row(study, at, outcomes[run.name]) for at, run in enumerate(study.runs)]
+    return pd.json_normalize(rows)
+
+
+def _row(study: Study, at: int, outcome: Outcome) -> dict[str, Any]:
+    run, job = study.runs[at], outcome.job
+    settings = flat(run.config)
+    row: dict[str, Any] = {"run": run.name, "path": str(job.out)}
+    if any(other.variant for other in study.runs):
+        row["variant"] = run.variant
+    for name in study.varied:
+        row[name] = list(settings[name]) if isinstance(settings[name], tuple) else settings[name]
+    row |= {"seed": run.config.seed, "status": outcome.status, "reason": outcome.reason or None}
+    metrics = read_rows(job.out / "metrics.jsonl") or [{"step": 0}]
+    row["steps"] = metrics[-1].pop("step")
+    if outcome.status != "complete":
+        return row
+    environment = Run(job.out).environment
+    seconds = environment["wall_seconds"]
+    return row | {
+        **metrics[-1],
+        "wall_seconds": seconds,
+        "threads": environment["threads"],
+        "examples_per_second": row["steps"] * run.config.training.batch_size / seconds,
+    }
+
+
+def write_table(table: pd.DataFrame, path: Path) -> None:
+    """Writes a table as a whole file, or nothing; `pandas.read_parquet(path)` reads it."""
+    with whole_file(path) as temporary:
+        table.to_parquet(temporary, index=False)
+
+
+def summary(table: pd.DataFrame, varied: tuple[str, ...]) -> str:
+    """What varies beside recall and transfer, means over the n complete runs (seeds), aligned."""
+    keys = [name for name in ("variant", *varied) if name in table and table[name].astype(str).nunique() > 1]
+    rows = [[*(_field(name) for name in keys), "n", "recall", "transfer"]]
+    groups = table.groupby(table[keys].astype(str).agg(tuple, axis=1), sort=False) if keys else [((), table)]
+    for values, group in groups:
+        complete = group[group["status"] == "complete"]
+        means = [complete.get(f"{kind}_accuracy", pd.Series(dtype=float)).mean() for kind in ("recall", "transfer")]
+        rows.append([*values, str(len(complete)), *("-" if pd.isna(mean) else f"{mean:.3f}" for mean in means)])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
+
+
+def _field(name: str) -> str:
+    return name.rpartition(".")[2]

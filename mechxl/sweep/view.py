@@ -1,0 +1,133 @@
+"""What a sweep shows on stderr: bars where that is a terminal, else a line as each run ends."""
+
+import json
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn
+from rich.progress import Progress as Bar
+from rich.table import Column
+
+from mechxl.sweep.engine import Job, Outcome
+
+TAIL = 65_536  # bytes; the newest row is at the end
+
+
+class View:
+    """One view of all runs. How far each is, is read from its directory.
+
+    Args:
+        jobs: what is to be done.
+        complete: runs that were complete before.
+        quiet: show failures only.
+    """
+
+    def __init__(self, jobs: Sequence[Job], complete: int, quiet: bool) -> None:
+        self.total, self.complete, self.failed, self.quiet = len(jobs) + complete, complete, 0, quiet
+        self.console = Console(stderr=True)
+        self.shown = (self.console.is_terminal or self.console.is_jupyter) and not quiet
+        self.steps = {job.name: _steps(newest_row(job.out)) for job in jobs}
+        self.before, self.since, self.stopping = sum(self.steps.values()), 0.0, False
+        name = Column(no_wrap=True, overflow="ellipsis", ratio=1)
+        self.sum = Bar(TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[rate]}"))
+        self.whole = self.sum.add_task("", total=sum(job.config.training.steps for job in jobs), rate="")
+        self.runs = Bar(
+            TextColumn("{task.description}", table_column=name, markup=False),
+            BarColumn(bar_width=12),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[found]}"),
+            expand=True,
+        )
+        self.lock = threading.Lock()
+        self.at_work: dict[str, tuple[Job, TaskID]] = {}
+        self.live = Live(get_renderable=self._look, console=self.console, refresh_per_second=2)
+
+    def __enter__(self) -> "View":
+        if self.shown:
+            self.live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.shown:
+            self.live.stop()
+
+    def began(self, job: Job) -> None:
+        """Shows a run at work."""
+        steps = job.config.training.steps
+        with self.lock:
+            task = self.runs.add_task(job.name, total=steps, completed=self.steps[job.name], found="starting")
+            self.at_work[job.name] = job, task
+
+    def ended(self, outcome: Outcome) -> None:
+        """Counts a run that has ended; says so where there are no bars. A failure is said always."""
+        job, row = outcome.job, newest_row(outcome.job.out)
+        with self.lock:
+            if at_work := self.at_work.pop(job.name, None):
+                self.runs.remove_task(at_work[1])
+            self.complete += outcome.status == "complete"
+            self.failed += outcome.status == "failed"
+            self.steps[job.name] = _steps(row)
+            if outcome.status == "failed":  # what it leaves undone is neither left nor was it done quickly
+                self.before += job.config.training.steps - _steps(row)
+                self.steps[job.name] = job.config.training.steps
+        if outcome.status == "failed":
+            self._say(f"mechxl: {outcome.reason}")
+        if outcome.status == "complete" and not (self.shown or self.quiet):
+            self._say(f"{self.complete + self.failed}/{self.total} {job.name}: complete, {_found(row)}")
+
+    def stop(self) -> None:
+        """Says that runs are being stopped; called in a signal handler."""
+        self.stopping = True
+        if not (self.shown or self.quiet):
+            self._say("stopping, each run saves itself; Ctrl-C again to kill them at once")
+
+    def _say(self, text: str) -> None:
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def _look(self) -> Group:
+        """The bars as of now; called in a thread of their own."""
+        with self.lock:
+            for job, task in self.at_work.values():
+                if row := newest_row(job.out):
+                    self.steps[job.name] = _steps(row)
+                    self.runs.update(task, completed=_steps(row), found=_found(row))
+            done = sum(self.steps.values())
+            counts = f"{self.complete} of {self.total} runs" + (f", {self.failed} failed" if self.failed else "")
+            if self.stopping:
+                counts += "; stopping, Ctrl-C again to kill"
+            self.sum.update(self.whole, description=counts, completed=done, rate=self._rate(done))
+        return Group(self.sum, self.runs)
+
+    def _rate(self, done: int) -> str:
+        """Steps a second of all runs together since the first step, and the time left at that rate."""
+        if done <= self.before:
+            self.since = time.monotonic()
+            return ""
+        rate = (done - self.before) / max(time.monotonic() - self.since, 1e-9)
+        left = int(((self.sum.tasks[0].total or 0) - done) / rate)
+        return f"{rate:,.0f} steps/s, {left // 3600}:{left // 60 % 60:02}:{left % 60:02} left"
+
+
+def newest_row(run: Path) -> dict[str, Any] | None:
+    """The last whole row of a run's metrics.jsonl; None where there is none."""
+    try:
+        with (run / "metrics.jsonl").open("rb") as file:
+            file.seek(max(0, file.seek(0, 2) - TAIL))
+            return json.loads(file.read().split(b"\n")[-2])
+    except (OSError, IndexError, ValueError):
+        return None
+
+
+def _steps(row: dict[str, Any] | None) -> int:
+    return row["step"] if row else 0
+
+
+def _found(row: dict[str, Any] | None) -> str:
+    shown = {"loss": "loss", "recall_accuracy": "recall", "transfer_accuracy": "transfer"}
+    values = {short: (row or {}).get(name) for name, short in shown.items()}
+    return "  ".join(f"{short} {'-' if value is None else f'{value:.3f}'}" for short, value in values.items())
