@@ -45,6 +45,7 @@ def interrupted(folder: Path) -> tuple[int, str, str]:
     sweep = Sweep(folder / "study.toml", "--out", folder / "runs", "--workers", "2", terminal=True)
     sweep.until(early.exists)
     workers = sweep.workers()
+    assert all(os.getpgid(worker) != sweep.process.pid for worker in workers)  # so that one Ctrl-C is not two to them
     os.killpg(sweep.process.pid, signal.SIGINT)
     result = sweep.wait()
     assert workers
