@@ -95,7 +95,7 @@ def auc_without(
 def _permuted(
     level: Int[np.ndarray, " item"],
     right: Bool[np.ndarray, " item"],
-    partners: list[Int[np.ndarray, "language permutation member"]],
+    partners: list[Int[np.ndarray, "language permutation _"]],
     stratum: Int[np.ndarray, " item"],
 ) -> Float[np.ndarray, " permutation"]:
     """AUC with what became of the items permuted. With all items of weight 1 the ranks stay: only their sum changes."""

@@ -71,7 +71,7 @@ def _scaled(x: Float[np.ndarray, "member d"]) -> Float[np.ndarray, "member d"]:
 
 def _divisor(x: float | np.ndarray, y: float | np.ndarray) -> np.ndarray:
     positive = (np.asarray(x) > SMALLEST_SELF_TERM) & (np.asarray(y) > SMALLEST_SELF_TERM)
-    return np.sqrt(np.where(positive, np.asarray(x) * y, np.nan))
+    return np.asarray(np.sqrt(np.where(positive, np.asarray(x) * y, np.nan)))
 
 
 def hollow(x: Float[np.ndarray, "member d"]) -> Gram:

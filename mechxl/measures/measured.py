@@ -52,9 +52,9 @@ def mean_defined(cells: Float[np.ndarray, "cell *draw"]) -> Float[np.ndarray, "*
     """The mean over the cells that are numbers; NaN where there is none."""
     missing = np.isnan(cells)
     if not missing.any():
-        return cells.mean(axis=0)
+        return np.asarray(cells.mean(axis=0))
     with np.errstate(invalid="ignore"):
-        return np.where(missing, 0, cells).sum(axis=0) / (~missing).sum(axis=0)
+        return np.asarray(np.where(missing, 0, cells).sum(axis=0) / (~missing).sum(axis=0))
 
 
 def measured(

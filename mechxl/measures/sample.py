@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 
 from mechxl.measures.statistics import entity_weights
 
-Partners = Sequence[Int[np.ndarray, "language permutation member"]]
+Partners = Sequence[Int[np.ndarray, "language permutation _"]]
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def entity_permutations(
     n_languages: int,
     draws: int,
     rng: np.random.Generator,
-) -> list[Int[np.ndarray, "language permutation member"]]:
+) -> list[Int[np.ndarray, "language permutation _"]]:
     """Random relabellings of entities, one for each language but the first, and the same in all relations.
 
     Where an entity has no fact in a relation (of the group measured), the permutation is followed on until it meets one
@@ -129,7 +129,7 @@ def value_permutations(
     relation: Int[np.ndarray, " fact"],
     draws: int,
     rng: np.random.Generator,
-) -> list[Int[np.ndarray, "language permutation member"]]:
+) -> list[Int[np.ndarray, "language permutation _"]]:
     """Random relabellings of facts among those of the same relation and value, as `entity_permutations` gives them.
 
     Each relation has permutations of its own: entities that agree in one relation do not in the next.

@@ -191,7 +191,7 @@ def weighted_parts(
 def permuted_same(
     u: Float[np.ndarray, "fact language d"],
     relation: Int[np.ndarray, " fact"],
-    partners: Sequence[Int[np.ndarray, "language permutation member"]],
+    partners: Sequence[Int[np.ndarray, "language permutation _"]],
 ) -> Float[np.ndarray, " permutation"]:
     """S under each permutation, pooled over relations and pairs."""
     sample = Sample(relation, np.arange(len(u)), u.shape[1], None, np.ones((0, len(u))), partners, [])

@@ -34,6 +34,7 @@ def jackknife_variance(deleted: Float[np.ndarray, "place entity"]) -> Float[np.n
     It errs upwards on average (Efron and Stein 1981, for m - 1 entities). NaN where leaving one out gives no number.
     """
     m = deleted.shape[1]
+    deleted = np.where(np.isfinite(deleted), deleted, np.nan)
     return (m - 1) / m * ((deleted - deleted.mean(axis=1, keepdims=True)) ** 2).sum(axis=1)
 
 
@@ -58,13 +59,13 @@ def wilson_ends(
 
     Args:
         share: in [0, 1].
-        variance: of it.
+        variance: of it; where it is NaN the interval is.
         most: items that the share is of: no more than that count.
         entities: how many count where the variance is 0; their number less 1 is the degrees of freedom.
         level: of confidence.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
-        n = np.where(variance > 0, np.minimum(share * (1 - share) / variance, most), entities)
+        n = np.where(variance == 0, entities, np.minimum(share * (1 - share) / variance, most))
     n = np.maximum(n, 1)
     z2 = t.ppf((1 + level) / 2, max(entities - 1, 1)) ** 2
     middle = (share + z2 / (2 * n)) / (1 + z2 / n)

@@ -1,0 +1,119 @@
+"""Procrustes residual against another implementation, brute-force refits, and what it cannot see."""
+
+import numpy as np
+import pytest
+from scipy.linalg import orthogonal_procrustes
+from scipy.stats import ortho_group
+
+from analyses.planted import Plant
+from mechxl.measures.procrustes import Split, draw_split, procrustes
+from mechxl.measures.sample import draw_sample
+from mechxl.measures.score import score_parts
+from tests.measures.brute import planted, sample_of, units
+
+
+def residual(a_fitted, b_fitted, a_held, b_held):
+    """By scipy's Procrustes."""
+    means = a_fitted.mean(axis=0), b_fitted.mean(axis=0)
+    turn, _ = orthogonal_procrustes(b_fitted - means[1], a_fitted - means[0])
+    left_over = (a_held - means[0]) - (b_held - means[1]) @ turn
+    return (left_over**2).sum() / ((a_held - means[0]) ** 2).sum()
+
+
+def brute(data, fitted, a, b, without=-1):
+    cells = []
+    for r in np.unique(data.relation):
+        kept = (data.relation == r) & (data.entity != without)
+        halves = [data.h[kept & half] for half in (fitted, ~fitted)]
+        cells.append(residual(halves[0][:, a], halves[0][:, b], halves[1][:, a], halves[1][:, b]))
+    return np.mean(cells)
+
+
+def prepared(entities, d, permutations=0, **plant):
+    data = planted(entities, plant=Plant(d=d, **plant))
+    sample = sample_of(data, draws=0, permutations=permutations)
+    return data, sample, draw_split(sample, np.random.default_rng(0))
+
+
+def test_the_residual_equals_scipys_map_fitted_on_one_half_and_tried_on_the_other():
+    data, sample, split = prepared(30, 4)
+    found = procrustes(data.h, sample, split)
+    both = [brute(data, split.fitted, a, b) for a, b in ((0, 1), (1, 0))]
+    assert [found.pairs[0, 1].value, found.pairs[1, 0].value] == pytest.approx(both, abs=1e-12)
+    assert found.pooled.value == pytest.approx(np.mean(both), abs=1e-12)
+    assert both[0] != pytest.approx(both[1], abs=1e-3)
+    assert set(data.entity[split.fitted]) & set(data.entity[~split.fitted]) == set()
+    assert len(set(data.entity[split.fitted])) == 15
+
+
+def test_the_interval_is_near_that_of_refits_without_each_entity():
+    data, sample, split = prepared(120, 4)
+    left_out = np.array([brute(data, split.fitted, 0, 1, entity) for entity in range(120)])
+    half = 1.9801 * np.sqrt(119 / 120 * ((left_out - left_out.mean()) ** 2).sum())  # t of 119 degrees of freedom
+    found = procrustes(data.h, sample, split).pairs[0, 1]
+    assert (found.high - found.low) / 2 == pytest.approx(half, rel=0.05)
+
+
+def test_fitted_entities_are_left_out_to_first_order():
+    """Were the map taken as given, only held-out entities would move the residual: the interval would be too short."""
+    data, sample, split = prepared(400, 3)
+    left_out = np.array([brute(data, split.fitted, 0, 1, entity) for entity in range(400)])
+    value = brute(data, split.fitted, 0, 1)
+    fitted = np.isin(np.arange(400), data.entity[split.fitted])
+    assert left_out[fitted].std() > 0.1 * left_out[~fitted].std()
+    found = procrustes(data.h, sample, split).pairs[0, 1]
+    half = 1.96593 * np.sqrt(399 / 400 * ((left_out - left_out.mean()) ** 2).sum())
+    assert (found.low, found.high) == pytest.approx((value - half, value + half), rel=0.01)
+
+
+def test_null_draws_permute_the_entities_held_out_under_the_map_that_was_fitted():
+    data, sample, split = prepared(30, 4, permutations=5)
+    found = procrustes(data.h, sample, split)
+    for k in range(5):
+        moved = data.h.copy()
+        for r, partner in zip(split.relations, split.partners, strict=True):
+            place = np.flatnonzero((data.relation == r) & ~split.fitted)
+            moved[place, 1] = data.h[place[partner[1, k]], 1]
+        cells = []
+        for r in range(4):
+            of = data.relation == r
+            halves = [data.h[of & split.fitted], moved[of & ~split.fitted]]
+            for a, b in ((0, 1), (1, 0)):
+                cells.append(residual(halves[0][:, a], halves[0][:, b], halves[1][:, a], halves[1][:, b]))
+        assert found.null[k] == pytest.approx(np.mean(cells), abs=1e-12)
+
+
+def test_a_rotation_and_a_shift_leave_nothing_while_the_score_falls():
+    data, sample, split = prepared(60, 8, permutations=99, language=0)
+    one = data.h[:, 0]
+    turned = np.stack([one, one @ ortho_group.rvs(8, random_state=0) + 1], axis=1)
+    found = procrustes(turned, sample, split).pooled
+    assert found.value == pytest.approx(0, abs=1e-20)
+    assert found.p == 0.01
+    assert score_parts(units(turned), data.relation).score < 0.2
+
+
+def test_unrelated_vectors_leave_2_and_a_scale_is_not_undone():
+    rng = np.random.default_rng(0)
+    h = rng.normal(size=(2000, 2, 4))
+    sample = draw_sample(np.zeros(2000, dtype=int), np.arange(2000), 2, rng, draws=0, permutations=199)
+    split = draw_split(sample, rng)
+    noise = procrustes(h, sample, split).pooled
+    assert noise.value == pytest.approx(2, abs=0.1)
+    assert noise.null == pytest.approx(2, abs=0.1)
+    assert noise.p > 0.05
+    doubled = procrustes(np.stack([h[:, 0], 2 * h[:, 0]], axis=1), sample, split)
+    assert doubled.pairs[0, 1].value == pytest.approx(1)
+    assert doubled.pairs[1, 0].value == pytest.approx(1 / 4)
+
+
+def test_too_few_facts_for_the_dimensions_say_so():
+    data, sample, split = prepared(32, 16, permutations=3)
+    found = procrustes(data.h, sample, split)
+    assert "dimensions (16)" in found.pooled.reason
+    assert np.isnan(found.null).all()
+    one = draw_sample(np.zeros(1, dtype=int), np.zeros(1, dtype=int), 2, np.random.default_rng(0))
+    assert draw_split(one, np.random.default_rng(0)).partners == []
+    with pytest.raises(ValueError, match="NaN"):
+        procrustes(data.h * np.nan, sample, split)
+    assert isinstance(split, Split)
