@@ -93,20 +93,21 @@ def procrustes(h: Float[np.ndarray, "fact language d"], sample: Sample, split: S
         for j, (a, b) in enumerate(sample.pairs):
             at, bt = (h[held, language] - mean[language] for language in (a, b))
             af, bf = (h[fitted, language] - mean[language] for language in (a, b))
-            fit = _fit(af, bf, at, bt, (partners[a], partners[b]))
+            fit = fit_cell(af, bf, at, bt, (partners[a], partners[b]))
             value[i, j] = deleted[i, j] = fit.value
             deleted[i, j, index[fitted]], deleted[i, j, index[held]] = fit.without_fitted, fit.without_held
             null[i, j] = fit.null
     return jackknifed(sample, value, deleted, null, reason="held-out vectors are their mean", small=True)
 
 
-def _fit(
+def fit_cell(
     a_fitted: Float[np.ndarray, "fitted d"],
     b_fitted: Float[np.ndarray, "fitted d"],
     a_held: Float[np.ndarray, "held d"],
     b_held: Float[np.ndarray, "held d"],
     partners: tuple[np.ndarray, np.ndarray],
 ) -> Fit:
+    """The residual of one relation and ordered pair; vectors are about their means over the fitted facts."""
     left, singular, right = np.linalg.svd(b_fitted.T @ a_fitted)
     turn = left @ right
     turned = b_held @ turn

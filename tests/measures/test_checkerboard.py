@@ -48,6 +48,13 @@ def test_without_each_member_is_near_leaving_it_out(ties):
     assert without.std() == pytest.approx(left_out.std(), rel=0.05)
 
 
+def test_shares_and_means_beyond_equal_loops_with_ties():
+    x, weight = np.array([3.0, 1.0, 3.0, 2.0, 1.0, 3.0]), np.arange(6.0)
+    found = ranked(x)
+    assert found.share == pytest.approx(np.array([np.mean((x < p) + (x == p) / 2) for p in x]))
+    assert found.beyond(weight) == pytest.approx(np.array([np.mean(weight * ((x > p) + (x == p) / 2)) for p in x]))
+
+
 @pytest.mark.parametrize("clusters", [False, True])
 def test_permuted_rho_is_near_that_of_exact_ranks(clusters):
     rng = np.random.default_rng(0)

@@ -77,6 +77,15 @@ def test_shared_answers_are_no_shared_facts():
     assert controls(units(facts.h), sample_of(facts, draws=1, permutations=199))["beyond_value"].pooled.p == 0.005
 
 
+def test_a_shared_name_passes_all_controls():
+    """What they cannot see: the facts of an entity share its name in both languages, and nothing else is shared."""
+    names = planted(plant=Plant(shared_entity=1, own_entity=0, shared_fact=0, value=0.5))
+    found = controls(units(names.h), sample_of(names, draws=200, permutations=199))
+    for name in ("alignment_other_value", "beyond_value"):
+        assert found[name].pooled.low > 0.3
+        assert found[name].pooled.p == 0.005
+
+
 def test_dependent_draws_are_spread_as_if_relations_rose_and_fell_together():
     rng = np.random.default_rng(0)
     apart = rng.normal(size=(4, 1, 5000)).repeat(2, axis=1)

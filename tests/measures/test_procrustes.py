@@ -6,7 +6,7 @@ from scipy.linalg import orthogonal_procrustes
 from scipy.stats import ortho_group
 
 from analyses.planted import Plant
-from mechxl.measures.procrustes import Split, draw_split, procrustes
+from mechxl.measures.procrustes import Split, draw_split, fit_cell, procrustes
 from mechxl.measures.sample import draw_sample
 from mechxl.measures.score import score_parts
 from tests.measures.brute import planted, sample_of, units
@@ -54,16 +54,22 @@ def test_the_interval_is_near_that_of_refits_without_each_entity():
     assert (found.high - found.low) / 2 == pytest.approx(half, rel=0.05)
 
 
-def test_fitted_entities_are_left_out_to_first_order():
-    """Were the map taken as given, only held-out entities would move the residual: the interval would be too short."""
-    data, sample, split = prepared(400, 3)
-    left_out = np.array([brute(data, split.fitted, 0, 1, entity) for entity in range(400)])
-    value = brute(data, split.fitted, 0, 1)
-    fitted = np.isin(np.arange(400), data.entity[split.fitted])
-    assert left_out[fitted].std() > 0.1 * left_out[~fitted].std()
-    found = procrustes(data.h, sample, split).pairs[0, 1]
-    half = 1.96593 * np.sqrt(399 / 400 * ((left_out - left_out.mean()) ** 2).sum())
-    assert (found.low, found.high) == pytest.approx((value - half, value + half), rel=0.01)
+@pytest.mark.parametrize("shift", [0.0, 1.0])
+def test_each_entity_is_left_out_as_by_a_refit(shift):
+    """Held out: exactly. Fitted: to first order in what it does to the map, and with what it does to the means."""
+    rng = np.random.default_rng(0)
+    shared = rng.normal(size=(160, 1, 3))
+    a, b = (shared + 0.5 * rng.normal(size=(160, 2, 3)) * [3, 1, 1]).swapaxes(0, 1)
+    a[100:] += shift  # held out: not about the means of the fitted, so that these matter
+    means = a[:100].mean(axis=0), b[:100].mean(axis=0)
+    none = (np.empty((0, 60), dtype=int),) * 2
+    fit = fit_cell(a[:100] - means[0], b[:100] - means[1], a[100:] - means[0], b[100:] - means[1], none)
+    held = [residual(a[:100], b[:100], np.delete(a[100:], i, 0), np.delete(b[100:], i, 0)) for i in range(60)]
+    assert fit.without_held == pytest.approx(np.array(held), abs=1e-12)
+    refitted = [residual(np.delete(a[:100], i, 0), np.delete(b[:100], i, 0), a[100:], b[100:]) for i in range(100)]
+    refitted = np.array(refitted)
+    assert np.abs(fit.without_fitted - refitted).max() < 0.2 * np.abs(refitted - fit.value).max()
+    assert fit.without_fitted.std() == pytest.approx(refitted.std(), rel=0.03)
 
 
 def test_null_draws_permute_the_entities_held_out_under_the_map_that_was_fitted():

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from mechxl.measures.retrieval import references, retrieval
 from mechxl.measures.sample import draw_sample
+from mechxl.measures.score import score_parts
 from mechxl.measures.vectors import unit
 from tests.measures.brute import cosine, noise, planted, relations, sample_of, units
 
@@ -129,14 +130,16 @@ def test_a_code_of_values_that_differ_between_languages_finds_other_facts():
     assert retrieval(code, sample)["retrieval"].pairs[0, 1].value == pytest.approx(1 / 4)
 
 
-def test_retrieval_does_not_see_how_near_or_an_offset_between_languages():
-    data = planted(entities=25, seed=2)
-    one = data.h[:, :1]
-    near, far = np.repeat(one, 2, axis=1), np.concatenate([one, 100 * one], axis=1)
-    sample = sample_of(data, draws=0, permutations=1)
-    for h in (near, far):
-        assert retrieval(unit(h), sample)["retrieval"].pooled.value == 1
-        assert retrieval(unit(h), sample)["mexa"].pooled.value == 1
-    found = retrieval(unit(near), sample)["retrieval"].pooled
-    assert found.low < 0.9  # 25 entities: no more is known than their number allows
-    assert found.high == 1
+def test_retrieval_does_not_see_that_the_languages_lie_far_apart():
+    """All facts are found, though any two of one language are nearer than a fact to itself: the score is -1.4."""
+    rng = np.random.default_rng(0)
+    facts = unit(rng.normal(size=(25, 1, 16)))
+    offset = np.broadcast_to(np.array([-2.0, 2.0])[:, None], (25, 2, 1))
+    u = unit(np.concatenate([np.repeat(facts, 2, axis=1), offset], axis=2))
+    relation = np.zeros(25, dtype=int)
+    found = retrieval(u, draw_sample(relation, np.arange(25), 2, rng, draws=0, permutations=1))
+    assert (found["retrieval"].pooled.value, found["mexa"].pooled.value) == (1, 1)
+    assert score_parts(u, relation).score == pytest.approx(-1.4, abs=0.05)
+    # 25 entities: no more is known than their number allows
+    assert found["retrieval"].pooled.low < 0.9
+    assert found["retrieval"].pooled.high == 1
