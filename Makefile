@@ -6,7 +6,7 @@ BIN := .venv/bin
 STAMP := .venv/.setup
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test check lock clean
+.PHONY: help setup demo test check bench lock clean
 
 help:  ## list the targets
 	@awk -F ':.*##  *' '/^[a-z]+:.*##/ { printf "make %-6s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ check: setup  ## format, lint, types and import contracts; the first that fails,
 	$(BIN)/ruff check .
 	$(BIN)/basedpyright
 	$(BIN)/lint-imports
+
+bench: setup  ## measure speed against named peers, about 45 minutes (BENCH_ARGS="--only training" for a part)
+	$(BIN)/python -m benchmarks $(BENCH_ARGS)
 
 lock: $(BIN)/pip-compile  ## write requirements.lock from pyproject.toml, keeping its pins (LOCK_FLAGS=--upgrade: newest)
 	CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --extra test --extra dev --allow-unsafe \

@@ -23,6 +23,7 @@ from mechxl.data.tokenization import PAD_ID
 from mechxl.model.batches import Batch, Batches
 from mechxl.model.forward import logits
 from mechxl.model.hooked import build_model, save_model
+from mechxl.model.memory import kept_memory
 from mechxl.model.products import quick_products
 from mechxl.model.progress import Progress
 from mechxl.model.rates import Evaluation
@@ -58,7 +59,8 @@ def train_run(
     if config.training.threads:
         torch.set_num_threads(config.training.threads)
     try:
-        with claim(config, Path(out), resume=resume, overwrite=overwrite, quiet=quiet) as plan, quick_products():
+        claimed = claim(config, Path(out), resume=resume, overwrite=overwrite, quiet=quiet)
+        with claimed as plan, quick_products(), kept_memory():
             if plan.corpus is not None:
                 _Trainer(config, plan, plan.corpus, started, quiet).train()
             place = plan.place
@@ -99,7 +101,7 @@ def batch_losses(weights: Weights, batch: Batch) -> tuple[Tensor, Tensor]:
     """(the loss that is trained, the answers' part of it): summed over tokens, averaged over sentences, in nats."""
     scores = logits(weights, batch.tokens, batch.positions, batch.common)
     by_token = F.cross_entropy(scores.flatten(0, 1), batch.targets.flatten(), ignore_index=PAD_ID, reduction="none")
-    answers = by_token[batch.is_answer.flatten()].detach().sum() / len(batch.tokens)
+    answers = (by_token.detach() * batch.is_answer.flatten()).sum() / len(batch.tokens)
     return by_token.sum() / len(batch.tokens), answers
 
 

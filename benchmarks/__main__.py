@@ -1,0 +1,53 @@
+"""Runs the benchmarks and writes benchmarks/RESULTS.md.
+
+    python -m benchmarks [--only SECTION ...] [--quick]
+
+Each section is kept as benchmarks/sections/NAME.md with the machine and commit it ran on, so that one can be measured
+again by itself. --quick takes a minute or two, measures nothing worth quoting and writes nothing.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks import activations, default, growth, many, profile, training
+from benchmarks.machine import environment
+
+HERE = Path(__file__).parent
+SECTIONS: dict[str, tuple[str, Callable[[bool], str]]] = {
+    "training": ("Training", training.training),
+    "profile": ("Where a step's time goes", profile.profiled),
+    "many": ("Many runs", many.many),
+    "default": ("The default run and report", default.default),
+    "start-up": ("Start-up", default.start_up),
+    "growth": ("Growth", growth.growth),
+}
+
+
+def main() -> int:
+    """Measures, and writes what was found."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=list(SECTIONS), default=list(SECTIONS), help="these sections")
+    parser.add_argument("--quick", action="store_true", help="see whether it runs")
+    options = parser.parse_args()
+    for name in options.only:
+        title, section = SECTIONS[name]
+        print(title, file=sys.stderr)
+        place = environment()
+        ran = f"{place['machine']}; {place['versions']}; commit {place['commit']}, {place['date']}."
+        text = f"## {title}\n\n{section(options.quick)}\n\n*{ran}*\n"
+        print(text)
+        if not options.quick:
+            (HERE / "sections").mkdir(exist_ok=True)
+            (HERE / "sections" / f"{name}.md").write_text(text, encoding="utf-8")
+    if not options.quick:
+        kept = [HERE / "sections" / f"{name}.md" for name in SECTIONS]
+        texts = [path.read_text(encoding="utf-8") for path in kept if path.exists()]
+        intro = "# Benchmarks\n\nWritten by `make bench` (`python -m benchmarks --only SECTION` for one).\n"
+        (HERE / "RESULTS.md").write_text("\n".join([intro, *texts]), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

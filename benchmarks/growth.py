@@ -1,0 +1,125 @@
+"""How time grows with entities, d_model, context length and languages; each with a fitted exponent.
+
+    python -m benchmarks.growth AXIS SIZE
+
+prints seconds by part for one size, and is run in a process of its own.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.machine import exponent, finished, table
+from mechxl.config import RunConfig, parse_config
+from mechxl.data.corpus import build_corpus
+from mechxl.model.batches import Batches
+from mechxl.model.hooked import build_model
+from mechxl.model.memory import kept_memory
+from mechxl.model.products import quick_products
+from mechxl.model.rates import Evaluation
+from mechxl.model.training import batch_losses
+from mechxl.model.weights import pack
+from mechxl.run import facts_table
+
+LONG_NAMES = {"name_syllables": 64, "name_length": 3}
+SIZES: dict[str, list[int]] = {
+    "entities": [1000, 3000, 10_000, 30_000, 100_000],
+    "d_model": [64, 128, 256, 512],
+    "context": [8, 12, 16, 20, 24],
+    "languages": [2, 4, 8],
+}
+SETTINGS: dict[str, Callable[[int], dict[str, Any]]] = {
+    "entities": lambda n: {"world": {"n_entities": n}, "languages": LONG_NAMES},
+    "d_model": lambda d: {"model": {"d_model": d, "d_mlp": 4 * d, "n_heads": d // 32}},
+    # characters: BOS, three a syllable of the name, three of the relation word, three of the value word, less the last
+    "context": lambda n: {
+        "tokenization": {"kind": "character"},
+        "languages": {"name_length": (n - 5) // 3, "name_syllables": 1200},
+    },
+    "languages": lambda n: {"languages": {"count": n}},
+}
+STEPS = 60
+
+
+def growth(quick: bool) -> str:
+    """A table an axis: seconds by part, their exponents."""
+    text = [
+        "Seconds of set-up parts and milliseconds of a training step, one thread, medians of "
+        f"{1 if quick else 3} processes; the exponent is the slope of log time over log size. `entities`: names of "
+        "three syllables out of 64 at every size, so that shapes are equal. Evaluation asks 8,192 questions, the last "
+        "one all there are."
+    ]
+    for axis, sizes in SIZES.items():
+        sizes = sizes[:2] if quick else sizes
+        found = {size: _median([_measured(axis, size) for _ in range(1 if quick else 3)]) for size in sizes}
+        parts = list(found[sizes[0]])
+        shown = [(part, *(f"{found[size][part]:,.3g}" for size in sizes), _slope(found, sizes, part)) for part in parts]
+        labels = [f"{found[size]['positions']:.0f}" if axis == "context" else f"{size:,}" for size in sizes]
+        text.append(table((axis, *labels, "exponent"), [row for row in shown if row[0] != "positions"]))
+    return "\n\n".join(text)
+
+
+def _measured(axis: str, size: int) -> dict[str, float]:
+    return json.loads(finished("benchmarks.growth", axis, str(size), threads=1).out)
+
+
+def _median(found: list[dict[str, float]]) -> dict[str, float]:
+    return {part: sorted(one[part] for one in found)[len(found) // 2] for part in found[0]}
+
+
+def _slope(found: dict[int, dict[str, float]], sizes: list[int], part: str) -> str:
+    return f"{exponent(sizes, [found[size][part] for size in sizes]):.2f}"
+
+
+def parts(config: RunConfig) -> dict[str, float]:
+    """Seconds of each part of a training's set-up and evaluation, milliseconds of a step."""
+    found: dict[str, float] = {}
+
+    def timed(name: str, work: Callable[[], Any]) -> Any:
+        started = time.perf_counter()
+        result = work()
+        found[name] = time.perf_counter() - started
+        return result
+
+    training = config.training
+    corpus = timed("set-up: world, languages, mixture, tokenizer", lambda: build_corpus(config))
+    timed("set-up: digest", lambda: corpus.digest)
+    with tempfile.TemporaryDirectory() as folder:
+        timed("set-up: facts.parquet", lambda: facts_table(corpus).to_parquet(Path(folder) / "facts.parquet"))
+    batches = timed("set-up: batches", lambda: Batches(corpus, training.objective, training.batch_size, 0, "cpu"))
+    evaluation = timed("set-up: evaluation", lambda: Evaluation(corpus, training.evaluate_items, 0, "cpu"))
+    found["set-up: all"] = sum(found.values())
+    positions = batches.tokens.shape[1]
+    model = build_model(config.model, corpus.tokenizer, positions + 2, 0)
+    with quick_products(), kept_memory():
+        evaluation.row(model)
+        timed("an evaluation", lambda: evaluation.row(model))
+        timed("the last evaluation", lambda: evaluation.row(model, everything=True))
+        packed = pack(model)
+        optimizer = torch.optim.AdamW([packed.vector], lr=1e-3, fused=True)
+
+        def steps(first: int, last: int) -> None:
+            for at in range(first, last):
+                optimizer.zero_grad(set_to_none=False)
+                batch_losses(packed.weights, batches[at])[0].backward()
+                optimizer.step()
+
+        steps(0, 10)
+        timed("a step, ms", lambda: steps(10, 10 + STEPS))
+    found["a step, ms"] *= 1000 / STEPS
+    return found | {"positions": positions}
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("axis", choices=list(SIZES))
+    parser.add_argument("size", type=int)
+    options = parser.parse_args()
+    sys.stdout.write(json.dumps(parts(parse_config(SETTINGS[options.axis](options.size)))))

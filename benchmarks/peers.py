@@ -1,0 +1,202 @@
+"""What training is compared with, each at the default run's shapes; every function returns examples a second.
+
+    python -m benchmarks.peers NAME [--threads N] [--steps N]
+
+prints one figure and is run in a process of its own, so that no peer inherits another's settings or memory.
+"""
+
+import argparse
+import contextlib
+import io
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.data import Dataset
+
+from mechxl.config import RunConfig
+from mechxl.data.corpus import Corpus, build_corpus
+from mechxl.model.batches import Batches
+from mechxl.model.hooked import build_model
+from mechxl.model.memory import kept_memory
+from mechxl.model.products import quick_products
+from mechxl.model.training import batch_losses, train_run
+from mechxl.model.weights import pack
+
+CONFIG = RunConfig()
+SIZE = CONFIG.training.batch_size
+WARM_UP = 20
+
+
+def whole_run(steps: int) -> float:
+    """`train_run` as a user gets it: batches, evaluation, checkpoints; set-up of data and model included."""
+    config = CONFIG.model_copy(update={"training": CONFIG.training.model_copy(update={"steps": steps})})
+    with tempfile.TemporaryDirectory() as folder:
+        started = time.perf_counter()
+        train_run(config, Path(folder) / "run", quiet=True)
+        return steps * SIZE / (time.perf_counter() - started)
+
+
+def steps_alone(steps: int) -> float:
+    """The same steps without evaluation and checkpoints."""
+    batches, step = lean_step()
+    with quick_products(), kept_memory():
+        return _rate(lambda at: step(batches[at]), steps)
+
+
+def hooked_loop(steps: int) -> float:
+    """A careful loop on a HookedTransformer: ready batches, no answer among the inputs, fused AdamW; no evaluation."""
+    corpus, batches = _corpus_and_batches()
+    model = build_model(CONFIG.model, corpus.tokenizer, batches.tokens.shape[1] + 2, 0)
+    step = hooked_step(model)
+    return _rate(lambda at: step(batches[at]), steps)
+
+
+def transformer_lens_train(steps: int) -> float:
+    """`transformer_lens.train.train` on the same sentences without EOS, the shortest that hold the answers."""
+    from transformer_lens.train import HookedTransformerTrainConfig, train
+
+    corpus, batches = _corpus_and_batches()
+    rows = torch.cat([torch.as_tensor(batches.rows(at)) for at in range(steps)])
+    data = Sentences(torch.cat([batches.tokens[rows], batches.targets[rows]], dim=1))
+    model = build_model(CONFIG.model, corpus.tokenizer, data.tokens.shape[1], 0)
+    training = CONFIG.training
+    config = HookedTransformerTrainConfig(
+        num_epochs=1,
+        batch_size=SIZE,
+        lr=training.learning_rate,
+        weight_decay=training.weight_decay,
+        warmup_steps=training.warmup_steps,
+        device="cpu",
+    )
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        started = time.perf_counter()
+        train(model, config, data)
+        return steps * SIZE / (time.perf_counter() - started)
+
+
+def plain_products(steps: int) -> float:
+    """The matrix products of the hooked forward and its backward, and nothing else."""
+    corpus, batches = _corpus_and_batches()
+    model = build_model(CONFIG.model, corpus.tokenizer, batches.tokens.shape[1] + 2, 0)
+    return _replayed(lambda: hooked_step(model)(batches[0]), steps)
+
+
+def lean_products(steps: int) -> float:
+    """The matrix products of the lean forward and its backward, and nothing else."""
+    batches, step = lean_step()
+    return _replayed(lambda: step(batches[0]), steps)
+
+
+PEERS: dict[str, Callable[[int], float]] = {
+    peer.__name__: peer
+    for peer in (whole_run, steps_alone, hooked_loop, transformer_lens_train, plain_products, lean_products)
+}
+
+
+def lean_step() -> tuple[Batches, Callable[[Any], None]]:
+    """The default run's batches, and what a training does with one."""
+    corpus, batches = _corpus_and_batches()
+    packed = pack(build_model(CONFIG.model, corpus.tokenizer, batches.tokens.shape[1] + 2, 0))
+    optimizer = _adamw([packed.vector])
+
+    def step(batch: Any) -> None:
+        optimizer.zero_grad(set_to_none=False)
+        loss, _ = batch_losses(packed.weights, batch)
+        loss.backward()
+        optimizer.step()
+
+    return batches, step
+
+
+def hooked_step(model: Any) -> Callable[[Any], None]:
+    """One step of the careful loop."""
+    optimizer = _adamw(list(model.parameters()))
+
+    def step(batch: Any) -> None:
+        optimizer.zero_grad()
+        logits = model(batch.tokens)[:, batch.positions]
+        F.cross_entropy(logits.flatten(0, 1), batch.targets.flatten()).backward()
+        optimizer.step()
+
+    return step
+
+
+class Sentences(Dataset):
+    """Sentences as `transformer_lens.train.train` takes them."""
+
+    def __init__(self, tokens: Tensor) -> None:
+        self.tokens = tokens
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        return {"tokens": self.tokens[index]}
+
+
+class Products(TorchDispatchMode):
+    """Notes the matrix products that are computed meanwhile: their operator and operands."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[tuple[Any, list[Tensor]]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        aten = torch.ops.aten
+        if func in (aten.mm.default, aten.bmm.default):
+            self.found.append((func, [a.detach().clone(memory_format=torch.preserve_format) for a in args]))
+        elif func in (aten.addmm.default, aten.baddbmm.default):
+            product = aten.mm.default if func == aten.addmm.default else aten.bmm.default
+            self.found.append((product, [a.detach().clone(memory_format=torch.preserve_format) for a in args[1:]]))
+        return func(*args, **(kwargs or {}))
+
+
+def _replayed(step: Callable[[], None], steps: int) -> float:
+    with Products() as products:
+        step()
+
+    def again(_: int) -> None:
+        for func, operands in products.found:
+            func(*operands)
+
+    with torch.no_grad(), quick_products(), kept_memory():  # the quicker of the libraries: this is a floor
+        return _rate(again, steps)
+
+
+def _rate(step: Callable[[int], None], steps: int) -> float:
+    for at in range(WARM_UP):
+        step(at)
+    started = time.perf_counter()
+    for at in range(steps):
+        step(at)
+    return steps * SIZE / (time.perf_counter() - started)
+
+
+def _corpus_and_batches() -> tuple[Corpus, Batches]:
+    corpus = build_corpus(CONFIG)
+    return corpus, Batches(corpus, CONFIG.training.objective, SIZE, CONFIG.seeds.order, "cpu")
+
+
+def _adamw(parameters: list[Any]) -> torch.optim.Optimizer:
+    training = CONFIG.training
+    settings = {"lr": training.learning_rate, "betas": training.betas, "weight_decay": training.weight_decay}
+    return torch.optim.AdamW(parameters, fused=True, **settings)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", choices=list(PEERS))
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--steps", type=int, default=300)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    sys.stdout.write(f"{PEERS[options.name](options.steps)}\n")
