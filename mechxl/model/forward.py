@@ -84,8 +84,11 @@ def residual_stream(
     common = common or nothing_shared(tokens)
     rows, shared, heads = rows_of(tokens, common), common.tokens.shape[1], weights.n_heads
     here = torch.arange(tokens.shape[1], device=tokens.device)
-    asked = here[positions] if isinstance(positions, slice) else positions
-    within = slice(int(asked[0]) - shared, int(asked[-1]) + 1 - shared) if asked.ndim == 1 else asked - shared
+    if isinstance(positions, slice):
+        between = range(len(here))[positions]
+        asked, within = here[positions], slice(between.start - shared, between.stop - shared)
+    else:
+        asked, within = positions, positions - shared
     found: dict[str, Tensor] = {}
     everywhere = True  # whether there is a row for each position, or for those asked for alone
 
