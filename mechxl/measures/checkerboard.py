@@ -11,8 +11,9 @@ change of the similarities; facts that are all equally far apart give noise, how
 
 Pairs that share a fact depend on each other, so that Spearman's own p-value is of no use here. Intervals: delete-one-
 entity jackknife, to first order (what a pair does to rho and to all ranks, summed over an entity's pairs), with a t
-quantile. Nulls permute entities and rank anew. Their mean is not 0 where some facts are near everything in
-their language: they stay so across languages, whoever is put beside them.
+quantile; they cover in 95 to 97 % of planted samples (docs/measures.md). Nulls permute entities and rank anew. Their
+mean is not 0 where some facts are near everything in their language: they stay so across languages, whoever is put
+beside them.
 """
 
 from dataclasses import dataclass

@@ -18,7 +18,8 @@ Intervals as the score's. Nulls: the score and the alignment against facts with 
 entities (a test of S = X). beyond_value has its own: facts are permuted among those of their relation and value, a test
 of S = V_cross. As values tie each relation to permutations of its own, the draws of the relations are taken to be
 perfectly dependent: their mean is spread as widely as the relations are on average, which keeps the test's level and
-costs power. The parts themselves (W, X, V) have no null.
+costs power: it rejects .5 to 1.5 % at a level of 5. The parts themselves (W, X, V) have no null. As few pairs share a
+value, V_cross and beyond_value cover in 98 to 99 % of planted samples with 30 entities, 97 with 100, 95 to 96 with 500.
 """
 
 import numpy as np

@@ -12,7 +12,9 @@ What it cannot see: a rotation or a shift of one language leaves it as it is, wh
 could read the other; and what it sees weighs by variance, so that a small component that carries the fact is lost.
 
 Intervals: delete-one-entity jackknife with a t quantile; exact for entities held out, and to first order in the change
-of Q for fitted ones (the derivative of a polar factor), since a refit an entity would cost a hundred times as much.
+of Q for fitted ones (the derivative of a polar factor), since a refit an entity would cost a hundred times as much. On
+planted samples they cover in 96 to 97 %; in all where languages are unrelated, 1.6 to 1.7 times too wide there
+(docs/measures.md).
 Nulls permute the held-out entities under the map that was fitted; the smaller the residual, the more there is, and p
 counts the null residuals that are as small.
 """

@@ -15,7 +15,8 @@ Intervals. Entities cannot be drawn with replacement as competitors: a bootstrap
 competitors and two copies of some, so that it measures another quantity. What is resampled is who asks, before all
 competitors: the variance from leaving out each entity as asker, which becomes Wilson's interval with as many facts as
 would have that variance (at most the facts; where it is 0, the entities), since the shares are often near 0 or 1.
-Leaving entities out as competitors too was worse, standard errors 30 % too large (docs/measures.md).
+Leaving entities out as competitors too was worse: 30 % too wide rather than 15 to 19 %. On planted samples retrieval
+covers in 98 to 99 %, MEXA in 95 to 97; MEXA's test at 5 % rejects 3 % where all is chance (docs/measures.md).
 """
 
 from dataclasses import dataclass

@@ -14,9 +14,9 @@ What it cannot see: whether what is shared is the fact or only its entity's name
 trained null); a similarity that takes a rotation to show (`cka`, `procrustes`); whether anything reads it.
 
 Intervals are percentiles (`percentile_ends`) over entities drawn with replacement; weights count original facts, so
-that none is ever paired with its own copy, and the centre stays where it was. How often they cover: docs/measures.md.
-Nulls permute entities in every language but the first. That leaves W as it is and moves S and X to the mean of all
-pairs, so that the permuted mean of S - W is near X - W and not 0: what is tested is S = X.
+that none is ever paired with its own copy, and the centre stays where it was. They cover in 93 to 96 % of planted
+samples (docs/measures.md). Nulls permute entities in every language but the first. That leaves W as it is and moves S
+and X to the mean of all pairs: the permuted mean of S - W is near X - W and not 0, and what is tested is S = X.
 """
 
 from collections.abc import Sequence

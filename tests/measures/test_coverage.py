@@ -1,10 +1,28 @@
 """The study of coverage runs, and its truths are true."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from analyses.coverage import ANSWER, CHEAP, COSTLY, SETTINGS, Job, bounds, estimates, main, summary, truths
+from analyses.coverage import (
+    ANSWER,
+    CHEAP,
+    COSTLY,
+    RESULTS,
+    SETTINGS,
+    Job,
+    Row,
+    bounds,
+    estimates,
+    main,
+    summary,
+    table,
+    truths,
+)
 from analyses.planted import Plant, draw, fixed, population_parts
+from mechxl.measures.coverage import COVERED, covered
 from mechxl.measures.vectors import unit
 
 
@@ -54,3 +72,25 @@ def test_plants_have_the_sizes_that_they_say():
         assert (left[:, 0] * left[:, 1]).sum(axis=1).mean() == pytest.approx(
             plant.shared_entity**2 + plant.shared_fact**2, abs=0.01
         )
+
+
+def kept() -> list[Row]:
+    return [Row(**row) for row in json.loads(RESULTS.read_text(encoding="utf-8"))["rows"]]
+
+
+def test_the_page_shows_the_table_of_the_kept_numbers():
+    page = (Path(__file__).parents[2] / "docs" / "measures.md").read_text(encoding="utf-8")
+    assert table(kept()) in page
+
+
+def test_captions_say_the_kept_numbers():
+    rows = kept()
+    assert COVERED.keys() == {row.measure for row in rows}
+    for measure, sizes in COVERED.items():
+        for entities, ends in sizes.items():
+            rates = [row.coverage for row in rows if (row.measure, row.entities) == (measure, entities)]
+            assert ends == pytest.approx((min(rates), max(rates)), abs=0.0006)
+        assert set(sizes) == {row.entities for row in rows if row.measure == measure}
+    low, high = (f"{100 * share:.1f}" for share in COVERED["score"][500])
+    assert covered("score", 1000) == f"95 % intervals covered {low} to {high} % of planted samples of 500 entities"
+    assert "not studied" in covered("W_other_value", 100)
