@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mechxl.config import RunConfig as RunConfig
+    from mechxl.instruments.store import activations as activations
     from mechxl.model.training import train_run as train_run
     from mechxl.questions.ask import ask as ask
     from mechxl.run import Run as Run
@@ -15,11 +16,12 @@ if TYPE_CHECKING:
 _FACE = {
     "Run": "mechxl.run",
     "RunConfig": "mechxl.config",
+    "activations": "mechxl.instruments.store",
     "ask": "mechxl.questions.ask",
     "train_run": "mechxl.model.training",
 }
 
-__all__ = ["Run", "RunConfig", "ask", "train_run"]
+__all__ = ["Run", "RunConfig", "activations", "ask", "train_run"]
 
 
 def __getattr__(name: str) -> Any:

@@ -69,9 +69,18 @@ def load_parameters(model: HookedTransformer, path: Path) -> None:
     Raises:
         ValueError: names or shapes are not the model's.
     """
-    saved, own = load_file(path, device=str(model.cfg.device)), dict(model.named_parameters())
+    copy_parameters(model, load_file(path, device=str(model.cfg.device)))
+
+
+def copy_parameters(model: HookedTransformer, saved: dict[str, Tensor]) -> None:
+    """Puts named parameters into the model, in place.
+
+    Raises:
+        ValueError: names or shapes are not the model's.
+    """
+    own = dict(model.named_parameters())
     if saved.keys() != own.keys() or any(saved[name].shape != own[name].shape for name in own):
-        raise ValueError(f"{path}: holds parameters of another model")
+        raise ValueError("holds parameters of another model")
     with torch.no_grad():
         for name, parameter in own.items():
             parameter.copy_(saved[name])

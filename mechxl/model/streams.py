@@ -1,0 +1,65 @@
+"""What the hooks of the residual stream hold, by the lean forward."""
+
+import re
+from collections.abc import Collection
+from dataclasses import replace
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from mechxl.model.forward import Positions, foreign, residual_stream
+from mechxl.model.sharing import Shared
+from mechxl.model.weights import Model, Weights, weights_of
+
+STREAMS = re.compile(r"hook_(pos_)?embed|blocks\.(\d+)\.hook_(resid_pre|resid_mid|resid_post|attn_out|mlp_out)")
+
+
+def stream_weights(model: Model, names: Collection[str]) -> Weights | None:
+    """What `lean_streams` needs for these hooks; None where it does not give all of them, or not of this model.
+
+    Args:
+        model: a HookedTransformer.
+        names: TransformerLens's names.
+    """
+    if foreign(model) or not all(STREAMS.fullmatch(name) for name in names):
+        return None
+    weights = weights_of(model)
+    return replace(weights, blocks=weights.blocks[: max(map(_blocks_before, names))])
+
+
+def _blocks_before(name: str) -> int:
+    """How many blocks a hook needs; resid_pre is what the block before left."""
+    found = re.fullmatch(r"blocks\.(\d+)\.(.*)", name)
+    return 0 if found is None else int(found[1]) + (found[2] != "hook_resid_pre")
+
+
+@torch.no_grad()
+def lean_streams(
+    weights: Weights,
+    tokens: Int[Tensor, "batch pos"],
+    positions: Int[Tensor, "batch asked"],
+    names: Collection[str],
+    common: Shared | None = None,
+) -> dict[str, Float[Tensor, "batch asked d_model"]]:
+    """What hooks of the residual stream hold at some positions, equal to `run_with_cache`.
+
+    Args:
+        weights: `stream_weights` of these names.
+        tokens: right-padded.
+        positions: of each sequence; none lies inside a shared beginning.
+        names: TransformerLens's names.
+        common: what the sequences share; None: nothing.
+    """
+    resid, found = residual_stream(weights, tokens, _one_for_all(positions), common, names)
+    if (after := f"blocks.{len(weights.blocks)}.hook_resid_pre") in names:
+        found[after] = resid
+    return found
+
+
+def _one_for_all(positions: Int[Tensor, "batch asked"]) -> Positions:
+    """Neighbouring positions that are the same in all sequences as a slice, which copies nothing."""
+    first = positions[0]
+    if (positions == first).all() and (first.diff() == 1).all():
+        return slice(int(first[0]), int(first[-1]) + 1)
+    return positions
