@@ -100,9 +100,9 @@ def _row(runs: Path, name: str, seed: int) -> dict[str, Any]:
 def measured(run: Run, learning: Finding, unification: Finding) -> dict[str, Any]:
     """The numbers of one run that bounds are about, and those that the table shows."""
     last = read_rows(run.file("metrics.jsonl"))[-1]
-    score = unification.tables["score"]
+    score = unification.tables["measures"].query("measure == 'score'")
     curve = score[(score["group"] == "mono") & (score["centring"] == "whole") & (score["layer"] == 1)]
-    early = curve[curve["step"] < 300]["score"]
+    early = curve[curve["step"] < 300]["value"]
     guesses = learning.tables["no_fact"]["accuracy"]
     transfer = last["transfer_accuracy"]  # None where there are no items
     within = None if transfer is None else min(max(transfer, guesses.min()), guesses.max())
@@ -119,9 +119,9 @@ def measured(run: Run, learning: Finding, unification: Finding) -> dict[str, Any
         "transfer_items": last["transfer_n"],
         "guesses": None if transfer is None else [float(guesses.min()), float(guesses.max())],
         "over_guess": None if within is None else transfer - within,
-        "score": float(curve["score"].iloc[-1]),
+        "score": float(curve["value"].iloc[-1]),
         "early_score": float(early.max()),
-        "lowest_score": float(curve["score"].min()),
+        "lowest_score": float(curve["value"].min()),
         "plateau_evaluations": int(longest["evaluations"]),
         "nearer_readers": float(gaps[nearest.argmin()]) if len(gaps) else None,
         "words": learning.summary[1],

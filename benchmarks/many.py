@@ -11,7 +11,7 @@ RUNS = 8
 
 def many(quick: bool) -> str:
     """Examples a second in total, start-up of everything included for the sweep and left out for the peer."""
-    steps, turns = (60, 1) if quick else (3000, 3)
+    steps, turns = (60, 1) if quick else (3000, 2)
     sweeps, peers = [], []
     for _ in range(turns):
         peers.append(_peer())

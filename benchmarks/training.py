@@ -26,7 +26,7 @@ def training(quick: bool) -> str:
         "use here."
     ]
     for threads in (1, 2):
-        repeats = 2 if quick else 5
+        repeats = 2 if quick else 3
         steps = {name: max(10, n // 30) for name, n in STEPS.items()} if quick else STEPS
         rates = alternating(
             {

@@ -91,8 +91,15 @@ def steps_shown(steps: Iterable[int]) -> list[float]:
     return [float(step) if step else ZERO_AT for step in steps]
 
 
-def step_axis(figure: go.Figure, steps: Iterable[int], *, narrow: bool = False) -> None:
-    """A logarithmic axis of steps, with 0 marked; narrow: with fewer labels, for panels that stand side by side."""
+def step_axis(figure: go.Figure, steps: Iterable[int], *, narrow: bool = False, **where: int) -> None:
+    """A logarithmic axis of steps, with 0 marked.
+
+    Args:
+        figure: whose axes.
+        steps: of all checkpoints.
+        narrow: with fewer labels, for panels that stand side by side.
+        where: row or col of the panels; without it all.
+    """
     last = int(max(steps))
     ticks = [10**power for power in range(int(narrow), len(str(last)))]
     if not narrow:
@@ -105,6 +112,7 @@ def step_axis(figure: go.Figure, steps: Iterable[int], *, narrow: bool = False) 
         tickangle=0,
         hoverformat=",.0f",
         title={"text": "step", "standoff": 6},
+        **where,
     )
 
 
@@ -122,6 +130,20 @@ def step_slider(steps: Sequence[int]) -> dict[str, object]:
 def side_by_side(*titles: str) -> go.Figure:
     """Two panels with one vertical axis."""
     return make_subplots(rows=1, cols=len(titles), subplot_titles=titles, shared_yaxes=True, horizontal_spacing=0.04)
+
+
+def small_multiples(titles: Sequence[str], columns: int = 2) -> go.Figure:
+    """Panels of their own vertical axes, row by row, for one quantity each."""
+    rows = math.ceil(len(titles) / columns)
+    figure = make_subplots(
+        rows=rows,
+        cols=columns,
+        subplot_titles=titles,
+        shared_xaxes=True,
+        horizontal_spacing=0.1,
+        vertical_spacing=0.3 / rows,
+    )
+    return figure.update_annotations(font_size=13)
 
 
 def line(

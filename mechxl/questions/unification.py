@@ -1,219 +1,231 @@
 """unification: is a fact's vector the same in every language, and when does it become so?
 
-The score S - W at the prompt's last token, in every layer at every checkpoint, with its parts, an interval over
-entities and the permutation null of S = X; and the checkerboard of cosines between the renderings of some facts.
+Several measures side by side, of the residual stream at the prompt's last token, in every layer, for mono facts (the
+headline), parallel facts and unseen entities apart, with intervals over entities, permutation nulls and checkpoint 0;
+the same facts as a checkerboard and as a map; and whether the facts that are unified are those that transfer.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
-from mechxl.data.corpus import crossed
+from mechxl.data.corpus import Corpus
+from mechxl.data.transfer import transfer_items
 from mechxl.data.world import stream
-from mechxl.findings import Finding, signed
-from mechxl.instruments.residual import residuals
-from mechxl.measures.sample import entity_permutations
-from mechxl.measures.score import permuted_same, score_parts, weighted_parts
-from mechxl.measures.statistics import entity_weights, interval, permutation_p, scan_p
-from mechxl.measures.vectors import centre, cosine_matrix, undefined, unit
+from mechxl.findings import Finding
+from mechxl.instruments.store import activations
+from mechxl.measures.measured import Measured
+from mechxl.measures.projection import aligned, principal_plane
+from mechxl.measures.retrieval import references
+from mechxl.measures.sample import Sample
+from mechxl.measures.statistics import scan_p
+from mechxl.measures.vectors import centre, cosine_matrix
+from mechxl.model.evaluation import Questions, answer_trie, ask_questions
 from mechxl.questions.unification_figures import figures as figures
+from mechxl.questions.unification_measures import (
+    DRAWS,
+    FEW_PERMUTATIONS,
+    PERMUTATIONS,
+    SMALL_IS_CLOSE,
+    VARIANTS,
+    groups,
+    measure,
+    transfer_by_score,
+)
+from mechxl.questions.unification_words import words
 from mechxl.run import Run
 
-DRAWS = 1000
-PERMUTATIONS = 1000
-MOST_ENTITIES = 1000
-CHECKERBOARD_FACTS = 32
-PARTS = ("S", "W", "X", "score", "alignment", "separation")
-VARIANTS = (("mono", "whole"), ("mono", "per_language"), ("parallel", "whole"), ("unseen", "whole"))
-
-
-@dataclass(frozen=True)
-class Group:
-    """Facts measured together, with the random draws that every layer and checkpoint shares.
-
-    Attributes:
-        facts: which facts.
-        relation: of each.
-        entity: of each.
-        weights: bootstrap weights.
-        partners: permutations of entities.
-        one_token: whether in some language all prompts of a relation end in one token.
-    """
-
-    facts: Int[np.ndarray, " fact"]
-    relation: Int[np.ndarray, " fact"]
-    entity: Int[np.ndarray, " fact"]
-    weights: Float[np.ndarray, "draw fact"]
-    partners: list[Int[np.ndarray, "language draw member"]]
-    one_token: bool
+FEW_STEPS = 8  # checkpoints that the costly measures are taken at
+SHOWN_FACTS = 32  # on the checkerboard and the map
+SHOWN_LAYER = 1
+CENTRINGS_SHOWN = ("whole", "per_language")
 
 
 def compute(run: Run, thorough: bool = False) -> Finding:
-    """The score and its parts for mono (the headline), parallel and unseen facts; and the checkerboard.
+    """All measures over checkpoints and layers; the checkerboard, the map, and transfer by score.
+
+    Score and retrieval are taken at every checkpoint on all facts of at most 1,000 entities a group; CKA, Procrustes,
+    the checkerboard correlation, the spectrum, the controls and transfer by score at 8 checkpoints, the first three of
+    these on the facts of at most 300 entities.
 
     Args:
         run: a run with checkpoints.
-        thorough: all facts rather than those of at most 1,000 entities a group.
+        thorough: all facts at all checkpoints.
     """
     corpus = run.corpus
     of = corpus.mixture.group
-    groups = {name: _group(run, np.flatnonzero(of == name), thorough) for name in ("mono", "parallel", "unseen")}
-    board_group = "mono" if len(groups["mono"].facts) else "parallel"
-    board = _checkerboard_facts(run, groups[board_group].facts)
+    parts = groups(corpus, thorough)
+    main = next(iter(parts))
+    shown = _shown_facts(corpus, parts[main].facts)
+    costly = run.steps if thorough else few_steps(run.steps, FEW_STEPS)
+    items = _items(corpus, parts["mono"].facts if "mono" in parts else np.zeros(0, dtype=int))
 
-    asked = np.concatenate([group.facts for group in groups.values()])
-    ends = np.cumsum([len(group.facts) for group in groups.values()])
-    rows, nulls, boards = [], [], []
+    found = _Found()
+    boards, planes, item_scores, right = [], [], {}, np.zeros(0, dtype=bool)
+    asked = np.concatenate([group.facts for group in parts.values()])
+    ends = np.cumsum([len(group.facts) for group in parts.values()])[:-1]
+    vectors = activations(run, "resid_post", facts=asked, role="prompt_last")
     for step in run.steps:
-        parts = np.split(residuals(run, step, asked), ends[:-1], axis=1)
-        for (name, group), layers in zip(groups.items(), parts, strict=True):
-            if not len(group.facts):
-                continue
-            for layer, h in enumerate(layers.astype(float)):
-                for _, centring in (variant for variant in VARIANTS if variant[0] == name):
-                    row, null = _measure(h, centring, group, by_token=layer == 0)
-                    rows.append({"step": step, "layer": layer, "group": name, "centring": centring} | row)
-                    nulls.append(null)
-            if name == board_group:
-                place = np.searchsorted(group.facts, board)
-                whole = centre(layers[1].astype(float), "whole")[place]
-                boards.append(np.rint(100 * cosine_matrix(whole)).astype(int))
-    table = _scanned(pd.DataFrame(rows), nulls)
+        layers = vectors.sel(checkpoint=step, role="prompt_last").transpose("layer", "fact", "language", "d_model")
+        by_group = dict(zip(parts, np.split(layers.values.astype(float), ends, axis=1), strict=True))
+        for name, centring in ((name, centring) for name, centring in VARIANTS if name in parts):
+            for layer, h in enumerate(by_group[name]):
+                taken = measure(h, parts[name], centring, costly=step in costly, by_token=layer == 0)
+                found.add({"step": step, "layer": layer, "group": name, "centring": centring}, taken)
+        if step in costly and len(items[0]):
+            right = _right(run, step, items)
+            for layer, h in enumerate(by_group["mono"][1:], start=1):
+                taken, item_scores[layer] = transfer_by_score(h, parts["mono"].facts, items, right, corpus)
+                place = {"step": step, "layer": layer, "group": "mono", "centring": "whole"}
+                found.add(place, {"auc_transfer": taken})
+        h = by_group[main][SHOWN_LAYER]
+        boards.append(np.rint(100 * cosine_matrix(centre(h, "whole")[shown])).astype(int))
+        planes.append([_plane(h, centring, shown) for centring in CENTRINGS_SHOWN])
+
+    table = found.table()
+    beside = {name: _references(group.sample) for name, group in parts.items()}
     notes = {
         "layers": run.config.model.n_layers,
-        "headline": headline_group(table),
+        "headline": main,
         "steps": run.steps,
+        "costly_steps": list(costly),
         "draws": DRAWS,
         "permutations": PERMUTATIONS,
+        "few_permutations": FEW_PERMUTATIONS,
         "languages": corpus.lexicon.language_names,
-        "checkerboard_group": board_group,
-        "checkerboard_facts": _labels(run, board),
-        "sampled": [name for name, group in groups.items() if len(group.facts) < (of == name).sum()],
+        "shown_facts": _labels(corpus, parts[main].facts[shown]),
+        "shown_relation": corpus.world.relation[parts[main].facts[shown]].tolist(),
+        "explained": [[round(float(share), 3) for _, share in pair] for pair in planes],
+        "sizes": {name: _sizes(corpus, group.facts) for name, group in parts.items()},
+        "few_sizes": {name: _sizes(corpus, group.facts[group.few]) for name, group in parts.items()},
+        "sampled": [name for name, group in parts.items() if len(group.facts) < (of == name).sum()],
+        "references": beside,
     }
+    shown_map = np.array([aligned([pair[at][0] for pair in planes]) for at in range(len(CENTRINGS_SHOWN))])
     return Finding(
         "unification",
-        _words(table, run.config.languages.shared_names),
-        {"score": table},
+        words(table, run.config, beside),
+        {"measures": table, "pairs": found.pairs(corpus), "items": _item_table(corpus, items, item_scores, right)},
         notes,
-        {"checkerboard": np.array(boards)},
+        {"checkerboard": np.array(boards), "map": shown_map},
     )
 
 
-def _group(run: Run, facts: Int[np.ndarray, " fact"], thorough: bool) -> Group:
-    world = run.corpus.world
-    entities = np.unique(world.entity[facts])
-    if not thorough and len(entities) > MOST_ENTITIES:
-        kept = stream(0, "entities measured").permutation(entities)[:MOST_ENTITIES]
-        facts = facts[np.isin(world.entity[facts], kept)]
-    relation, entity = world.relation[facts], world.entity[facts]
-    if not len(facts):
-        return Group(facts, relation, entity, np.zeros((DRAWS, 0)), [], one_token=False)
-    return Group(
-        facts,
-        relation,
-        entity,
-        entity_weights(entity, DRAWS, stream(0, "bootstrap")),
-        entity_permutations(entity, relation, world.n_languages, PERMUTATIONS, stream(0, "permutations")),
-        _one_token(run, facts),
-    )
+class _Found:
+    """Rows of the table and null draws as they come in."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, Any]] = []
+        self.nulls: list[Float[np.ndarray, " permutation"]] = []
+        self.last: dict[tuple[int, str], dict[str, Measured]] = {}
+
+    def add(self, place: dict[str, Any], measures: dict[str, Measured]) -> None:
+        """Measures of one checkpoint, layer, group and centring."""
+        for name, taken in measures.items():
+            self.rows.append(place | {"measure": name} | asdict(taken.pooled))
+            self.nulls.append(taken.null)
+        if place["centring"] == "whole":
+            self.last.setdefault((place["layer"], place["group"]), {}).update(measures)
+
+    def table(self) -> pd.DataFrame:
+        """A row an estimate, with p_scan: the p-value that holds over all checkpoints and layers of its curve."""
+        table = pd.DataFrame(self.rows)
+        p_scan = np.full(len(table), np.nan)
+        tested = table[table["p"].notna()]
+        for (_, _, measure_name), rows in tested.groupby(["group", "centring", "measure"]):
+            if measure_name == "beyond_value":  # its null draws are not one permutation for all places: Bonferroni
+                p_scan[rows.index] = np.minimum(1, rows["p"] * len(rows))
+                continue
+            sign = -1 if measure_name in SMALL_IS_CLOSE else 1
+            null = sign * np.array([self.nulls[at] for at in rows.index])
+            p_scan[rows.index] = scan_p(sign * rows["value"].to_numpy(), null)
+        columns = list(table.columns)
+        columns.insert(columns.index("p") + 1, "p_scan")
+        return table.assign(p_scan=p_scan)[columns]
+
+    def pairs(self, corpus: Corpus) -> pd.DataFrame:
+        """Each ordered pair of languages at the last checkpoint."""
+        names = corpus.lexicon.language_names
+        rows = []
+        for (layer, group), measures in self.last.items():
+            for name, taken in measures.items():
+                for (a, b), estimate in taken.pairs.items():
+                    place = {"layer": layer, "group": group, "measure": name, "from": names[a], "to": names[b]}
+                    rows.append(place | asdict(estimate))
+        return pd.DataFrame(rows)
 
 
-def _measure(
-    h: Float[np.ndarray, "fact language d"], centring: str, group: Group, by_token: bool
-) -> tuple[dict[str, Any], Float[np.ndarray, " draw"]]:
-    """A row of the table, and S - X under each permutation; by_token: h is a function of the token and its position."""
-    row: dict[str, Any] = {"facts": len(group.facts), "entities": len(np.unique(group.entity)), "reason": ""}
-    reason = undefined(h, group.relation)
-    if by_token and group.one_token:
-        reason = "every fact of a relation ends in the same token by construction"
-    if reason:
-        row |= {name: np.nan for part in PARTS for name in (part, f"{part}_low", f"{part}_high")}
-        return row | {"null": np.nan, "p": np.nan, "reason": reason}, np.full(PERMUTATIONS, np.nan)
-    u = unit(centre(h, centring))
-    parts = score_parts(u, group.relation)
-    drawn = weighted_parts(u, group.relation, group.weights)
-    permuted = permuted_same(u, group.relation, group.partners)
-    for part in PARTS:
-        row[part] = getattr(parts, part)
-        row[f"{part}_low"], row[f"{part}_high"] = interval(getattr(drawn, part))
-    row |= {"null": float(permuted.mean() - parts.W), "p": permutation_p(parts.S, permuted)}
-    return row, permuted - parts.X
+def few_steps(steps: Sequence[int], most: int) -> list[int]:
+    """Some of the steps, evenly spread over their order, the first and the last among them."""
+    places = np.unique(np.rint(np.linspace(0, len(steps) - 1, min(most, len(steps)))).astype(int))
+    return [steps[place] for place in places]
 
 
-def _one_token(run: Run, facts: Int[np.ndarray, " fact"]) -> bool:
-    """Whether in some language all prompts of a relation end in one token, as where its word stands last."""
-    corpus = run.corpus
-    s = corpus.sequences(*crossed(facts, corpus.world.n_languages))
-    last = s.tokens[np.arange(len(s.tokens)), s.prompt_length - 1].reshape(len(facts), -1)
-    relation = corpus.world.relation[facts]
-    return any((last[relation == r] == last[relation == r][:1]).all(axis=0).any() for r in np.unique(relation))
+Items = tuple[Int[np.ndarray, " item"], Int[np.ndarray, " item"], Int[np.ndarray, " item"]]
 
 
-def _scanned(table: pd.DataFrame, nulls: list[Float[np.ndarray, " draw"]]) -> pd.DataFrame:
-    """Adds p_scan: the p-value that holds over all layers and checkpoints of a group and centring."""
-    null, p_scan = np.array(nulls), np.full(len(table), np.nan)
-    defined = table["p"].notna().to_numpy()
-    for group, centring in VARIANTS:
-        same = (table["group"] == group) & (table["centring"] == centring)
-        if len(place := np.flatnonzero(same.to_numpy() & defined)):
-            p_scan[place] = scan_p(table["alignment"].to_numpy()[place], null[place])
-    return table.assign(p_scan=p_scan)
+def _items(corpus: Corpus, facts: Int[np.ndarray, " fact"]) -> Items:
+    """(fact, told, asked) of the transfer items of some facts."""
+    items = transfer_items(corpus)
+    kept = np.isin(items.fact, facts)
+    return items.fact[kept], items.told[kept], items.asked[kept]
 
 
-def _checkerboard_facts(run: Run, facts: Int[np.ndarray, " fact"]) -> Int[np.ndarray, " shown"]:
-    """A few facts of each of at most four relations, ordered by relation and value."""
-    world = run.corpus.world
+def _right(run: Run, step: int, items: Items) -> Bool[np.ndarray, " item"]:
+    fact, _, asked = items
+    return ask_questions(run.model(step), Questions.of(run.corpus, fact, asked), answer_trie(run.corpus)).right
+
+
+def _item_table(
+    corpus: Corpus,
+    items: Items,
+    scores: dict[int, Float[np.ndarray, " item"]],
+    right: Bool[np.ndarray, " item"],
+) -> pd.DataFrame:
+    """Each transfer item at the last checkpoint: the score of its fact at the layer shown, and whether it was right."""
+    fact, told, asked = items
+    names = np.array(corpus.lexicon.language_names)
+    score = scores.get(SHOWN_LAYER, np.full(len(fact), np.nan))
+    columns = {"fact": fact, "told": names[told], "asked": names[asked], "score": score, "right": right.astype(int)}
+    reason = np.where(np.isfinite(score), "", "the only fact of its relation in the sample")
+    return pd.DataFrame(columns | {"reason": reason})
+
+
+def _plane(
+    h: Float[np.ndarray, "fact language d"], centring: str, shown: Int[np.ndarray, " shown"]
+) -> tuple[Float[np.ndarray, "rendering 2"], float]:
+    """The shown facts' renderings, fact by fact, on the plane of all; in units of their root mean square length."""
+    centred = centre(h, centring)
+    centred = centred / np.sqrt((centred**2).sum(axis=2).mean())
+    return principal_plane(centred.reshape(-1, h.shape[2]), centred[shown].reshape(-1, h.shape[2]))
+
+
+def _references(sample: Sample) -> dict[str, float]:
+    """What retrieval gives by chance and by a code of the value alone; what is not defined is left out."""
+    return {name: value for name, value in asdict(references(sample)).items() if np.isfinite(value)}
+
+
+def _sizes(corpus: Corpus, facts: Int[np.ndarray, " fact"]) -> list[int]:
+    return [len(facts), len(np.unique(corpus.world.entity[facts]))]
+
+
+def _shown_facts(corpus: Corpus, facts: Int[np.ndarray, " fact"]) -> Int[np.ndarray, " shown"]:
+    """Places of a few facts of each of at most four relations, ordered by relation and value."""
+    world = corpus.world
     relations = np.unique(world.relation[facts])[:4]
-    each = CHECKERBOARD_FACTS // max(len(relations), 1)
+    each = SHOWN_FACTS // max(len(relations), 1)
     chosen = []
     for relation in relations:
-        here = stream(0, f"checkerboard {relation}").permutation(facts[world.relation[facts] == relation])[:each]
-        chosen.append(here[np.lexsort((here, world.value[here, 0]))])
+        here = np.flatnonzero(world.relation[facts] == relation)
+        here = stream(0, f"checkerboard {relation}").permutation(here)[:each]
+        chosen.append(here[np.lexsort((here, world.value[facts[here], 0]))])
     return np.concatenate(chosen)
 
 
-def _labels(run: Run, facts: Int[np.ndarray, " shown"]) -> list[list[str]]:
+def _labels(corpus: Corpus, facts: Int[np.ndarray, " shown"]) -> list[list[str]]:
     """Each rendering as text: by language, then by fact."""
-    corpus = run.corpus
     return [[corpus.text(int(fact), language) for fact in facts] for language in range(corpus.world.n_languages)]
-
-
-def _words(table: pd.DataFrame, shared_names: float) -> list[str]:
-    """A sentence a layer: its lowest score, when it turns positive, where it ends; and the unseen beside it."""
-    said = []
-    main = table[(table["group"] == headline_group(table)) & (table["centring"] == "whole") & table["score"].notna()]
-    for layer in sorted(set(main["layer"])):
-        curve = main[main["layer"] == layer]
-        last, lowest = curve.iloc[-1], curve.iloc[int(curve["score"].to_numpy().argmin())]
-        later = curve["step"][(curve["score"] > 0) & (curve["step"] > lowest["step"])]
-        turn = f"turns positive by step {later.iloc[0]:,}" if len(later) else "does not turn positive"
-        fall = f"is lowest at step {lowest['step']:,} ({signed(lowest['score'])}), {turn}"
-        story = fall if lowest["score"] < 0 else "is never negative"
-        said.append(
-            f"Layer {layer}: the unification score S − W of {last['group']} facts {story}, and ends at "
-            f"{_interval(last)} (S {signed(last['S'])}, W {signed(last['W'])}, X {signed(last['X'])}; with entities "
-            f"permuted {signed(last['null'])}; S against X: p = {signed(last['p_scan'], 3)} over all layers and "
-            f"checkpoints; n = {last['facts']:,} facts of {last['entities']:,} entities)."
-        )
-    unseen = table[(table["group"] == "unseen") & (table["layer"] == 1) & table["score"].notna()]
-    if said and len(unseen):
-        names = "; with shared names it shows a shared entity as much as a shared fact" if shared_names > 0 else ""
-        said.append(
-            f"Entities without facts, which training never names, score {_interval(unseen.iloc[-1])} at layer 1 (n = "
-            f"{unseen['facts'].iloc[-1]:,} prompts): the score by itself is no evidence of shared facts{names}. What "
-            "counts is its excess over a run with --world.shared-facts 0, and whether transfer goes with it."
-        )
-    return said or [f"The unification score is not defined: {table['reason'].iloc[-1]}."]
-
-
-def _interval(row: pd.Series) -> str:
-    return f"{signed(row['score'])} [{signed(row['score_low'])}, {signed(row['score_high'])}]"
-
-
-def headline_group(table: pd.DataFrame) -> str:
-    """The group that the words and the main figures are about: mono facts, or parallel ones where no fact is mono."""
-    groups = set(table["group"])
-    return next(name for name in ("mono", "parallel", "unseen") if name in groups)
