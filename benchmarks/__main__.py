@@ -3,7 +3,8 @@
     python -m benchmarks [--only SECTION ...] [--quick]
 
 Each section is kept as benchmarks/sections/NAME.md with the machine and commit it ran on, so that one can be measured
-again by itself. --quick takes a minute or two, measures nothing worth quoting and writes nothing.
+again by itself; sections/tried.md is written by hand. --quick takes a minute or two, measures nothing worth quoting and
+writes nothing.
 """
 
 import argparse
@@ -22,6 +23,7 @@ SECTIONS: dict[str, tuple[str, Callable[[bool], str]]] = {
     "default": ("The default run and report", default.default),
     "start-up": ("Start-up", default.start_up),
     "growth": ("Growth", growth.growth),
+    "activations": ("Activations across checkpoints", activations.section),
 }
 
 
@@ -42,7 +44,7 @@ def main() -> int:
             (HERE / "sections").mkdir(exist_ok=True)
             (HERE / "sections" / f"{name}.md").write_text(text, encoding="utf-8")
     if not options.quick:
-        kept = [HERE / "sections" / f"{name}.md" for name in SECTIONS]
+        kept = [HERE / "sections" / f"{name}.md" for name in (*SECTIONS, "tried")]
         texts = [path.read_text(encoding="utf-8") for path in kept if path.exists()]
         intro = "# Benchmarks\n\nWritten by `make bench` (`python -m benchmarks --only SECTION` for one).\n"
         (HERE / "RESULTS.md").write_text("\n".join([intro, *texts]), encoding="utf-8")

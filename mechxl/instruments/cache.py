@@ -55,14 +55,13 @@ class Cache:
             self.say("damaged", f"{self.root}: is damaged (no directory); its activations are computed anew")
             _remove(self.root)
         of_step = {group.rsplit("-", 1)[0]: group for group in groups}
-        others = [
-            path
-            for path in (self.root.iterdir() if self.root.is_dir() else ())
-            if of_step.get(path.name.rsplit("-", 1)[0], path.name) != path.name
-        ]
+        here: list[Path] = []
+        with suppress(OSError):
+            here = list(self.root.iterdir())
+        others = [path for path in here if of_step.get(path.name.rsplit("-", 1)[0], path.name) != path.name]
         if others:
-            listed = ", ".join(sorted({path.name.split("-")[1].lstrip("0") or "0" for path in others}, key=int))
-            self.say("others", f"{self.root}: is of other parameters at step {listed}, which is computed anew")
+            listed = ", ".join(map(str, sorted({int(path.name.split("-")[1]) for path in others})))
+            self.say("others", f"{self.root}: holds other parameters' activations (step {listed}); computed anew")
         for path in others:
             _remove(path)
 
@@ -83,8 +82,6 @@ class Cache:
             Whether any are here; if not, `out` is left as it is.
         """
         array = self.root / group / name
-        if not array.is_dir():
-            return False
         if not self.layout.described(array):
             self._mend(array)
         chunks = [
@@ -117,12 +114,13 @@ class Cache:
                 self.layout.describe(array)
             for block, part, inside in self._blocks(facts[rows]):
                 path = self.layout.file(array, language, block)
+                of_rows = part if len(rows) == len(values) else rows[part]
                 if isinstance(inside, slice) and inside.stop == self.layout.block:
-                    self.layout.write(path, values[part])  # all there is to know
+                    self.layout.write(path, values[of_rows])  # all there is to know
                     continue
                 chunk = self._chunk(path)
                 chunk = self.layout.empty() if chunk is None else chunk.copy()
-                chunk[inside] = values[rows[part]]
+                chunk[inside] = values[of_rows]
                 self.layout.write(path, chunk)
         except (OSError, ValueError) as error:
             self.writable = False

@@ -78,7 +78,7 @@ class Layout:
         """
         try:
             content = path.read_bytes()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         values = memoryview(content)[:-4]
         if _checksum(values) != content[-4:]:

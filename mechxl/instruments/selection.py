@@ -40,6 +40,9 @@ def choose_steps(run: Run, steps: Any) -> list[int]:
             raise InputError(f"steps = {steps}: is not all, a step, several or a slice; there are {listed}")
         return saved
     if isinstance(steps, slice):
+        ends = (steps.start, steps.stop, steps.step)
+        if not all(end is None or isinstance(end, int | np.integer) for end in ends) or steps.step == 0:
+            raise InputError(f"steps = {steps}: a slice is of step numbers; there are {listed}")
         low = saved[0] if steps.start is None else one(steps.start) if steps.start < 0 else steps.start
         high = saved[-1] if steps.stop is None else one(steps.stop) if steps.stop < 0 else steps.stop
         found = [step for step in saved if low <= step <= high][:: steps.step]
@@ -72,8 +75,8 @@ def choose_facts(
         raise InputError(f"{said}: this run has no such facts")
     if relation is not None:
         wanted = np.atleast_1d(np.asarray(relation))
-        for r in wanted:
-            if not 0 <= r < world.n_relations:
+        for r in wanted.tolist():
+            if not isinstance(r, int) or not 0 <= r < world.n_relations:
                 raise InputError(f"relation = {r}: there are 0 to {world.n_relations - 1}")
         found = found[np.isin(world.relation[found], wanted)]
         if not len(found):

@@ -1,6 +1,7 @@
 """`activations(run, ...)`: labelled activations across checkpoints, computed when they are looked at, and kept."""
 
 from collections.abc import Sequence
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -49,7 +50,8 @@ def activations(
         relation: of these facts, those of one or some relations.
         n: of these facts, a sample of n, in the order of the facts.
         seed: of the sample.
-        role: one or several of `mechxl.data.roles.role_names`, or "all". A sentence that lacks a role (a shorter
+        role: one or several of `mechxl.data.roles.role_names`, or "all" that these facts
+            have. A sentence that lacks a role (a shorter
             answer; an unseen entity's answer) has NaN there, and position -1.
         tag: whether the tag is shown; without effect where languages have none.
         batch_size: sentences run at once; None: as many as pay and fit.
@@ -80,9 +82,12 @@ def activations(
     languages, roles = np.arange(corpus.world.n_languages), choose_roles(corpus, role, tag)
     position = role_positions(corpus, *crossed(chosen, len(languages)), roles, tag)
     position = position.reshape(len(chosen), len(languages), len(roles)).transpose(1, 0, 2)
-    for name, absent in zip(roles, np.all(position < 0, axis=(0, 1)).tolist(), strict=True):
-        if absent and role != "all":
-            raise InputError(f"role = {name}: none of the facts asked for has it, as unseen entities have no answer")
+    present = np.any(position >= 0, axis=(0, 1)).tolist()
+    if role == "all":
+        roles, position = list(compress(roles, present)), position[:, :, present]
+    elif not all(present):
+        lacked = roles[present.index(False)]
+        raise InputError(f"role = {lacked}: none of the facts asked for has it, as unseen entities have no answer")
     request = Request(
         run, np.array(chosen_steps), np.array(hooks.names), languages, chosen, np.array(roles), hooks.trailing, tag,
         batch_size,
@@ -115,11 +120,8 @@ def activations(
         "tag": shown,
         "languages": "every fact in every language, told so in training or not",
     }
-    return xr.DataArray(xr.Variable(dims, lazy), coords=coords, name=_title(hook), attrs=attrs)
-
-
-def _title(hook: str | Sequence[str]) -> str:
-    return hook if isinstance(hook, str) else "activation"
+    name = hook if isinstance(hook, str) else "activation"
+    return xr.DataArray(xr.Variable(dims, lazy), coords=coords, name=name, attrs=attrs)
 
 
 class _Lazy(BackendArray):

@@ -198,9 +198,15 @@ def _item_table(
 def _plane(
     h: Float[np.ndarray, "fact language d"], centring: str, shown: Int[np.ndarray, " shown"]
 ) -> tuple[Float[np.ndarray, "rendering 2"], float]:
-    """The shown facts' renderings, fact by fact, on the plane of all; in units of their root mean square length."""
+    """The shown facts' renderings, fact by fact, on the plane of all, in units of their root mean square length.
+
+    The origin for all where centring leaves nothing, as it does of one fact's renderings, each on itself.
+    """
     centred = centre(h, centring)
-    centred = centred / np.sqrt((centred**2).sum(axis=2).mean())
+    size = np.sqrt((centred**2).sum(axis=2).mean())
+    if not size > 0:
+        return np.zeros((len(shown) * h.shape[1], 2)), 0.0
+    centred = centred / size
     return principal_plane(centred.reshape(-1, h.shape[2]), centred[shown].reshape(-1, h.shape[2]))
 
 

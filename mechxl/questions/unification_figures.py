@@ -141,6 +141,7 @@ def _measures_panel(finding: Finding) -> Panel:
     group, n_layers = finding.notes["headline"], finding.notes["layers"]
     layers = _layers(finding)
     there = [name for name in MEASURES if any(len(curve(finding, group, "whole", at, name)) for at in layers)]
+    there = there or ["alignment"]  # an empty panel, where nothing is defined
     figure = small_multiples([MEASURES[name] for name in there])
     for place, name in enumerate(there):
         at = {"row": place // 2 + 1, "col": place % 2 + 1}
