@@ -50,10 +50,8 @@ class Cache:
             print(f"mechxl: {text}", file=sys.stderr, flush=True)
 
     def prepare(self, groups: list[str]) -> None:
-        """Removes what was computed from other parameters at the steps of these groups, and what is no directory."""
-        if self.root.exists() and not self.root.is_dir():
-            self.say("damaged", f"{self.root}: is damaged (no directory); its activations are computed anew")
-            _remove(self.root)
+        """Removes what was computed from other parameters at the steps of these groups."""
+        self._clear(self.root)
         of_step = {group.rsplit("-", 1)[0]: group for group in groups}
         here: list[Path] = []
         with suppress(OSError):
@@ -64,6 +62,10 @@ class Cache:
             self.say("others", f"{self.root}: holds other parameters' activations (step {listed}); computed anew")
         for path in others:
             _remove(path)
+        for path in (self.root, *(self.root / group for group in groups)):
+            if path.is_dir():
+                with suppress(OSError):
+                    make_group(path)
 
     def sweep(self) -> None:
         """Removes what killed writers left behind."""
@@ -150,10 +152,18 @@ class Cache:
 
     def _mend(self, array: Path) -> None:
         """Writes metadata anew that is missing or damaged; the chunks have checksums of their own."""
+        self._clear(array.parent)
+        self._clear(array)
         with suppress(OSError):
-            if any(array.glob("c.*")):  # else someone is about to describe it
+            if any(array.glob("c.*")):  # else there is no such array, or someone is about to describe it
                 self._say_damaged(array / "zarr.json", ValueError("it does not describe this array"))
                 self.layout.describe(array)
+
+    def _clear(self, path: Path) -> None:
+        """Removes a file where a folder belongs."""
+        if path.is_file():
+            self._say_damaged(path, ValueError("it is no folder"))
+            _remove(path)
 
     def _say_damaged(self, path: Path, error: Exception) -> None:
         reason = error.strerror if isinstance(error, OSError) else error

@@ -50,9 +50,8 @@ def activations(
         relation: of these facts, those of one or some relations.
         n: of these facts, a sample of n, in the order of the facts.
         seed: of the sample.
-        role: one or several of `mechxl.data.roles.role_names`, or "all" that these facts
-            have. A sentence that lacks a role (a shorter
-            answer; an unseen entity's answer) has NaN there, and position -1.
+        role: one or several of `mechxl.data.roles.role_names`, or "all" that these facts have. A sentence that lacks a
+            role (a shorter answer; an unseen entity's answer) has NaN there, and position -1.
         tag: whether the tag is shown; without effect where languages have none.
         batch_size: sentences run at once; None: as many as pay and fit.
 
