@@ -155,11 +155,12 @@ def _measures_panel(finding: Finding) -> Panel:
         figure.update_yaxes(range=[-2.05, 1.05], row=place // 2 + 1, col=place % 2 + 1)
     few, steps = sizes(finding, group, few=True), len(finding.notes["costly_steps"])
     chance = finding.notes["references"][group]
+    by_chance = f"; retrieval by chance {signed(chance['retrieval_chance'], 3)}" if chance else ""
     code = f" (a code of the value alone: {signed(chance['value_code'], 3)})" if "value_code" in chance else ""
     caption = (
         f"{group.capitalize()} facts, one run, with 95 % intervals over entities and, dotted, the mean under permuted "
         f"entities. S − X, the normalised score, retrieval and MEXA: n = {sizes(finding, group)}, every checkpoint, "
-        f"{finding.notes['permutations']:,} permutations; retrieval by chance {signed(chance['retrieval_chance'], 3)}"
+        f"{finding.notes['permutations']:,} permutations{by_chance}"
         f"{code}. CKA, Procrustes residual and checkerboard correlation: n = {few}, {steps} checkpoints, "
         f"{finding.notes['few_permutations']} permutations, jackknife intervals. CKA and the checkerboard correlation "
         "(ρ) do not see a turn or an offset between the languages; the Procrustes residual, small where they are "
