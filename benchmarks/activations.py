@@ -32,9 +32,9 @@ from mechxl.run import Run
 CONFIG = RunConfig(
     world={"n_entities": 2000, "n_relations": 4, "n_unseen": 0},  # pyright: ignore[reportArgumentType]
     languages={"name_syllables": 48},  # pyright: ignore[reportArgumentType]
-    training={"steps": 300, "evaluate_every": 300, "checkpoints": 30},  # pyright: ignore[reportArgumentType]
+    training={"steps": 300, "evaluate_every": 300, "checkpoints": 33},  # pyright: ignore[reportArgumentType]
 )
-BATCHES = (64, 256, 512, 2048, 8192)  # the peer's, of which its quickest counts
+BATCHES = (256, 512, 1024, 2048)  # the peer's, of which its quickest counts
 
 
 def stored(run: Run) -> np.ndarray:

@@ -1,6 +1,5 @@
 """Activations of some facts under some parameters: lean where that gives the same numbers, else by TransformerLens."""
 
-import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,65 +9,19 @@ import torch
 from jaxtyping import Float, Int
 from rich.console import Console
 from rich.progress import Progress
-from safetensors.torch import load
 from torch import Tensor
 
 from mechxl.data.corpus import Corpus
 from mechxl.data.roles import role_positions
+from mechxl.instruments.checkpoints import Checkpoint, use_checkpoint
 from mechxl.instruments.hooks import block_after, empty_model
-from mechxl.model.hooked import copy_parameters
 from mechxl.model.memory import kept_memory
 from mechxl.model.sharing import Shared, shared
 from mechxl.model.streams import lean_streams, stream_weights
 from mechxl.model.weights import Model, Weights
-from mechxl.refusals import InputError
 from mechxl.run import Run
 
 AT_ONCE, AT_ONCE_BYTES = 8192, 2**26  # sentences in a batch, and about what they take
-VERSION = 1  # of what activations.zarr holds: one of another version is made anew
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """One checkpoint's file, read once, so that its digest is that of the parameters that are used.
-
-    Attributes:
-        content: the file's bytes.
-        digest: of the parameters and of all else that activations depend on: the sentences, the architecture.
-    """
-
-    content: bytes
-    digest: str
-
-
-def read_checkpoint(run: Run, step: int) -> Checkpoint:
-    """A saved step.
-
-    Raises:
-        InputError: it can't be read.
-    """
-    path = run.checkpoint(step)
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: can't be read ({error.strerror}); train the run again") from None
-    # two runs' step 0 may have equal parameters and other sentences
-    about = f"{VERSION} {run.corpus.digest} {run.config.model.model_dump_json()}"
-    return Checkpoint(content, hashlib.sha256(about.encode() + hashlib.sha256(content).digest()).hexdigest())
-
-
-def use_checkpoint(run: Run, step: int, checkpoint: Checkpoint, model: Model) -> None:
-    """Puts a checkpoint's parameters into the run's model.
-
-    Raises:
-        InputError: they are not this run's.
-    """
-    try:
-        copy_parameters(model, load(checkpoint.content))
-    except Exception as error:  # the library raises no narrower one
-        raise InputError(
-            f"{run.checkpoint(step)}: can't be read as this run's parameters ({error}); train the run again"
-        ) from error
 
 
 @dataclass(frozen=True)

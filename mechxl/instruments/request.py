@@ -10,7 +10,8 @@ from jaxtyping import Bool, Int
 
 from mechxl.data.roles import role_positions
 from mechxl.instruments.cache import Cache
-from mechxl.instruments.reading import Checkpoint, Computer, computing, read_checkpoint
+from mechxl.instruments.checkpoints import Checkpoint, read_checkpoint
+from mechxl.instruments.reading import Computer, computing
 from mechxl.run import Run
 
 

@@ -137,7 +137,11 @@ class _Lazy(BackendArray):
 
     def _read(self, key: tuple[int | slice | Int[np.ndarray, " _"], ...]) -> np.ndarray:
         index = [np.atleast_1d(np.arange(size)[at]) for at, size in zip(key, self.shape, strict=True)]
-        found = self.request.part(*index[:5]).fill() if all(map(len, index)) else np.empty([len(i) for i in index])
+        found = (
+            self.request.part(*index[:5]).fill()
+            if all(map(len, index))
+            else np.empty([len(i) for i in index], self.dtype)
+        )
         for axis, at in enumerate(index[5:], start=5):
             if len(at) != found.shape[axis] or (at != np.arange(len(at))).any():
                 found = found.take(at, axis=axis)

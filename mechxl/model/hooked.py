@@ -9,7 +9,6 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_DATASETS_OFFLINE", "1")
 
 import torch
-from jaxtyping import Float, Int
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch import Tensor
@@ -69,7 +68,11 @@ def load_parameters(model: HookedTransformer, path: Path) -> None:
     Raises:
         ValueError: names or shapes are not the model's.
     """
-    copy_parameters(model, load_file(path, device=str(model.cfg.device)))
+    saved = load_file(path, device=str(model.cfg.device))
+    try:
+        copy_parameters(model, saved)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
 def copy_parameters(model: HookedTransformer, saved: dict[str, Tensor]) -> None:
@@ -84,20 +87,3 @@ def copy_parameters(model: HookedTransformer, saved: dict[str, Tensor]) -> None:
     with torch.no_grad():
         for name, parameter in own.items():
             parameter.copy_(saved[name])
-
-
-@torch.no_grad()
-def residual_at(
-    model: HookedTransformer, tokens: Int[Tensor, "batch pos"], position: Int[Tensor, " batch"]
-) -> Float[Tensor, "layer batch d_model"]:
-    """The residual stream at one position of each sequence: the embeddings, then after each block.
-
-    Args:
-        model: a HookedTransformer.
-        tokens: right-padded.
-        position: of each sequence.
-    """
-    names = ["blocks.0.hook_resid_pre", *(f"blocks.{layer}.hook_resid_post" for layer in range(model.cfg.n_layers))]
-    _, cache = model.run_with_cache(tokens, names_filter=lambda name: name in names, return_type=None)
-    rows = torch.arange(len(tokens))
-    return torch.stack([cache[name][rows, position].cpu() for name in names])

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from mechxl import activations
 from mechxl.instruments import chunks, reading
-from mechxl.instruments.reading import read_checkpoint
+from mechxl.instruments.checkpoints import read_checkpoint
 from mechxl.model.training import train_run
 from mechxl.run import Run
 from tests.instruments.runs import Plain, sentence, small_run
