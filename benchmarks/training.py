@@ -16,42 +16,43 @@ MEANING = {
 }
 
 
+INTRO = (
+    "Examples a second at the default run's shapes (batch 512, sentences of 5 tokens without EOS, 2 layers, "
+    "d_model 64, float32), median (smallest to largest) of alternating runs, each in a process of its own; ratios "
+    "are taken turn by turn. The peers neither draw batches nor evaluate nor save, mechxl does. The floors replay "
+    "every matrix product of a step (attention's included) with the quicker of the two libraries that PyTorch can "
+    "use here."
+)
+
+
 def training(quick: bool) -> str:
     """Examples a second on one and on two threads."""
-    text = [
-        "Examples a second at the default run's shapes (batch 512, sentences of 5 tokens without EOS, 2 layers, "
-        "d_model 64, float32), median (smallest to largest) of alternating runs, each in a process of its own; ratios "
-        "are taken turn by turn. The peers neither draw batches nor evaluate nor save, mechxl does. The floors replay "
-        "every matrix product of a step (attention's included) with the quicker of the two libraries that PyTorch can "
-        "use here."
-    ]
-    for threads in (1, 2):
-        repeats = 2 if quick else 3
-        steps = {name: max(10, n // 30) for name, n in STEPS.items()} if quick else STEPS
-        rates = alternating(
-            {
-                name: ("benchmarks.peers", name, "--threads", str(threads), "--steps", str(n))
-                for name, n in steps.items()
-            },
-            repeats,
-            threads,
+    return "\n\n".join([INTRO, *(rendered(threads, measured(threads, quick)) for threads in (1, 2))])
+
+
+def measured(threads: int, quick: bool) -> dict[str, list[float]]:
+    """Examples a second of each, turn by turn."""
+    steps = {name: max(10, n // 30) for name, n in STEPS.items()} if quick else STEPS
+    commands = {
+        name: ("benchmarks.peers", name, "--threads", str(threads), "--steps", str(n)) for name, n in steps.items()
+    }
+    return alternating(commands, 2 if quick else 3, threads)
+
+
+def rendered(threads: int, rates: dict[str, list[float]]) -> str:
+    """The table of one number of threads, and how far a step is from its floors."""
+    rows = [
+        (
+            meaning,
+            spread(rates[name]),
+            ratio(rates[name], rates["transformer_lens_train"]),
+            ratio(rates[name], rates["hooked_loop"]),
         )
-        rows = [
-            (
-                meaning,
-                spread(rates[name]),
-                ratio(rates[name], rates["transformer_lens_train"]),
-                ratio(rates[name], rates["hooked_loop"]),
-            )
-            for name, meaning in MEANING.items()
-        ]
-        columns = (f"{threads} thread{'s' * (threads > 1)}", "examples/s", "over train.train", "over the loop")
-        step = 512e3 / median(rates["steps_alone"])
-        floors = {name: 512e3 / median(rates[name]) for name in ("plain_products", "lean_products")}
-        text += [
-            table(columns, rows),
-            f"A step takes {step:.1f} ms: {step / floors['lean_products']:.2f} times its own products "
-            f"({floors['lean_products']:.1f} ms) and {step / floors['plain_products']:.2f} times the plain ones "
-            f"({floors['plain_products']:.1f} ms).",
-        ]
-    return "\n\n".join(text)
+        for name, meaning in MEANING.items()
+    ]
+    columns = (f"{threads} thread{'s' * (threads > 1)}", "examples/s", "over train.train", "over the loop")
+    step, plain, lean = (512e3 / median(rates[name]) for name in ("steps_alone", "plain_products", "lean_products"))
+    return (
+        f"{table(columns, rows)}\n\nA step takes {step:.1f} ms: {step / lean:.2f} times its own products ({lean:.1f} "
+        f"ms) and {step / plain:.2f} times the plain ones ({plain:.1f} ms)."
+    )
