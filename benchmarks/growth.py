@@ -46,19 +46,20 @@ SETTINGS: dict[str, Callable[[int], dict[str, Any]]] = {
     "languages": lambda n: {"languages": {"count": n}},
 }
 STEPS = 60
+REPEATS = 3
 
 
 def growth(quick: bool) -> str:
     """A table an axis: seconds by part, their exponents."""
     text = [
         "Seconds of set-up parts and milliseconds of a training step, one thread, medians of "
-        f"{1 if quick else 3} processes; the exponent is the slope of log time over log size. `entities`: names of "
+        f"{1 if quick else REPEATS} processes; the exponent is the slope of log time over log size. `entities`: names of "
         "three syllables out of 64 at every size, so that shapes are equal. Evaluation asks 8,192 questions, the last "
         "one all there are."
     ]
     for axis, sizes in SIZES.items():
         sizes = sizes[:2] if quick else sizes
-        found = {size: _median([_measured(axis, size) for _ in range(1 if quick else 3)]) for size in sizes}
+        found = {size: _median([_measured(axis, size) for _ in range(1 if quick else REPEATS)]) for size in sizes}
         parts = list(found[sizes[0]])
         shown = [(part, *(f"{found[size][part]:,.3g}" for size in sizes), _slope(found, sizes, part)) for part in parts]
         labels = [f"{found[size]['positions']:.0f}" if axis == "context" else f"{size:,}" for size in sizes]
