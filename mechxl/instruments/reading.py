@@ -21,7 +21,7 @@ from mechxl.model.streams import lean_streams, stream_weights
 from mechxl.model.weights import Model, Weights
 from mechxl.run import Run
 
-AT_ONCE, AT_ONCE_BYTES = 8192, 2**26  # sentences in a batch, and about what they take
+AT_ONCE, AT_ONCE_BYTES = 4096, 2**26  # sentences in a batch, and about what they take
 
 
 @dataclass(frozen=True)

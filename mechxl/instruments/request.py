@@ -1,6 +1,5 @@
 """What is asked for, and how it is filled: from the cache, and from the model where the cache has nothing."""
 
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -82,8 +81,6 @@ class Request:
         result = np.empty(self.shape, self.dtype)
         with ExitStack() as stack:
             computer: Computer | None = None
-            keeping: list[Future[None]] = []  # a checkpoint is written while the next one is computed
-            writer = stack.enter_context(ThreadPoolExecutor(1))
             for done, (out, step, group) in enumerate(zip(result, self.steps.tolist(), groups, strict=True)):
                 missing = self._read(cache, group, out)
                 if missing.any():
@@ -96,13 +93,11 @@ class Request:
                     if _group(step, checkpoint) != group:  # written anew meanwhile
                         missing[:] = True
                     self._compute(computer, step, checkpoint, out, missing)
-                    keeping.append(writer.submit(self._keep, cache, _group(step, checkpoint), out, missing))
+                    self._keep(cache, _group(step, checkpoint), out, missing)
                 for at, r in np.argwhere(self.lacking.any(axis=1)):
                     out[:, at, self.lacking[at, :, r], r] = np.nan
                 if computer is not None:
                     computer.show(done + 1, len(self.steps))
-            for future in keeping:
-                future.result()
         return result
 
     def _read(self, cache: Cache, group: str, out: np.ndarray) -> Bool[np.ndarray, "hook language fact"]:
