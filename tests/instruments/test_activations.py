@@ -99,6 +99,12 @@ def test_one_role_at_a_time_and_a_hidden_tag(run, role):
     assert activations(run, role=role).attrs["tag"] == "shown"
 
 
+@pytest.mark.parametrize("role", [["cue", "prompt_last"], ["prompt_last"], ["name_last", "answer_1"], ["cue"]])
+def test_sentences_that_begin_alike(run, role):
+    found = activations(run, "resid_post", steps=[4], role=role)
+    expect_equal(found, Plain(run, 4))
+
+
 def test_layers_are_the_embeddings_and_what_each_block_leaves(run):
     found = activations(run, "resid_post", steps=-1, facts=FACTS)
     assert found["layer"].values.tolist() == [0, 1, 2]
