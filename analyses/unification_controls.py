@@ -13,10 +13,10 @@ Grid. Default, `shared_names 0`, `shared_facts 0`; seeds 0, 1 and 2; everything 
 
 Test. Mono facts, whole-sample centring where cosines are taken, layers 1 and 2, the question `unification` at its
 default precision. "Clears": p_scan <= .05 (max-statistic over checkpoints and layers) at the last checkpoint, in every
-seed. "Rises": the last checkpoint's interval lies wholly on the unified side of checkpoint 0's, in every seed. The score
-S - W claims a shared fact where its interval lies above 0. What differs from the hypothesis is listed as it is; the
-excess over the trained null is the default's mean less the trained null's, with a t interval over the seeds' differences
-(three seeds: a description, too few for a claim about its size).
+seed. "Rises": the last checkpoint's interval lies wholly on the unified side of checkpoint 0's, in every seed. The
+score S - W claims a shared fact where its interval lies above 0. What differs from the hypothesis is listed as it is;
+the excess over the trained null is the default's mean less the trained null's, with a t interval over the seeds'
+differences (three seeds: a description, too few for a claim about its size).
 """
 
 import argparse

@@ -46,15 +46,15 @@ SETTINGS: dict[str, Callable[[int], dict[str, Any]]] = {
     "languages": lambda n: {"languages": {"count": n}},
 }
 STEPS = 60
-REPEATS = 3
+REPEATS = 1
 
 
 def growth(quick: bool) -> str:
     """A table an axis: seconds by part, their exponents."""
     text = [
         "Seconds of set-up parts and milliseconds of a training step, one thread, medians of "
-        f"{1 if quick else REPEATS} processes; the exponent is the slope of log time over log size. `entities`: names of "
-        "three syllables out of 64 at every size, so that shapes are equal. Evaluation asks 8,192 questions, the last "
+        f"{1 if quick else REPEATS} processes; the exponent is the slope of log time over log size. `entities`: names "
+        "of three syllables out of 64 at every size, so that shapes are equal. Evaluation asks 8,192 questions, the last "
         "one all there are."
     ]
     for axis, sizes in SIZES.items():
