@@ -54,8 +54,8 @@ def growth(quick: bool) -> str:
     text = [
         "Seconds of set-up parts and milliseconds of a training step, one thread, medians of "
         f"{1 if quick else REPEATS} processes; the exponent is the slope of log time over log size. `entities`: names "
-        "of three syllables out of 64 at every size, so that shapes are equal. Evaluation asks 8,192 questions, the last "
-        "one all there are."
+        "of three syllables out of 64 at every size, so that shapes are equal. Evaluation asks 8,192 questions, the "
+        "last one all there are."
     ]
     for axis, sizes in SIZES.items():
         sizes = sizes[:2] if quick else sizes
