@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
@@ -91,7 +92,7 @@ def steps_shown(steps: Iterable[int]) -> list[float]:
     return [float(step) if step else ZERO_AT for step in steps]
 
 
-def step_axis(figure: go.Figure, steps: Iterable[int], *, narrow: bool = False, **where: int) -> None:
+def step_axis(figure: go.Figure, steps: Iterable[int], *, narrow: bool = False, **where: Any) -> None:
     """A logarithmic axis of steps, with 0 marked.
 
     Args:

@@ -109,7 +109,7 @@ class Corpus:
         found = hashlib.sha256(" ".join(self.lexicon.words).encode())
         for tag, probability in self.cue_states:
             tokens = self.sequences(*crossed(facts, self.world.n_languages), tag).tokens
-            found.update(np.ascontiguousarray(tokens, dtype="<i4"))
+            found.update(tokens.astype("<i4").tobytes())
             found.update(f"{tag} {probability:.12f}".encode())
         found.update(np.round(self.mixture.weight * 1e12).astype("<i8").tobytes())
         return found.hexdigest()

@@ -68,6 +68,7 @@ def test_a_step_on_the_vector_is_a_step_on_every_parameter(precision, tolerance,
     loss, _ = batch_losses(packed.weights, batch)
     assert gap(loss, expected) < tolerance
     loss.backward()
+    assert packed.vector.grad is not None
     with torch.no_grad():
         packed.vector.copy_(packed.vector.grad)  # the model's parameters are now its gradients
     largest = max(1.0, *(float(gradient.abs().max()) for gradient in gradients.values()))
