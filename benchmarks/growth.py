@@ -32,7 +32,7 @@ LONG_NAMES = {"name_syllables": 64, "name_length": 3}
 SIZES: dict[str, list[int]] = {
     "entities": [1000, 3000, 10_000, 30_000, 100_000],
     "d_model": [64, 128, 256, 512],
-    "context": [8, 12, 16, 20, 24],
+    "context": [12, 15, 18, 21, 24],
     "languages": [2, 4, 8],
 }
 SETTINGS: dict[str, Callable[[int], dict[str, Any]]] = {
@@ -41,7 +41,7 @@ SETTINGS: dict[str, Callable[[int], dict[str, Any]]] = {
     # characters: BOS, three a syllable of the name, three of the relation word, three of the value word, less the last
     "context": lambda n: {
         "tokenization": {"kind": "character"},
-        "languages": {"name_length": (n - 5) // 3, "name_syllables": 1200},
+        "languages": {"name_length": (n - 6) // 3, "name_syllables": 40},
     },
     "languages": lambda n: {"languages": {"count": n}},
 }
