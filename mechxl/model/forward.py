@@ -100,8 +100,9 @@ def residual_stream(
             found[name] = pick(flat)
 
     embed, place = F.embedding(rows.kinds[0], weights.W_E), F.embedding(rows.kinds[1], weights.W_pos)
-    keep("hook_embed", F.embedding(rows.kind, embed))
-    keep("hook_pos_embed", F.embedding(rows.kind, place))
+    for name, of_kind in (("hook_embed", embed), ("hook_pos_embed", place)):
+        if name in names:
+            keep(name, F.embedding(rows.kind, of_kind))
     by_kind = embed + place
     resid = F.embedding(rows.kind, by_kind)
     for layer, block in enumerate(weights.blocks):
