@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from transformer_lens import HookedTransformer, HookedTransformerConfig
@@ -50,6 +50,13 @@ def hooked_at(model: HookedTransformer, tokens: Tensor, positions: Positions) ->
 def gap(one: Tensor, other: Tensor) -> float:
     """The largest difference, relative to the second's largest entry where that is above 1."""
     return float((one - other).detach().abs().max() / max(1.0, float(other.detach().abs().max())))
+
+
+def assume_off_the_kink(model: HookedTransformer, tokens: Tensor) -> None:
+    """Passes over a draw where rounding may change a gradient for good: a ReLU's input next to 0, on either side."""
+    if model.cfg.act_fn == "relu":
+        _, cache = model.run_with_cache(tokens, names_filter=lambda name: name.endswith("mlp.hook_pre"))
+        assume(all(float(value.abs().min()) > 3e-6 for value in cache.values()))
 
 
 def gradients(model: HookedTransformer, scalar: Tensor) -> dict[str, Tensor]:
@@ -117,6 +124,7 @@ def asked(draw: st.DrawFn) -> Asked:
 @given(st.fixed_dictionaries(MODELS), asked(), st.integers(0, 10**6))
 def test_logits_and_gradients_are_the_hooked_ones(precision, tolerance, shape, question, seed):
     model = small_model(CORPUS, seed, precision, **shape)
+    assume_off_the_kink(model, question.tokens)
     lean = lean_logits(model, question.tokens, question.positions, question.common)
     hooked = hooked_at(model, question.tokens, question.positions)
     assert lean.shape == hooked.shape
