@@ -46,7 +46,7 @@ SETTINGS: dict[str, Callable[[int], dict[str, Any]]] = {
     "languages": lambda n: {"languages": {"count": n}},
 }
 STEPS = 60
-REPEATS = 1
+REPEATS = 3
 
 
 def growth(quick: bool) -> str:

@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float, Int
 
 from mechxl.findings import Estimate
 from mechxl.measures.measured import Measured
-from mechxl.measures.sample import entity_permutations
+from mechxl.measures.sample import Partners, entity_permutations
 from mechxl.measures.statistics import jackknife_variance, permutation_p, wilson_ends
 
 
@@ -30,6 +30,7 @@ def auc(
     rng: np.random.Generator,
     *,
     permutations: int = 1000,
+    partners: Partners | None = None,
 ) -> Measured:
     """AUC with an interval over entities and a permutation null; it has no pairs of languages.
 
@@ -40,6 +41,7 @@ def auc(
         stratum: items that may be exchanged: a relation, or relation and language.
         rng: a generator.
         permutations: of entities.
+        partners: these permutations, drawn before with `entity_permutations` for many scores of the same items.
 
     Raises:
         ValueError: a score that is not finite, or an entity with two items in a stratum.
@@ -58,7 +60,9 @@ def auc(
     certain = min(int(right.sum()), int((~right).sum()), entities)
     ends = wilson_ends(np.array([value]), jackknife_variance(deleted[None]), n, certain)
     low, high = (float(end[0]) for end in ends)
-    null = _permuted(level, right, entity_permutations(entity, stratum, 2, permutations, rng), stratum)
+    if partners is None:
+        partners = entity_permutations(entity, stratum, 2, permutations, rng)
+    null = _permuted(level, right, partners, stratum)
     reasons = ["no interval: without some entity all items are right, or none"] * bool(np.isnan(low))
     reasons += ["no permutations"] * (permutations == 0)
     mean, p = (float(null.mean()), permutation_p(value, null)) if permutations else (np.nan, np.nan)
@@ -95,7 +99,7 @@ def auc_without(
 def _permuted(
     level: Int[np.ndarray, " item"],
     right: Bool[np.ndarray, " item"],
-    partners: list[Int[np.ndarray, "language permutation _"]],
+    partners: Partners,
     stratum: Int[np.ndarray, " item"],
 ) -> Float[np.ndarray, " permutation"]:
     """AUC with what became of the items permuted. With all items of weight 1 the ranks stay: only their sum changes."""

@@ -14,7 +14,6 @@ import pandas as pd
 from jaxtyping import Bool, Float, Int
 
 from mechxl.data.corpus import Corpus
-from mechxl.data.transfer import transfer_items
 from mechxl.data.world import stream
 from mechxl.findings import Finding
 from mechxl.instruments.store import activations
@@ -32,7 +31,9 @@ from mechxl.questions.unification_measures import (
     PERMUTATIONS,
     SMALL_IS_CLOSE,
     VARIANTS,
+    Items,
     groups,
+    items_of,
     measure,
     transfer_by_score,
 )
@@ -62,7 +63,7 @@ def compute(run: Run, thorough: bool = False) -> Finding:
     main = next(iter(parts))
     shown = _shown_facts(corpus, parts[main].facts)
     costly = run.steps if thorough else few_steps(run.steps, FEW_STEPS)
-    items = _items(corpus, parts["mono"].facts if "mono" in parts else np.zeros(0, dtype=int))
+    items = items_of(corpus, parts["mono"].facts if "mono" in parts else np.zeros(0, dtype=int))
 
     found = _Found()
     boards, planes, item_scores, right = [], [], {}, np.zeros(0, dtype=bool)
@@ -76,10 +77,10 @@ def compute(run: Run, thorough: bool = False) -> Finding:
             for layer, h in enumerate(by_group[name]):
                 taken = measure(h, parts[name], centring, costly=step in costly, by_token=layer == 0)
                 found.add({"step": step, "layer": layer, "group": name, "centring": centring}, taken)
-        if step in costly and len(items[0]):
+        if step in costly and len(items.fact):
             right = _right(run, step, items)
             for layer, h in enumerate(by_group["mono"][1:], start=1):
-                taken, item_scores[layer] = transfer_by_score(h, parts["mono"].facts, items, right, corpus)
+                taken, item_scores[layer] = transfer_by_score(h, items, right, corpus, parts["mono"].facts)
                 place = {"step": step, "layer": layer, "group": "mono", "centring": "whole"}
                 found.add(place, {"auc_transfer": taken})
         h = by_group[main][SHOWN_LAYER]
@@ -165,19 +166,10 @@ def few_steps(steps: Sequence[int], most: int) -> list[int]:
     return [steps[place] for place in places]
 
 
-Items = tuple[Int[np.ndarray, " item"], Int[np.ndarray, " item"], Int[np.ndarray, " item"]]
-
-
-def _items(corpus: Corpus, facts: Int[np.ndarray, " fact"]) -> Items:
-    """(fact, told, asked) of the transfer items of some facts."""
-    items = transfer_items(corpus)
-    kept = np.isin(items.fact, facts)
-    return items.fact[kept], items.told[kept], items.asked[kept]
-
-
 def _right(run: Run, step: int, items: Items) -> Bool[np.ndarray, " item"]:
-    fact, _, asked = items
-    return ask_questions(run.model(step), Questions.of(run.corpus, fact, asked), answer_trie(run.corpus)).right
+    return ask_questions(
+        run.model(step), Questions.of(run.corpus, items.fact, items.asked), answer_trie(run.corpus)
+    ).right
 
 
 def _item_table(
@@ -187,7 +179,7 @@ def _item_table(
     right: Bool[np.ndarray, " item"],
 ) -> pd.DataFrame:
     """Each transfer item at the last checkpoint: the score of its fact at the layer shown, and whether it was right."""
-    fact, told, asked = items
+    fact, told, asked = items.fact, items.told, items.asked
     names = np.array(corpus.lexicon.language_names)
     score = scores.get(SHOWN_LAYER, np.full(len(fact), np.nan))
     columns = {"fact": fact, "told": names[told], "asked": names[asked], "score": score, "right": right.astype(int)}

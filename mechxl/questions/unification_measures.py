@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from mechxl.data.corpus import Corpus, crossed
+from mechxl.data.transfer import transfer_items
 from mechxl.data.world import stream
 from mechxl.measures.anisotropy import anisotropy
 from mechxl.measures.auc import auc
@@ -17,7 +18,7 @@ from mechxl.measures.controls import controls
 from mechxl.measures.measured import Measured, not_measured
 from mechxl.measures.procrustes import draw_split, procrustes
 from mechxl.measures.retrieval import retrieval
-from mechxl.measures.sample import Sample, draw_sample
+from mechxl.measures.sample import Partners, Sample, draw_sample, entity_permutations
 from mechxl.measures.score import score
 from mechxl.measures.vectors import centre, undefined, unit
 
@@ -142,26 +143,62 @@ def measure(
     return found
 
 
+@dataclass(frozen=True)
+class Items:
+    """Transfer items of some facts, with the permutations that every layer and checkpoint shares.
+
+    Attributes:
+        fact: of each item.
+        told: the language that it is told in.
+        asked: the language that it is asked in.
+        place: of its fact among those measured.
+        scored: whether a second fact of its relation is measured, so that its score is defined.
+        stratum: relation, told and asked language: items that may stand for one another.
+        partners: permutations of the scored items' entities.
+    """
+
+    fact: Int[np.ndarray, " item"]
+    told: Int[np.ndarray, " item"]
+    asked: Int[np.ndarray, " item"]
+    place: Int[np.ndarray, " item"]
+    scored: Bool[np.ndarray, " item"]
+    stratum: Int[np.ndarray, " item"]
+    partners: Partners
+
+
+def items_of(corpus: Corpus, facts: Int[np.ndarray, " fact"]) -> Items:
+    """The transfer items of some facts, in ascending order."""
+    world, every = corpus.world, transfer_items(corpus)
+    kept = np.isin(every.fact, facts)
+    fact, told, asked = every.fact[kept], every.told[kept], every.asked[kept]
+    relation, count = np.unique(world.relation[facts], return_counts=True)
+    scored = np.isin(world.relation[fact], relation[count > 1])
+    stratum = (world.relation[fact] * world.n_languages + told) * world.n_languages + asked
+    partners: Partners = []
+    if scored.any():
+        drawn = stream(0, "transfer by score")
+        partners = entity_permutations(world.entity[fact[scored]], stratum[scored], 2, PERMUTATIONS, drawn)
+    return Items(fact, told, asked, np.searchsorted(facts, fact), scored, stratum, partners)
+
+
 def transfer_by_score(
     h: Float[np.ndarray, "fact language d"],
-    facts: Int[np.ndarray, " fact"],
-    items: tuple[Int[np.ndarray, " item"], Int[np.ndarray, " item"], Int[np.ndarray, " item"]],
+    items: Items,
     right: Bool[np.ndarray, " item"],
     corpus: Corpus,
+    facts: Int[np.ndarray, " fact"],
 ) -> tuple[Measured, Float[np.ndarray, " item"]]:
-    """Whether facts of a higher score transfer: AUC, and each item's score.
+    """Whether facts of a higher score transfer: AUC, and each item's score (NaN where it is not defined).
 
     Args:
-        h: activations of facts.
-        facts: which facts.
-        items: (fact, told language, asked language) of transfer items, of these facts.
+        h: activations of the facts.
+        items: transfer items of these facts.
         right: whether each was answered rightly.
         corpus: where they come from.
+        facts: which facts.
     """
-    world, (fact, told, asked) = corpus.world, items
-    relation = world.relation[facts]
-    scores = score_by_fact(unit(centre(h, "whole")), relation)[np.searchsorted(facts, fact), told]
-    stratum = (world.relation[fact] * world.n_languages + told) * world.n_languages + asked
-    known = np.isfinite(scores)
-    drawn = auc(scores[known], right[known], world.entity[fact][known], stratum[known], stream(0, "transfer by score"))
-    return drawn, scores
+    world, scored = corpus.world, items.scored
+    scores = score_by_fact(unit(centre(h, "whole")), world.relation[facts])[items.place, items.told]
+    entity, rng = world.entity[items.fact], stream(0, "transfer by score")
+    of = (scores[scored], right[scored], entity[scored], items.stratum[scored], rng)
+    return auc(*of, permutations=PERMUTATIONS, partners=items.partners), scores
