@@ -52,8 +52,9 @@ REPEATS = 3
 def growth(quick: bool) -> str:
     """A table an axis: seconds by part, their exponents."""
     text = [
-        "Seconds of set-up parts and milliseconds of a training step, one thread, medians of "
-        f"{1 if quick else REPEATS} processes; the exponent is the slope of log time over log size. `entities`: names "
+        "Seconds of set-up parts and milliseconds of a training step, one thread, "
+        f"{1 if quick else REPEATS} processes each (medians); the exponent is the slope of log time over log size. "
+        "`entities`: names "
         "of three syllables out of 64 at every size, so that shapes are equal. Evaluation asks 8,192 questions, the "
         "last one all there are."
     ]

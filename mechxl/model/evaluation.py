@@ -162,7 +162,7 @@ def ask_questions(model: Model, questions: Questions, trie: AnswerTrie) -> Answe
         place = rows.cpu().numpy()
         log_prob[place], decoded[place] = lp.double().cpu().numpy(), tokens.cpu().numpy()
     word = trie.read(decoded)
-    return Answers(log_prob, word, _kinds(questions, word))
+    return Answers(log_prob, word, kinds_of(questions, word))
 
 
 @torch.no_grad()
@@ -195,7 +195,7 @@ def _answer(
     return log_prob, torch.stack(decoded, dim=1)
 
 
-def _kinds(questions: Questions, word: Int[np.ndarray, " question"]) -> Int[np.ndarray, " question"]:
+def kinds_of(questions: Questions, word: Int[np.ndarray, " question"]) -> Int[np.ndarray, " question"]:
     """The kind of each answer; where words coincide, the asked language wins."""
     words = questions.corpus.lexicon.value_words
     relation, value = questions.values

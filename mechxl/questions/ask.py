@@ -9,11 +9,15 @@ from typing import Any
 import mechxl
 from mechxl.config import flat
 from mechxl.findings import Finding
-from mechxl.questions import learning, unification
+from mechxl.questions import language_identity, learning, unification
 from mechxl.refusals import InputError
 from mechxl.run import Run, write_text
 
-QUESTIONS: dict[str, Any] = {"learning": learning, "unification": unification}
+QUESTIONS: dict[str, Any] = {
+    "learning": learning,
+    "unification": unification,
+    "language_identity": language_identity,
+}
 
 
 def ask(run: Run, question: str, *, thorough: bool = False) -> Finding:
@@ -21,7 +25,7 @@ def ask(run: Run, question: str, *, thorough: bool = False) -> Finding:
 
     Args:
         run: a run with checkpoints.
-        question: learning or unification.
+        question: a name in QUESTIONS.
         thorough: all facts rather than samples of large worlds.
 
     Raises:

@@ -21,7 +21,8 @@ class Report:
     run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(help="the run's directory")]
     out: Annotated[Path | None, tyro.conf.arg(help="the page; without it reports/NAME.html")] = None
     only: Annotated[
-        tuple[str, ...], tyro.conf.arg(help="questions to ask (learning, unification); without it all")
+        tuple[str, ...],
+        tyro.conf.arg(help="questions to ask (learning, unification, language_identity); without it all"),
     ] = ()
     thorough: Annotated[bool, tyro.conf.arg(help="all facts rather than samples of large worlds")] = False
     plotly: Annotated[

@@ -22,6 +22,7 @@ from mechxl.run import Run, write_text
 TITLES = {
     "learning": "What the model learns, and when",
     "unification": "Whether a fact is one thing in all languages",
+    "language_identity": "The language: in the text, in the model, and what it is used for",
 }
 
 

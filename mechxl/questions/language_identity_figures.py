@@ -1,0 +1,271 @@
+"""Figures of the question `language_identity`."""
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from mechxl.findings import Finding
+from mechxl.plots import (
+    BLUE,
+    GREY,
+    INK,
+    ORANGE,
+    VERMILION,
+    Panel,
+    band,
+    layer_colour,
+    level,
+    line,
+    side_by_side,
+    small_multiples,
+    step_axis,
+    steps_shown,
+    themed,
+)
+
+BITS_SCALE = [(0.0, "#FFFFFF"), (0.5, "#6FA8D6"), (1.0, "#08306B")]
+ERASED = {
+    "nothing": ("nothing", INK),
+    "language": ("the language (LEACE)", VERMILION),
+    "random_rank": ("random, same rank", GREY),
+    "random_variance": ("random, same variance", BLUE),
+    "values": ("a random split of values", ORANGE),
+}
+
+
+def figures(finding: Finding) -> list[Panel]:
+    """What is known and read; probes over layers, roles and steps; curves; readers of values; erasure; steering."""
+    if not finding.tables["probes"]["bits"].notna().any():
+        return []
+    panels = [_known_panel(finding), _heat_panel(finding), _curves_panel(finding)]
+    panels += [_values_panel(finding)] if len(finding.tables["values"]) else []
+    panels.append(_erasure_panel(finding))
+    return panels + ([_steering_panel(finding)] if finding.tables["steering"]["n"].sum() else [])
+
+
+def _n(finding: Finding) -> str:
+    facts, entities = finding.notes["probed"]
+    languages = len(finding.notes["languages"])
+    return f"{facts * languages:,} prompts ({facts:,} facts in {languages} languages) of {entities:,} entities"
+
+
+def _most(finding: Finding) -> float:
+    return float(np.log2(len(finding.notes["languages"])))
+
+
+def _known_panel(finding: Finding) -> Panel:
+    probes, known = finding.tables["probes"], finding.tables["known"]
+    figure, roles, last = go.Figure(), finding.notes["roles"], finding.notes["steps"][-1]
+    labels = [role.replace("_", " ") for role in roles]
+    for column, name, colour in (
+        ("prefix_bits", "held by the tokens up to here", "#DDE3EA"),
+        ("token_bits", "held by this token alone", "#B4BECB"),
+    ):
+        figure.add_trace(go.Bar(x=labels, y=known.set_index("role").loc[roles, column], name=name, marker_color=colour))
+    bag = probes[probes["layer"] == -1].set_index("role").loc[roles]
+    figure.add_trace(_points(labels, bag, "a linear reader of a bag of these tokens", GREY, "diamond", "bits"))
+    for layer in range(finding.notes["layers"] + 1):
+        rows = probes[(probes["step"] == last) & (probes["layer"] == layer) & (probes["labels"] == "true")]
+        rows = rows.set_index("role").loc[roles]
+        colour = layer_colour(layer, finding.notes["layers"])
+        figure.add_trace(_points(labels, rows, f"probe, layer {layer}", colour, "circle", "bits"))
+    figure.update_layout(barmode="overlay", scattermode="group", scattergap=0.5)
+    figure.update_yaxes(title="bits about the language", range=[-0.08 * _most(finding), 1.12 * _most(finding)])
+    data = "; ".join(_known_number(row) for _, row in finding.tables["data"].iterrows())
+    same = "; ".join(f"{role} is {twin}" for role, twin in finding.notes["same"].items()).replace("_", " ")
+    caption = (
+        "What could be known and what is read of the language, by role. Bars: exact mutual information of the language "
+        "with tokens, over these prompts (tag shown, every fact in every language). Points: bits that linear probes "
+        f"read of held-out entities at the last checkpoint, {finding.notes['folds']} folds by entity; whiskers: 95 % "
+        f"intervals over entities. n = {_n(finding)}; one run (one seed). "
+        + (f"Here {same}, by tokenization. " if same else "")
+        + f"In the data, in bits: {data}."
+    )
+    return Panel("known", "The language: what the text holds, and what is read off the model", caption,
+                 themed(figure, height=430, legend_rows=4).update_layout(hovermode="closest"))  # fmt: skip
+
+
+def _known_number(row: pd.Series) -> str:
+    if pd.isna(row["bits"]):
+        return f"{row['quantity']}: {row['reason']}"
+    null = "" if pd.isna(row["null"]) else f" (languages shuffled {row['null']:.3f})"
+    return f"{row['quantity']} {row['bits']:.3f}{null}"
+
+
+def _points(labels: list[str], rows: pd.DataFrame, name: str, colour: str, symbol: str, column: str) -> go.Scatter:
+    low, high = rows[column] - rows[f"{column}_low"], rows[f"{column}_high"] - rows[column]
+    return go.Scatter(
+        x=labels,
+        y=rows[column],
+        name=name,
+        mode="markers",
+        marker={"color": colour, "size": 8, "symbol": symbol, "line": {"color": INK, "width": 0.5}},
+        error_y={"type": "data", "array": high, "arrayminus": low, "thickness": 1.2, "width": 3, "color": colour},
+    )
+
+
+def _heat_panel(finding: Finding) -> Panel:
+    probes, roles, steps = finding.tables["probes"], finding.notes["roles"], finding.notes["few_steps"]
+    labels = [role.replace("_", " ") for role in roles]
+    titles = [f"{label}, {of}" for label in labels for of in ("true labels", "shuffled")]
+    figure = small_multiples(titles)
+    layers = list(range(finding.notes["layers"] + 1))
+    for at, role in enumerate(roles):
+        for column, of in enumerate(("true", "shuffled")):
+            rows = probes[(probes["role"] == role) & (probes["labels"] == of) & probes["step"].isin(steps)]
+            rows = rows[rows["layer"] >= 0]
+            table = rows.pivot_table(index="layer", columns="step", values="bits").reindex(index=layers, columns=steps)
+            heat = go.Heatmap(
+                x=[f"{step:,}" for step in steps],
+                y=[f"layer {layer}" for layer in layers],
+                z=table.to_numpy(),
+                zmin=0,
+                zmax=_most(finding),
+                colorscale=BITS_SCALE,
+                showscale=at == 0 and column == 0,
+                texttemplate="%{z:.2f}",
+                textfont={"size": 9},
+                hovertemplate="step %{x}, %{y}: %{z:.3f} bits<extra></extra>",
+                colorbar={"title": "bits", "thickness": 9, "len": 0.5},
+            )
+            figure.add_trace(heat, row=at + 1, col=column + 1)
+    figure.update_xaxes(type="category", tickangle=-50, tickfont={"size": 10})
+    figure.update_yaxes(showticklabels=False, col=2)
+    caption = (
+        "Bits that a linear probe reads of the language at each layer (0: embeddings) and checkpoint, by role; right: "
+        "the same probes with languages shuffled within each fact, the null. Below 0 (white): surer than it should be. "
+        f"n = {_n(finding)}; {finding.notes['folds']} folds by entity; one run. Intervals are in the finding's table "
+        "`probes`; they are narrower than ±"
+        f"{_widest(probes):.2f} bits. Every cell is shown; none is a test."
+    )
+    height = 130 + 150 * len(roles)
+    return Panel("heat", "Bits about the language: layer by checkpoint", caption,
+                 themed(figure, height=height).update_layout(hovermode="closest"))  # fmt: skip
+
+
+def _widest(probes: pd.DataFrame) -> float:
+    half = np.maximum(probes["bits_high"] - probes["bits"], probes["bits"] - probes["bits_low"])
+    return float(np.ceil(100 * half.max()) / 100)
+
+
+def _curves_panel(finding: Finding) -> Panel:
+    probes, curves = finding.tables["probes"], finding.tables["curves"]
+    figure = side_by_side("Bits read at the prompt's last token", "Recall and transfer")
+    for layer in range(finding.notes["layers"] + 1):
+        rows = probes[(probes["layer"] == layer) & (probes["role"] == finding.notes["main_role"])]
+        rows = rows[(rows["labels"] == "true") & rows["bits"].notna()].sort_values("step")
+        x, colour, name = steps_shown(rows["step"]), layer_colour(layer, finding.notes["layers"]), f"layer {layer}"
+        figure.add_trace(band(x, rows["bits_low"], rows["bits_high"], colour), row=1, col=1)
+        figure.add_trace(line(x, rows["bits"], name, colour), row=1, col=1)
+    for name, colour in (("recall", INK), ("transfer", VERMILION)):
+        rows = curves[curves[name].notna()]
+        figure.add_trace(line(steps_shown(rows["step"]), rows[name], name, colour, dash="dash"), row=1, col=2)
+    level(figure, 0.0, "")
+    step_axis(figure, finding.notes["steps"], narrow=True)
+    top = max(1.0, _most(finding))
+    figure.update_yaxes(range=[-0.1 * top, 1.05 * top])
+    caption = (
+        "Left: bits about the language at the prompt's last token, after each layer, with 95 % intervals over entities "
+        f"(n = {_n(finding)}); dotted: 0, nothing read; shuffled labels are in the panel above. Right: recall and "
+        "transfer of the same run, as in the question learning, which has their intervals. Two curves of one training "
+        "always go together somehow: the erasure below is the test of use."
+    )
+    return Panel("curves", "The language beside recall and transfer", caption, themed(figure, legend_rows=2))
+
+
+def _values_panel(finding: Finding) -> Panel:
+    values, n_layers = finding.tables["values"], finding.notes["layers"]
+    layers = list(range(1, n_layers + 1))
+    figure = side_by_side(*(f"Layer {layer}" for layer in layers))
+    kinds = (("same", "its own language", BLUE), ("other told", "the other, told there", VERMILION))
+    kinds += (("other untold", "the other, not told there", ORANGE),)
+    chance = values[(values["labels"] == "permuted") & values["accuracy"].notna()]
+    for column, layer in enumerate(layers, start=1):
+        for kind, name, colour in kinds:
+            rows = values[(values["layer"] == layer) & (values["tried"] == kind) & (values["labels"] == "true")]
+            rows = rows[rows["accuracy"].notna()]
+            x = steps_shown(rows["step"])
+            figure.add_trace(band(x, rows["low"], rows["high"], colour), row=1, col=column)
+            trace = line(x, rows["accuracy"], name, colour, group=kind, showlegend=column == 1)
+            figure.add_trace(trace, row=1, col=column)
+        level(figure, float(chance[chance["layer"] == layer]["accuracy"].mean()), "", subplot=column)
+    step_axis(figure, finding.notes["few_steps"], narrow=True)
+    figure.update_yaxes(range=[-0.02, 1.03])
+    figure.update_yaxes(title="accuracy", col=1)
+    end = values[(values["step"] == finding.notes["few_steps"][-1]) & (values["labels"] == "true")]
+    sizes = ", ".join(f"{name} {int(end[end['tried'] == kind]['n'].max()):,}" for kind, name, _ in kinds)
+    caption = (
+        "Does one reader serve both languages? A linear reader of the value (least squares, one a relation), trained "
+        "at the prompt's last token on facts told in one language, is tried on other entities in that language and in "
+        f"another. n: {sizes} prompts. Bands: 95 % intervals over entities; dotted: the same readers trained on values "
+        "permuted within a relation; one run. A reader that serves both shows aligned values; one that does not may "
+        "only lack an offset."
+    )
+    return Panel("values", "Readers of the value, trained in one language", caption, themed(figure, legend_rows=2))
+
+
+def _erasure_panel(finding: Finding) -> Panel:
+    table = finding.tables["erasure"]
+    end = table[(table["step"] == finding.notes["erasure_steps"][-1])]
+    figure = side_by_side("Recall", "Transfer")
+    for column, asked in ((1, "recall"), (2, "transfer")):
+        for erased, (name, colour) in ERASED.items():
+            rows = end[(end["asked"] == asked) & (end["erased"] == erased) & (end["n"] > 0)]
+            if not len(rows):
+                continue
+            labels = [f"{layer}" for layer in rows["from_layer"]]
+            trace = _points(labels, rows, name, colour, "circle", "value")
+            figure.add_trace(trace.update(legendgroup=erased, showlegend=column == 1), row=1, col=column)
+    figure.update_layout(scattermode="group", scattergap=0.4)
+    figure.update_xaxes(title={"text": "erased from layer", "standoff": 6}, type="category")
+    figure.update_yaxes(range=[-0.03, 1.03])
+    figure.update_yaxes(title="value accuracy", col=1)
+    gone = end[(end["erased"] == "language") & (end["asked"] == "recall")]
+    probe = "; ".join(
+        f"layer {row['from_layer']} {row['probe_bits']:.3f} [{row['probe_bits_low']:.3f}, {row['probe_bits_high']:.3f}]"
+        for _, row in gone.iterrows()
+    )
+    counts = "; ".join(
+        f"{asked}: n = {int(rows['n'].max()):,}" for asked in ("recall", "transfer")
+        if len(rows := end[(end["asked"] == asked) & (end["n"] > 0)])
+    )  # fmt: skip
+    caption = (
+        "Recall and transfer, by the right value in any language, with the language taken out of the residual stream "
+        "(LEACE) at every prompt position from a layer on, at the last checkpoint. Controls: a random subspace of the "
+        "same rank; random directions that carry as much variance; LEACE on a random split of the values. Fitted on "
+        f"{finding.notes['fitted_entities']:,} entities and asked of {finding.notes['asked_entities']:,} others "
+        f"({counts} questions); whiskers: 95 % intervals over entities; one run. A probe trained anew after erasure "
+        f"reads, of these others, in bits: {probe}. Earlier checkpoints are in the finding's table `erasure`."
+    )
+    return Panel("erasure", "The language erased", caption,
+                 themed(figure, legend_rows=3).update_layout(hovermode="closest"))  # fmt: skip
+
+
+def _steering_panel(finding: Finding) -> Panel:
+    table = finding.tables["steering"]
+    table = table[table["n"] > 0]
+    layers = sorted(set(table["layer"]))
+    figure = side_by_side(*(f"Layer {layer}" for layer in layers))
+    curves = (("target", "answers in the added language", VERMILION), ("source", "in the asked language", BLUE))
+    curves += (("target_right", "the fact's value, in the added language", ORANGE),)
+    for column, layer in enumerate(layers, start=1):
+        for key, name, colour in curves:
+            for added, dash in (("language", "solid"), ("random", "dot")):
+                rows = table[(table["layer"] == layer) & (table["added"] == added)]
+                if added == "language":
+                    ends = (rows[f"{key}_low"], rows[f"{key}_high"])
+                    figure.add_trace(band(rows["strength"], *ends, colour), row=1, col=column)
+                shown = column == 1 and added == "language"
+                trace = line(rows["strength"], rows[key], name, colour, dash=dash, group=key, showlegend=shown)
+                figure.add_trace(trace, row=1, col=column)
+    figure.update_xaxes(title={"text": "times added", "standoff": 6})
+    figure.update_yaxes(range=[-0.02, 1.03])
+    figure.update_yaxes(title="share of answers", col=1)
+    caption = (
+        "The direction from the language asked in to another one (difference of mean streams, of each position of the "
+        "prompt) is added at one layer, so many times, at the last checkpoint: in which language is the answer then a "
+        "value of the relation, and is it the fact's own? Dotted: random directions of the same lengths. Tellings of "
+        f"{finding.notes['asked_entities']:,} entities that the directions were not taken from (n = "
+        f"{int(table['n'].max()):,} answers); bands: 95 % intervals over entities; one run."
+    )
+    return Panel("steering", "The language added: which language answers", caption, themed(figure, legend_rows=3))
