@@ -23,6 +23,14 @@ from mechxl.plots import (
     themed,
 )
 
+SCALE_BAR = {
+    "title": {"text": "bits", "side": "top"},
+    "orientation": "h",
+    "thickness": 9,
+    "yref": "container",
+    "y": 1,
+    "yanchor": "top",
+}
 BITS_SCALE = [(0.0, "#FFFFFF"), (0.5, "#6FA8D6"), (1.0, "#08306B")]
 ERASED = {
     "nothing": ("nothing", INK),
@@ -107,7 +115,7 @@ def _points(labels: list[str], rows: pd.DataFrame, name: str, colour: str, symbo
 def _heat_panel(finding: Finding) -> Panel:
     probes, roles, steps = finding.tables["probes"], finding.notes["roles"], finding.notes["few_steps"]
     labels = [role.replace("_", " ") for role in roles]
-    titles = [f"{label}, {of}" for label in labels for of in ("true labels", "shuffled")]
+    titles = [title for label in labels for title in (label, "shuffled")]
     figure = small_multiples(titles)
     layers = list(range(finding.notes["layers"] + 1))
     for at, role in enumerate(roles):
@@ -123,10 +131,8 @@ def _heat_panel(finding: Finding) -> Panel:
                 zmax=_most(finding),
                 colorscale=BITS_SCALE,
                 showscale=at == 0 and column == 0,
-                texttemplate="%{z:.2f}",
-                textfont={"size": 9},
                 hovertemplate="step %{x}, %{y}: %{z:.3f} bits<extra></extra>",
-                colorbar={"title": "bits", "thickness": 9, "len": 0.5},
+                colorbar=SCALE_BAR,
             )
             figure.add_trace(heat, row=at + 1, col=column + 1)
     figure.update_xaxes(type="category", tickangle=-50, tickfont={"size": 10})
@@ -138,9 +144,8 @@ def _heat_panel(finding: Finding) -> Panel:
         "`probes`; they are narrower than ±"
         f"{_widest(probes):.2f} bits. Every cell is shown; none is a test."
     )
-    height = 130 + 150 * len(roles)
-    return Panel("heat", "Bits about the language: layer by checkpoint", caption,
-                 themed(figure, height=height).update_layout(hovermode="closest"))  # fmt: skip
+    themed(figure, height=160 + 110 * len(roles)).update_layout(hovermode="closest", margin={"t": 90, "b": 60})
+    return Panel("heat", "Bits about the language: layer by checkpoint", caption, figure)
 
 
 def _widest(probes: pd.DataFrame) -> float:
@@ -150,7 +155,7 @@ def _widest(probes: pd.DataFrame) -> float:
 
 def _curves_panel(finding: Finding) -> Panel:
     probes, curves = finding.tables["probes"], finding.tables["curves"]
-    figure = side_by_side("Bits read at the prompt's last token", "Recall and transfer")
+    figure = side_by_side("Bits read", "Recall, transfer")
     for layer in range(finding.notes["layers"] + 1):
         rows = probes[(probes["layer"] == layer) & (probes["role"] == finding.notes["main_role"])]
         rows = rows[(rows["labels"] == "true") & rows["bits"].notna()].sort_values("step")
