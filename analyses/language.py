@@ -97,7 +97,8 @@ def table(rows: list[dict[str, Any]]) -> str:
         cells = []
         for key in COLUMNS:
             values = np.array([row[key] for row in rows if row["run"] == name])
-            low, high = stats.t.interval(0.95, len(values) - 1, values.mean(), stats.sem(values))
+            half = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values)
+            low, high = values.mean() - half, values.mean() + half
             points = " ".join(signed(float(value)) for value in sorted(values))
             cells.append(f"{signed(float(values.mean()))} [{signed(low)}, {signed(high)}] ({points})")
         lines.append(f"| {name} | {' | '.join(cells)} |")

@@ -61,7 +61,7 @@ def logits(
 ) -> Float[Tensor, "batch asked d_vocab"]:
     """Logits at some positions, from weights; see `lean_logits`."""
     resid, _ = residual_stream(weights, tokens, positions, common)
-    flat = _normalize(weights.ln_final, resid.flatten(0, 1))
+    flat = normalize(weights.ln_final, resid.flatten(0, 1))
     return torch.addmm(weights.b_U, flat, weights.W_U).unflatten(0, resid.shape[:2])
 
 
@@ -112,7 +112,7 @@ def residual_stream(
         source, begun, sequence = (
             (by_kind, rows.begun_kind, rows.sequence_kind) if layer == 0 else (resid, rows.begun, rows.sequence)
         )
-        normed = _normalize(block.ln1, source)
+        normed = normalize(block.ln1, source)
         if layer < len(weights.blocks) - 1:
             qkv = torch.addmm(block.b_QKV, normed, block.W_QKV)
             q, kv = qkv[:, :z], qkv[:, z:]
@@ -126,14 +126,14 @@ def residual_stream(
         else:
             kv = torch.addmm(block.b_QKV[z:], normed, block.W_QKV[:, z:])
             resid, everywhere = pick(resid).flatten(0, 1), False
-            q = torch.addmm(block.b_QKV[:z], _normalize(block.ln1, resid), block.W_QKV[:, :z])
+            q = torch.addmm(block.b_QKV[:z], normalize(block.ln1, resid), block.W_QKV[:, :z])
             q = q.unflatten(0, (len(tokens), -1))
             mixed = _attend(q, F.embedding(sequence, kv), _bias(asked, here, kv), heads).flatten(0, 1)
         attn_out = torch.addmm(block.b_O, mixed, block.W_O)
         keep(f"{name}_attn_out", attn_out)
         resid = resid + attn_out
         keep(f"{name}_resid_mid", resid)
-        hidden = torch.addmm(block.b_in, _normalize(block.ln2, resid), block.W_in)
+        hidden = torch.addmm(block.b_in, normalize(block.ln2, resid), block.W_in)
         mlp_out = torch.addmm(block.b_out, ACTIVATIONS[weights.act_fn](hidden), block.W_out)
         keep(f"{name}_mlp_out", mlp_out)
         resid = resid + mlp_out
@@ -161,7 +161,8 @@ def _pick(x: Float[Tensor, "batch pos d"], positions: Positions) -> Float[Tensor
     return x.gather(1, positions[..., None].expand(-1, -1, x.shape[2]))
 
 
-def _normalize(norm: Norm, x: Float[Tensor, "row d"]) -> Float[Tensor, "row d"]:
+def normalize(norm: Norm, x: Float[Tensor, "row d"]) -> Float[Tensor, "row d"]:
+    """LayerNorm, or RMSNorm where the norm has no bias, as the model has it."""
     if norm.b is None:
         return F.rms_norm(x, x.shape[-1:], norm.w, norm.eps)
     return F.layer_norm(x, x.shape[-1:], norm.w, norm.b, norm.eps)

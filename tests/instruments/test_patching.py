@@ -1,0 +1,241 @@
+"""The patching engine against TransformerLens's own patching functions and plain hooks, and its controls."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from transformer_lens import patching as theirs
+
+from mechxl.data.roles import role_positions
+from mechxl.instruments.patched import COMPONENTS, blocks_from, embed, unembed
+from mechxl.instruments.patching import (
+    OUTCOMES,
+    Pairs,
+    Place,
+    choose_prompt_roles,
+    draw_pairs,
+    outcomes,
+    patch,
+    run_patches,
+)
+from mechxl.model.evaluation import Questions, answer_trie, ask_questions
+from mechxl.model.weights import weights_of
+from mechxl.refusals import InputError
+from tests.model.plain import learned_model, small_corpus, small_model
+
+CORPORA = {
+    "default": {},
+    "character": {"tokenization": {"kind": "character"}},
+    "tags": {"languages": {"name_syllables": 12, "word_syllables": 24, "cue": "tag"}},
+    "varied": {"languages": {"name_syllables": 12, "word_syllables": 24, "word_order": "varied"}},
+}
+CORPUS = {name: small_corpus(**sections) for name, sections in CORPORA.items()}
+ROLES = ["name_first", "name_last", "prompt_last"]
+
+
+def some_pairs(corpus, n=12, donor=0, receiver=1):
+    """Facts of one relation and different values, whatever the model answers."""
+    world, rng = corpus.world, np.random.default_rng(0)
+    found = []
+    while len(found) < n:
+        one, other = rng.choice(np.flatnonzero(world.seen), 2)
+        if world.relation[one] == world.relation[other] and world.value[one, 0] != world.value[other, 0]:
+            found.append((one, other))
+    donors, receivers = np.array(found).T
+    return Pairs(donors, np.full(n, donor), receivers, np.full(n, receiver))
+
+
+def prompts(corpus, fact, language):
+    return torch.as_tensor(corpus.sequences(fact, language).prompts())
+
+
+def test_the_block_by_block_forward_is_the_hooked_one_component_by_component():
+    corpus = CORPUS["tags"]
+    model = small_model(corpus, n_layers=2)
+    fact = np.arange(8)
+    tokens = prompts(corpus, fact, fact % 2)
+    logits, cache = model.run_with_cache(tokens)
+    seen = {}
+
+    def keep(component, layer, content):
+        seen[component, layer] = content
+        return content
+
+    weights = weights_of(model)
+    resid = blocks_from(weights, embed(weights, tokens), 0, keep)
+    assert {component for component, _ in seen} == set(COMPONENTS)
+    for (component, layer), content in seen.items():
+        inner = "attn." if component in ("q", "k", "v", "z", "pattern") else ""
+        torch.testing.assert_close(content, cache[f"blocks.{layer}.{inner}hook_{component}"], rtol=0, atol=1e-10)
+    last = torch.full((len(tokens),), tokens.shape[1] - 1)
+    torch.testing.assert_close(unembed(weights, resid, last), logits[:, -1], rtol=0, atol=1e-10)
+
+
+THEIRS = {
+    "resid_pre": theirs.get_act_patch_resid_pre,
+    "resid_mid": theirs.get_act_patch_resid_mid,
+    "attn_out": theirs.get_act_patch_attn_out,
+    "mlp_out": theirs.get_act_patch_mlp_out,
+    "q": theirs.get_act_patch_attn_head_q_by_pos,
+    "k": theirs.get_act_patch_attn_head_k_by_pos,
+    "v": theirs.get_act_patch_attn_head_v_by_pos,
+    "z": theirs.get_act_patch_attn_head_out_by_pos,
+    "pattern": theirs.get_act_patch_attn_head_pattern_by_pos,
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("component", list(THEIRS))
+def test_grids_equal_transformer_lens_patching(component):
+    corpus, model = CORPUS["default"], small_model(CORPUS["default"], n_layers=2, n_heads=2)
+    pairs = some_pairs(corpus)
+    words = corpus.lexicon.value_words[corpus.world.relation[pairs.fact]]
+    row = np.arange(len(pairs))
+    targets = [
+        torch.as_tensor(corpus.word_tokens[words[row, corpus.world.value[fact, 1], 1], 0])
+        for fact in (pairs.donor_fact, pairs.fact)
+    ]
+
+    def metric(logits):
+        last = logits[torch.arange(len(logits)), -1]
+        return (last.gather(1, targets[0][:, None]) - last.gather(1, targets[1][:, None])).mean()
+
+    donors, receivers = (
+        prompts(corpus, pairs.donor_fact, pairs.donor_language),
+        prompts(corpus, pairs.fact, pairs.language),
+    )
+    _, cache = model.run_with_cache(donors)
+    with torch.no_grad():
+        grid = THEIRS[component](model, receivers, cache, metric)
+    by_head = grid.ndim == 3
+    heads = range(2) if by_head else [None]
+    places = [Place(component, block, role, head) for block in range(2) for role in range(3) for head in heads]
+    found = run_patches(weights_of(model), corpus, pairs, ROLES, places).logit_diff.mean(axis=1)
+    for place, ours in zip(places, found, strict=True):
+        position = place.role + 1
+        if by_head:
+            expected = (
+                grid[place.block, position, place.head]
+                if grid.shape[2] == 2
+                else grid[place.block, place.head, position]
+            )
+        else:
+            expected = grid[place.block, position]
+        assert float(expected) == pytest.approx(ours, abs=1e-5)
+
+
+@pytest.mark.parametrize("name", list(CORPORA))
+@pytest.mark.parametrize("component", ["resid_post", "q", "z"])
+def test_answers_of_several_tokens_under_a_patch_equal_a_plain_hook_and_decoding_pair_by_pair(name, component):
+    corpus = CORPUS[name]
+    model = learned_model(corpus, steps=30)
+    pairs, trie = some_pairs(corpus, n=6), answer_trie(corpus)
+    roles = choose_prompt_roles(corpus, "all")
+    places = [Place(component, 0, role) for role in range(len(roles))]
+    found = run_patches(weights_of(model), corpus, pairs, roles, places)
+    hook_name = "blocks.0.hook_resid_post" if component == "resid_post" else f"blocks.0.attn.hook_{component}"
+    at = [role_positions(corpus, f, told, roles) for f, told in
+          ((pairs.donor_fact, pairs.donor_language), (pairs.fact, pairs.language))]  # fmt: skip
+    for place in places:
+        for pair in range(len(pairs)):
+            one = slice(pair, pair + 1)
+            donor, receiver = (
+                prompts(corpus, fact[one], language[one])
+                for fact, language in ((pairs.donor_fact, pairs.donor_language), (pairs.fact, pairs.language))
+            )
+            with torch.no_grad():
+                _, cache = model.run_with_cache(donor)
+            source = cache[hook_name][0, at[0][pair, place.role]]
+
+            def put(content, hook, source, position):
+                content[:, position] = source
+                return content
+
+            hooks = [(hook_name, partial(put, source=source, position=at[1][pair, place.role]))]
+            tokens, decoded = receiver, []
+            for _ in range(trie.longest):
+                with torch.no_grad():
+                    logits = model.run_with_hooks(tokens, fwd_hooks=hooks)
+                decoded.append(int(logits[0, -1].argmax()))
+                tokens = torch.cat([tokens, torch.tensor([[decoded[-1]]])], dim=1)
+            assert trie.read(np.array([decoded]))[0] == found.word[place.role, pair]
+
+
+@pytest.mark.parametrize("name", list(CORPORA))
+def test_a_run_patched_into_itself_changes_nothing(name):
+    corpus = CORPUS[name]
+    model = learned_model(corpus, steps=30)
+    some = some_pairs(corpus)
+    pairs = Pairs(some.fact, some.language, some.fact, some.language)
+    roles = choose_prompt_roles(corpus, "all")
+    places = [Place(component, 0, role) for component in COMPONENTS for role in range(len(roles))]
+    found = run_patches(weights_of(model), corpus, pairs, roles, places)
+    questions = Questions.of(corpus, some.fact, some.language)
+    plain = ask_questions(model, questions, answer_trie(corpus))
+    assert (found.word[found.there] == np.broadcast_to(plain.word, found.word.shape)[found.there]).all()
+    gap = np.abs(found.log_prob[..., 1] - plain.log_prob)[found.there]
+    assert gap.max() < 1e-5
+
+
+def test_the_final_residual_at_the_last_position_gives_the_donors_own_first_token():
+    corpus = CORPUS["character"]
+    model = learned_model(corpus, steps=40)
+    pairs = some_pairs(corpus)
+    last = len(choose_prompt_roles(corpus, "all")) - 1
+    weights = weights_of(model)
+    found = run_patches(weights, corpus, pairs, choose_prompt_roles(corpus, "all"), [Place("resid_post", 0, last)])
+    own = ask_questions(model, Questions.of(corpus, pairs.donor_fact, pairs.donor_language), answer_trie(corpus))
+    first = corpus.word_tokens[:, 0]
+    both = (found.word[0] >= 0) & (own.word >= 0)
+    assert both.any()
+    assert (first[found.word[0][both]] == first[own.word[both]]).all()
+
+
+def test_a_relations_own_embedding_changes_nothing(trained):
+    """In one language the embedding of the relation's word is the receiver's own already: its patch changes nothing."""
+    found = patch(trained, donor="A", receiver="A", at="resid_post", layers=[0], n=32, group="parallel")
+    pairs = found["outcome"].sel(layer=0, role="prompt_last").values
+    assert (pairs == OUTCOMES.index("receiver's value, receiver's language")).all()
+
+
+def test_outcomes_name_value_and_language():
+    corpus = CORPUS["default"]
+    pairs, world, words = some_pairs(corpus), corpus.world, corpus.lexicon.value_words
+    relation = world.relation[pairs.fact]
+    given = [
+        words[relation, world.value[fact, language], language]
+        for fact in (pairs.donor_fact, pairs.fact)
+        for language in (pairs.language, pairs.donor_language)
+    ]
+    found = outcomes(corpus, pairs, np.stack([*given, np.full(len(pairs), -1)]))
+    np.testing.assert_array_equal(found, np.arange(5)[:, None] + np.zeros(len(pairs), dtype=int))
+
+
+def test_pairs_are_of_one_relation_different_values_and_right(trained):
+    pairs, kept = draw_pairs(trained, 40, donor=0, receiver=1, group="parallel")
+    world = trained.corpus.world
+    assert 0 < kept <= 1
+    assert (world.relation[pairs.donor_fact] == world.relation[pairs.fact]).all()
+    assert (world.value[pairs.donor_fact, 0] != world.value[pairs.fact, 0]).all()
+    for fact, language in ((pairs.donor_fact, pairs.donor_language), (pairs.fact, pairs.language)):
+        asked = Questions.of(trained.corpus, fact, language)
+        assert ask_questions(trained.model(), asked, answer_trie(trained.corpus)).right.all()
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"at": "resid"}, "resid_pre, resid_mid"),
+        ({"roles": ["cue"]}, "name_first"),
+        ({"layers": [3]}, "there are 0 to 2"),
+        ({"at": "z", "heads": [2]}, "there are 0 to 1"),
+        ({"heads": [0]}, "resid_post has none"),
+        ({"donor": "C"}, "there are: A, B"),
+        ({"step": 5}, "step"),
+        ({"step": 0}, "both answers right"),
+    ],
+)
+def test_bad_input_names_what_would_fit(trained, change, named):
+    with pytest.raises(InputError, match=named):
+        patch(trained, **({"donor": "A", "receiver": "B", "n": 8} | change))
