@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mechxl.config import RunConfig as RunConfig
+    from mechxl.instruments.patching import patch as patch
     from mechxl.instruments.store import activations as activations
     from mechxl.model.training import train_run as train_run
     from mechxl.questions.ask import ask as ask
@@ -18,10 +19,11 @@ _FACE = {
     "RunConfig": "mechxl.config",
     "activations": "mechxl.instruments.store",
     "ask": "mechxl.questions.ask",
+    "patch": "mechxl.instruments.patching",
     "train_run": "mechxl.model.training",
 }
 
-__all__ = ["Run", "RunConfig", "activations", "ask", "train_run"]
+__all__ = ["Run", "RunConfig", "activations", "ask", "patch", "train_run"]
 
 
 def __getattr__(name: str) -> Any:

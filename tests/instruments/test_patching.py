@@ -1,6 +1,7 @@
 """The patching engine against TransformerLens's own patching functions and plain hooks, and its controls."""
 
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -55,7 +56,8 @@ def test_the_block_by_block_forward_is_the_hooked_one_component_by_component():
     model = small_model(corpus, n_layers=2)
     fact = np.arange(8)
     tokens = prompts(corpus, fact, fact % 2)
-    logits, cache = model.run_with_cache(tokens)
+    with torch.no_grad():
+        logits, (_, cache) = model(tokens), model.run_with_cache(tokens)
     seen = {}
 
     def keep(component, layer, content):
@@ -152,7 +154,7 @@ def test_answers_of_several_tokens_under_a_patch_equal_a_plain_hook_and_decoding
                 content[:, position] = source
                 return content
 
-            hooks = [(hook_name, partial(put, source=source, position=at[1][pair, place.role]))]
+            hooks: list[Any] = [(hook_name, partial(put, source=source, position=at[1][pair, place.role]))]
             tokens, decoded = receiver, []
             for _ in range(trie.longest):
                 with torch.no_grad():
