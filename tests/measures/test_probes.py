@@ -58,13 +58,13 @@ def test_three_gaussians_against_their_integral_by_sampling():
     assert found.bits == pytest.approx(exact, abs=0.02)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(6))
 def test_labels_that_say_nothing_give_no_bits(seed):
     x = rng(seed).standard_normal((1200, 16))
     label = rng(seed + 10).permuted(np.tile([0, 1], (600, 1)), axis=1).reshape(-1)
     entity = np.arange(1200) // 4
     found = probe(x, label, entity, entity_folds(entity, 3, rng(1)), rng(2))
-    assert found.bits_low <= 0 <= found.bits_high or abs(found.bits) < 0.005
+    assert found.bits_low <= 0 <= found.bits_high + 1e-3  # a reader of noise loses a little on new entities
     assert found.accuracy_low <= 0.5 <= found.accuracy_high
 
 
