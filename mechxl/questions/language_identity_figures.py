@@ -227,8 +227,8 @@ def _erasure_panel(finding: Finding) -> Panel:
     figure.update_yaxes(title="value accuracy", col=1)
     gone = end[(end["erased"] == "language") & (end["asked"] == "recall")]
     probe = "; ".join(
-        f"layer {row['from_layer']} {row['probe_bits']:.3f} [{row['probe_bits_low']:.3f}, {row['probe_bits_high']:.3f}]"
-        for _, row in gone.iterrows()
+        f"layer {row['from_layer']} {row['anew_bits']:.4f} [{row['anew_bits_low']:.4f}, {row['anew_bits_high']:.4f}]"
+        for _, row in gone[gone["anew_bits"].notna()].iterrows()
     )
     counts = "; ".join(
         f"{asked}: n = {int(rows['n'].max()):,}" for asked in ("recall", "transfer")
@@ -239,8 +239,9 @@ def _erasure_panel(finding: Finding) -> Panel:
         "(LEACE) at every prompt position from a layer on, at the last checkpoint. Controls: a random subspace of the "
         "same rank; random directions that carry as much variance; LEACE on a random split of the values. Fitted on "
         f"{finding.notes['fitted_entities']:,} entities and asked of {finding.notes['asked_entities']:,} others "
-        f"({counts} questions); whiskers: 95 % intervals over entities; one run. A probe trained anew after erasure "
-        f"reads, of these others, in bits: {probe}. Earlier checkpoints are in the finding's table `erasure`."
+        f"({counts} questions); whiskers: 95 % intervals over entities; one run. A probe trained anew "
+        f"after erasure on these others, folds by entity, reads in bits: {probe or 'nothing, as there are too few'}. "
+        "Earlier checkpoints are in the finding's table `erasure`."
     )
     return Panel("erasure", "The language erased", caption,
                  themed(figure, legend_rows=3).update_layout(hovermode="closest"))  # fmt: skip

@@ -77,8 +77,9 @@ def _erasure(table: pd.DataFrame, notes: Mapping[str, Any]) -> list[str]:
         )
     after = rows[rows["erased"] == "language"].iloc[0]
     said.append(
-        f"After erasure a probe trained anew reads {_interval(after, 'probe_bits', 3)} bits at layer 1 of entities "
-        f"that the erasure was not fitted on (balanced accuracy {_interval(after, 'probe_accuracy')}). What a linear "
+        f"After erasure at layer 1 a probe trained anew on these other entities, folds by entity, reads "
+        f"{_interval(after, 'anew_bits', 4)} bits (balanced accuracy {_interval(after, 'anew_accuracy', 3)}); one "
+        f"trained on the entities that the erasure was fitted on, {_interval(after, 'probe_bits', 4)}. What a linear "
         "reader cannot find may still be there for a nonlinear one."
     )
     return said
