@@ -9,17 +9,9 @@ import torch
 from transformer_lens import patching as theirs
 
 from mechxl.data.roles import role_positions
+from mechxl.instruments.pairs import OUTCOMES, Pairs, draw_pairs, outcomes
 from mechxl.instruments.patched import COMPONENTS, blocks_from, embed, unembed
-from mechxl.instruments.patching import (
-    OUTCOMES,
-    Pairs,
-    Place,
-    choose_prompt_roles,
-    draw_pairs,
-    outcomes,
-    patch,
-    run_patches,
-)
+from mechxl.instruments.patching import Place, choose_prompt_roles, patch, run_patches
 from mechxl.model.evaluation import Questions, answer_trie, ask_questions
 from mechxl.model.weights import weights_of
 from mechxl.refusals import InputError
@@ -116,14 +108,9 @@ def test_grids_equal_transformer_lens_patching(component):
     found = run_patches(weights_of(model), corpus, pairs, ROLES, places).logit_diff.mean(axis=1)
     for place, ours in zip(places, found, strict=True):
         position = place.role + 1
-        if by_head:
-            expected = (
-                grid[place.block, position, place.head]
-                if grid.shape[2] == 2
-                else grid[place.block, place.head, position]
-            )
-        else:
-            expected = grid[place.block, position]
+        head = () if place.head is None else (place.head,)
+        at = (*head, position) if component == "pattern" else (position, *head)  # theirs has the head first there
+        expected = grid[(place.block, *at)]
         assert float(expected) == pytest.approx(ours, abs=1e-5)
 
 
