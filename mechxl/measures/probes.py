@@ -156,14 +156,12 @@ def fitted(
         rng: a generator.
     """
     names = np.unique(entity)
-    inside = (
-        np.isin(entity, rng.permutation(names)[: -max(1, len(names) // 3)]) if len(names) > 1 else np.ones(len(x), bool)
-    )
+    inside = np.isin(entity, rng.permutation(names)[: -max(1, len(names) // 3)])
     if _uninformative(_by_feature(x)(x), y):
         frequency = np.log(np.bincount(y) / len(y))
         return lambda other: np.broadcast_to(frequency, (len(other), len(frequency)))
     best, loss = (_by_feature, PENALTIES[0]), np.inf
-    if (~inside).any() and len(np.unique(y[inside])) == y.max() + 1:
+    if len(np.unique(y[inside])) == y.max() + 1:
         for scaling in (_by_feature, _as_a_whole):
             reader = LogisticRegression(solver="newton-cholesky", warm_start=True, tol=1e-3, max_iter=50)
             scale = scaling(x[inside])

@@ -240,7 +240,8 @@ def _erasure_panel(finding: Finding) -> Panel:
         "same rank; random directions that carry as much variance; LEACE on a random split of the values. Fitted on "
         f"{finding.notes['fitted_entities']:,} entities and asked of {finding.notes['asked_entities']:,} others "
         f"({counts} questions); whiskers: 95 % intervals over entities; one run. A probe trained anew "
-        f"after erasure on these others, folds by entity, reads in bits: {probe or 'nothing, as there are too few'}. "
+        "after erasure on these others (their first 2,000 prompts), folds by entity, reads in bits: "
+        f"{probe or 'nothing, as there are too few'}. "
         "Earlier checkpoints are in the finding's table `erasure`."
     )
     return Panel("erasure", "The language erased", caption,

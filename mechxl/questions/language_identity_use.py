@@ -73,15 +73,8 @@ def erasure_effects(
                 probed = _probed(model, on, new, edits, layer, world.entity, erased in ("nothing", "language"))
                 for name, questions in groups.items():
                     if not len(questions):
-                        rows.append(
-                            place
-                            | probed
-                            | {
-                                "asked": name,
-                                "n": 0,
-                                "reason": items.why_none or "none of the entities asked has an item",
-                            }
-                        )
+                        why = items.why_none or "none of the entities asked has an item"
+                        rows.append(place | probed | {"asked": name, "n": 0, "reason": why})
                         continue
                     word = edited_answers(model, questions, slots[name].of, edits, trie)
                     kind = kinds_of(questions, word)
