@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mechxl.config import RunConfig as RunConfig
-    from mechxl.instruments.patching import patch as patch
+    from mechxl.instruments.patch import patch as patch
     from mechxl.instruments.store import activations as activations
     from mechxl.model.training import train_run as train_run
     from mechxl.questions.ask import ask as ask
@@ -19,7 +19,7 @@ _FACE = {
     "RunConfig": "mechxl.config",
     "activations": "mechxl.instruments.store",
     "ask": "mechxl.questions.ask",
-    "patch": "mechxl.instruments.patching",
+    "patch": "mechxl.instruments.patch",
     "train_run": "mechxl.model.training",
 }
 

@@ -1,9 +1,11 @@
-"""`patch(run, ...)`: puts a donor's activation into a receiver's run; whose answer comes out, in which language?
+"""The patching engine: a donor's activation is put into a receiver's run; what is then answered, and how surely?
 
 Activation patching (interchange intervention: Geiger et al. 2021; Vig et al. 2020): the donor is a fact told in one
 language, the receiver another fact in the same or another language. The donor's component at (layer, role) takes the
 receiver's place there, prompt positions only, and stays through greedy decoding of the whole answer. Donors run once;
-receivers restart at the patched layer, and all roles (and heads) of a layer run in one batch.
+receivers restart at the patched layer, all roles (and heads) of a layer run in one batch, and roles at one position
+run once. A donor may come from another checkpoint, and the donors' mean may take each donor's place (mean ablation);
+resample ablation is a donor of the receiver's own language.
 """
 
 from collections.abc import Sequence
@@ -12,19 +14,16 @@ from typing import Any
 
 import numpy as np
 import torch
-import xarray as xr
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from mechxl.data.corpus import Corpus
-from mechxl.data.roles import PROMPT_ROLES, role_names, role_positions
+from mechxl.data.roles import role_positions
 from mechxl.data.tokenization import EOS_ID, PAD_ID
-from mechxl.instruments.pairs import OUTCOMES, Pairs, draw_pairs, outcomes
-from mechxl.instruments.patched import BY_HEAD, COMPONENTS, blocks_from, embed, unembed
+from mechxl.instruments.pairs import Pairs, value_words
+from mechxl.instruments.patched import blocks_from, embed, unembed
 from mechxl.model.evaluation import AnswerTrie, answer_trie
-from mechxl.model.weights import Weights, weights_of
-from mechxl.refusals import InputError
-from mechxl.run import Run
+from mechxl.model.weights import Weights
 
 ROWS_AT_ONCE = 4096
 
@@ -63,117 +62,16 @@ class Patched:
     there: Bool[np.ndarray, "place pair"]
 
 
-def patch(
-    run: Run,
-    *,
-    donor: str | int,
-    receiver: str | int,
-    at: str = "resid_post",
-    roles: Sequence[str] | str = "all",
-    layers: Sequence[int] | None = None,
-    heads: Sequence[int] | None = None,
-    step: int = -1,
-    n: int = 256,
-    group: str = "mono",
-    seed: int = 0,
-) -> xr.Dataset:
-    """Patches a component from donors into receivers at every layer and role, pair by pair.
-
-    Args:
-        run: a run with checkpoints.
-        donor: language of the donors, by name or number.
-        receiver: language of the receivers.
-        at: a component: resid_pre, resid_mid, resid_post, attn_out, mlp_out, q, k, v, z or pattern.
-        roles: of the prompt; "all" that the sentences have.
-        layers: resid_post: 0 (embeddings) to the number of blocks; the others: from 1. None: all.
-        heads: of q, k, v, z, pattern: one at a time; None: all heads at once.
-        step: a saved step; negative: from the end.
-        n: pairs at most.
-        group: mono or parallel facts.
-        seed: of the pairs.
-
-    Returns:
-        By (layer, role, head, pair): outcome (index into OUTCOMES), log_prob_donor and log_prob_receiver (nats, of the
-        two values in the receiver's language), logit_diff, there. Beside them the pairs; attribute `kept`: the share of
-        pairs drawn whose clean answers were both right.
-
-    Raises:
-        InputError: an unknown component, layer, head, role, language or step; or no pair with both answers right.
-    """
-    corpus, names = run.corpus, run.corpus.lexicon.language_names
-    if at not in COMPONENTS:
-        raise InputError(f"at = {at!r}: there is no such component; there are: {', '.join(COMPONENTS)}")
-    a, b = (_language(names, language) for language in (donor, receiver))
-    n_blocks, n_heads = run.config.model.n_layers, run.config.model.n_heads
-    first = 0 if at == "resid_post" else 1
-    layers = _among("layers", layers, range(first, n_blocks + 1))
-    if heads is not None and at not in BY_HEAD:
-        raise InputError(f"heads: {at} has none; {', '.join(BY_HEAD)} have")
-    one_by_one = [None] if heads is None else _among("heads", heads, range(n_heads))
-    chosen = choose_prompt_roles(corpus, roles)
-    pairs, kept = draw_pairs(run, n, donor=a, receiver=b, step=step, group=group, seed=seed)
-    places = [
-        Place("resid_pre" if at == "resid_post" and not layer else at, max(layer - 1, 0), role, head)
-        for layer in layers
-        for role in range(len(chosen))
-        for head in one_by_one
-    ]
-    found = run_patches(weights_of(run.model(step)), corpus, pairs, chosen, places)
-    if not found.there.any():
-        raise InputError(f"roles = {', '.join(chosen)}: no pair has any of them in both sentences")
-    shape = (len(layers), len(chosen), len(one_by_one), len(pairs))
-    dims = ("layer", "role", "head", "pair")
-    data = {
-        "outcome": outcomes(corpus, pairs, found.word),
-        "log_prob_donor": found.log_prob[..., 0],
-        "log_prob_receiver": found.log_prob[..., 1],
-        "logit_diff": found.logit_diff,
-        "there": found.there,
-    }
-    return xr.Dataset(
-        {name: (dims, values.reshape(shape)) for name, values in data.items()},
-        coords={
-            "layer": list(layers),
-            "role": chosen,
-            "head": ["all" if head is None else str(head) for head in one_by_one],
-            "donor_fact": ("pair", pairs.donor_fact),
-            "fact": ("pair", pairs.fact),
-        },
-        attrs={"component": at, "donor": names[a], "receiver": names[b], "kept": kept, "outcomes": list(OUTCOMES)},
-    )
-
-
-def choose_prompt_roles(corpus: Corpus, roles: Sequence[str] | str) -> list[str]:
-    """Roles of the prompt that sentences have; InputError for others."""
-    there = [role for role in role_names(corpus) if role in PROMPT_ROLES]
-    if roles == "all":
-        return there
-    asked = [roles] if isinstance(roles, str) else list(roles)
-    for role in asked:
-        if role not in there:
-            raise InputError(f"roles = {role!r}: no such role in these prompts; there are: {', '.join(there)}")
-    return asked
-
-
-def _language(names: Sequence[str], language: str | int) -> int:
-    if isinstance(language, str) and language in names:
-        return list(names).index(language)
-    if isinstance(language, int) and 0 <= language < len(names):
-        return language
-    raise InputError(f"language {language!r}: there is no such language; there are: {', '.join(names)}")
-
-
-def _among(what: str, asked: Sequence[int] | None, there: range) -> list[int]:
-    chosen = list(there) if asked is None else list(asked)
-    for one in chosen:
-        if one not in there:
-            raise InputError(f"{what} = {one}: there is none; there are {there[0]} to {there[-1]}")
-    return chosen
-
-
 @torch.no_grad()
 def run_patches(
-    weights: Weights, corpus: Corpus, pairs: Pairs, roles: Sequence[str], places: Sequence[Place]
+    weights: Weights,
+    corpus: Corpus,
+    pairs: Pairs,
+    roles: Sequence[str],
+    places: Sequence[Place],
+    *,
+    donor_weights: Weights | None = None,
+    mean: bool = False,
 ) -> Patched:
     """Runs every place on every pair.
 
@@ -183,46 +81,61 @@ def run_patches(
         pairs: donors and receivers.
         roles: that places refer to.
         places: where; those of one block run together.
+        donor_weights: of the model that donors run in; None: the same.
+        mean: put the donors' mean at a role in the place of each donor's activation: mean ablation.
 
-    Raises:
-        InputError: patterns of prompts of different lengths.
+    Returns:
+        By (place, pair). A pattern fits prompts of its own length only: elsewhere `there` is False.
     """
     device = weights.W_E.device
-    sides = [_Side.of(corpus, pairs.donor_fact, pairs.donor_language, roles, device)]
-    sides.append(_Side.of(corpus, pairs.fact, pairs.language, roles, device))
-    if any(place.component == "pattern" for place in places) and not torch.equal(sides[0].length, sides[1].length):
-        raise InputError("at = pattern: donor and receiver have prompts of different lengths; q, k and v fit any")
-    held: dict[tuple[str, int], Tensor] = {}
+    donor = _Side.of(corpus, pairs.donor_fact, pairs.donor_language, roles, device)
+    receiver = _Side.of(corpus, pairs.fact, pairs.language, roles, device)
     wanted = {(place.component, place.block) for place in places}
+    held = _contents(donor_weights or weights, donor.tokens, wanted)
+    streams = _contents(weights, receiver.tokens, {("resid_pre", place.block) for place in places})
+    there = np.array([donor.has(receiver, place) for place in places]).reshape(len(places), len(pairs))
+    keys = [
+        (p.component, p.block, p.head, *(side.at[:, p.role].tobytes() for side in (donor, receiver))) for p in places
+    ]
+    once = {key: at for at, key in reversed(list(enumerate(keys)))}  # of places at one position, the first is run
+    word = np.full((len(places), len(pairs)), -1)
+    log_prob, logit_diff = np.full((*word.shape, 2), np.nan), np.full(word.shape, np.nan)
+    candidates, trie = _candidates(corpus, pairs), answer_trie(corpus)
+    each = max(1, ROWS_AT_ONCE // max(len(pairs), 1))
+    for block in sorted({place.block for place in places}):
+        here = [at for at in once.values() if places[at].block == block]
+        for start in range(0, len(here), each):
+            some = here[start : start + each]
+            batch = _Batch(
+                weights,
+                [places[at] for at in some],
+                there[some],
+                donor,
+                receiver,
+                held,
+                streams["resid_pre", block],
+                mean,
+            )
+            word[some], log_prob[some], logit_diff[some] = batch.answers(candidates, trie)
+    run = [once[key] for key in keys]
+    word, log_prob, logit_diff = word[run], log_prob[run], logit_diff[run]
+    word[~there], log_prob[~there], logit_diff[~there] = -1, np.nan, np.nan
+    return Patched(word, log_prob, logit_diff, there)
+
+
+def _contents(
+    weights: Weights, tokens: Int[Tensor, "pair pos"], wanted: set[tuple[str, int]]
+) -> dict[tuple[str, int], Tensor]:
+    """Components of a run without any patch, by (component, block)."""
+    held: dict[tuple[str, int], Tensor] = {}
 
     def keep(component: str, layer: int, content: Tensor) -> Tensor:
         if (component, layer) in wanted:
             held[component, layer] = content
         return content
 
-    blocks_from(weights, embed(weights, sides[0].tokens), 0, keep)
-    streams: dict[int, Tensor] = {}
-
-    def keep_streams(component: str, layer: int, content: Tensor) -> Tensor:
-        if component == "resid_pre":
-            streams[layer] = content
-        return content
-
-    blocks_from(weights, embed(weights, sides[1].tokens), 0, keep_streams)
-    candidates = _candidates(corpus, pairs)
-    trie, n = answer_trie(corpus), len(pairs)
-    word = np.full((len(places), n), -1)
-    log_prob, logit_diff = np.full((len(places), n, 2), np.nan), np.full((len(places), n), np.nan)
-    there = np.array([(sides[0].at[:, p.role] >= 0) & (sides[1].at[:, p.role] >= 0) for p in places])
-    each = max(1, ROWS_AT_ONCE // n)
-    for block in sorted({place.block for place in places}):
-        here = [at for at, place in enumerate(places) if place.block == block]
-        for start in range(0, len(here), each):
-            some = here[start : start + each]
-            batch = _Batch(weights, [places[at] for at in some], sides[0], sides[1], held, streams[block])
-            word[some], log_prob[some], logit_diff[some] = batch.answers(candidates, trie)
-    word[~there], log_prob[~there], logit_diff[~there] = -1, np.nan, np.nan
-    return Patched(word, log_prob, logit_diff, there)
+    blocks_from(weights, embed(weights, tokens), 0, keep)
+    return held
 
 
 @dataclass(frozen=True)
@@ -240,13 +153,17 @@ class _Side:
         length = torch.as_tensor(sentences.prompt_length, device=device)
         return cls(tokens, length, role_positions(corpus, fact, language, list(roles)))
 
+    def has(self, receiver: "_Side", place: Place) -> Bool[np.ndarray, " pair"]:
+        """Whether donors (these) and receivers have a place; a pattern's prompts must be as long as each other."""
+        both = (self.at[:, place.role] >= 0) & (receiver.at[:, place.role] >= 0)
+        return both & (self.length == receiver.length).cpu().numpy() if place.component == "pattern" else both
+
 
 def _candidates(corpus: Corpus, pairs: Pairs) -> Int[np.ndarray, "pair 2 place"]:
     """The answers of the donor's and the receiver's value in the receiver's language as tokens, padded with -1."""
-    world = corpus.world
-    relation = world.relation[pairs.fact]
-    value = np.stack([world.value[fact, pairs.language] for fact in (pairs.donor_fact, pairs.fact)], axis=1)
-    tokens = corpus.word_tokens[corpus.lexicon.value_words[relation[:, None], value, pairs.language[:, None]]]
+    value = corpus.world.value
+    sides = (value[pairs.donor_fact, pairs.donor_language], value[pairs.fact, pairs.language])
+    tokens = corpus.word_tokens[np.stack([value_words(corpus, pairs, of, pairs.language) for of in sides], axis=1)]
     if corpus.answers_end_with_eos:
         tokens = np.concatenate([tokens, np.full((*tokens.shape[:2], 1), -1)], axis=2)
         np.put_along_axis(tokens, (tokens >= 0).sum(axis=2, keepdims=True), EOS_ID, axis=2)
@@ -259,10 +176,12 @@ class _Batch:
 
     weights: Weights
     places: list[Place]
+    there: Bool[np.ndarray, "place pair"]
     donor: _Side
     receiver: _Side
     held: dict[tuple[str, int], Tensor]
     stream: Float[Tensor, "pair pos d_model"]
+    mean: bool
 
     def answers(
         self, candidates: Int[np.ndarray, "pair 2 place"], trie: AnswerTrie
@@ -318,24 +237,25 @@ class _Batch:
     def _visit(self, component: str, layer: int, content: Tensor) -> Tensor:
         for which, place in enumerate(self.places):
             if place.component == component and place.block == layer:
-                content = self._put(content, which, place)
+                self._put(content, which, place)  # in place: each batch has contents of its own
         return content
 
-    def _put(self, content: Tensor, which: int, place: Place) -> Tensor:
-        """The content with the donors' in the rows of one place, at its role."""
+    def _put(self, content: Tensor, which: int, place: Place) -> None:
+        """Writes the donors' content into the rows of one place, at its role."""
         source = self.held[place.component, place.block]
-        role, n = place.role, len(self.receiver.tokens)
-        known = np.flatnonzero((self.donor.at[:, role] >= 0) & (self.receiver.at[:, role] >= 0))
+        known = np.flatnonzero(self.there[which])
         pair = torch.as_tensor(known, device=content.device)
-        start = torch.as_tensor(self.donor.at[known, role], device=content.device)
-        end = torch.as_tensor(self.receiver.at[known, role], device=content.device)
-        rows, content = which * n + pair, content.clone()
+        start = torch.as_tensor(self.donor.at[known, place.role], device=content.device)
+        end = torch.as_tensor(self.receiver.at[known, place.role], device=content.device)
+        rows = which * len(self.receiver.tokens) + pair
         if place.component == "pattern":
             heads = slice(None) if place.head is None else slice(place.head, place.head + 1)
-            width = source.shape[3]
-            content[rows, heads, end, :width] = source[pair, heads, start]
-        elif place.component in BY_HEAD and place.head is not None:
-            content[rows, end, place.head] = source[pair, start, place.head]
+            given = source[pair, heads, start]
+            content[rows, heads, end, : source.shape[3]] = self._given(given)
+        elif place.head is not None:
+            content[rows, end, place.head] = self._given(source[pair, start, place.head])
         else:
-            content[rows, end] = source[pair, start]
-        return content
+            content[rows, end] = self._given(source[pair, start])
+
+    def _given(self, content: Float[Tensor, "pair ..."]) -> Float[Tensor, "pair ..."]:
+        return content.mean(0, keepdim=True).expand_as(content) if self.mean else content

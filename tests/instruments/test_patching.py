@@ -9,9 +9,10 @@ import torch
 from transformer_lens import patching as theirs
 
 from mechxl.data.roles import role_positions
-from mechxl.instruments.pairs import OUTCOMES, Pairs, draw_pairs, outcomes
+from mechxl.instruments.pairs import OUTCOMES, Pairs, answered_rightly, draw_pairs, outcomes
+from mechxl.instruments.patch import choose_prompt_roles, patch
 from mechxl.instruments.patched import COMPONENTS, blocks_from, embed, unembed
-from mechxl.instruments.patching import Place, choose_prompt_roles, patch, run_patches
+from mechxl.instruments.patching import Place, run_patches
 from mechxl.model.evaluation import Questions, answer_trie, ask_questions
 from mechxl.model.weights import weights_of
 from mechxl.refusals import InputError
@@ -198,18 +199,105 @@ def test_outcomes_name_value_and_language():
         for language in (pairs.language, pairs.donor_language)
     ]
     found = outcomes(corpus, pairs, np.stack([*given, np.full(len(pairs), -1)]))
-    np.testing.assert_array_equal(found, np.arange(5)[:, None] + np.zeros(len(pairs), dtype=int))
+    np.testing.assert_array_equal(found, np.array([0, 1, 2, 3, 5])[:, None] + np.zeros(len(pairs), dtype=int))
 
 
-def test_pairs_are_of_one_relation_different_values_and_right(trained):
-    pairs, kept = draw_pairs(trained, 40, donor=0, receiver=1, group="parallel")
-    world = trained.corpus.world
-    assert 0 < kept <= 1
+def test_where_facts_are_not_shared_the_donors_value_is_its_own_languages():
+    corpus = small_corpus(world={"n_entities": 40, "shared_facts": 0.0})
+    pairs, world, words = draw_pairs(corpus, 40, donor=0, receiver=1), corpus.world, corpus.lexicon.value_words
+    relation, own, there = world.relation[pairs.fact], *world.value[pairs.donor_fact][:, [0, 1]].T
+    found = outcomes(corpus, pairs, np.stack([words[relation, value, 1] for value in (own, there)]))
+    assert (own != there).any()
+    assert (found[0] == 0).all()
+    np.testing.assert_array_equal(found[1], np.where(own == there, 0, 4))
+
+
+@pytest.mark.parametrize("group", ["mono", "parallel"])
+def test_pairs_are_of_one_relation_different_values_and_told_and_no_entity_is_in_two(group):
+    corpus = small_corpus(world={"n_entities": 60})
+    world, pairs = corpus.world, draw_pairs(corpus, 20, donor=0, receiver=1, group=group)
+    assert len(pairs) == 20
     assert (world.relation[pairs.donor_fact] == world.relation[pairs.fact]).all()
-    assert (world.value[pairs.donor_fact, 0] != world.value[pairs.fact, 0]).all()
+    assert (world.value[pairs.donor_fact, 0] != world.value[pairs.fact, 1]).all()
+    entities = np.concatenate([world.entity[pairs.donor_fact], world.entity[pairs.fact]])
+    assert len(np.unique(entities)) == 40
+    for fact, language in ((pairs.donor_fact, 0), (pairs.fact, 1)):
+        assert corpus.mixture.told[fact, language].all()
+        assert (corpus.mixture.group[fact] == group).all()
+    rest = draw_pairs(corpus, 60, donor=0, receiver=1, group=group, taken=entities.tolist())
+    assert not np.isin(world.entity[np.concatenate([rest.donor_fact, rest.fact])], entities).any()
+
+
+def test_pairs_of_patch_are_answered_rightly(trained):
+    found = patch(trained, donor="A", receiver="B", at="attn_out", n=40, group="parallel")
+    assert 0 < found.attrs["kept"] <= 1
+    for name, language in (("donor_fact", 0), ("fact", 1)):
+        fact = found[name].values
+        assert answered_rightly(trained.model(), trained.corpus, fact, np.full(len(fact), language)).all()
+
+
+def test_roles_at_one_position_are_run_once_and_equal(trained, monkeypatch):
+    import mechxl.instruments.patching as engine
+
+    ran, answers = [], engine._Batch.answers
+    monkeypatch.setattr(
+        engine._Batch, "answers", lambda self, *given: (ran.extend(self.places), answers(self, *given))[1]
+    )
+    found = patch(trained, donor="A", receiver="B", at="resid_mid", n=16, group="parallel")
+    one, other = (found["log_prob_donor"].sel(role=role).values for role in ("relation_first", "prompt_last"))
+    np.testing.assert_array_equal(one, other)
+    assert len(ran) == 2 * 3  # two blocks, three positions, of five roles
+
+
+def test_a_donor_from_another_checkpoint_is_that_models_activation(trained):
+    step, corpus = trained.steps[-2], trained.corpus
+    chosen = {"donor": "A", "receiver": "B", "at": "resid_post", "layers": [2], "roles": "prompt_last", "n": 16}
+    found = patch(trained, **chosen, group="parallel", donor_step=step)
+    fact = found["donor_fact"].values
+    tokens = prompts(corpus, fact, np.zeros(len(fact), dtype=int))
+    weights, earlier = weights_of(trained.model()), weights_of(trained.model(step))
+    with torch.no_grad():
+        resid = blocks_from(earlier, embed(earlier, tokens), 0, lambda component, layer, content: content)
+        logits = unembed(weights, resid, torch.full((len(fact),), tokens.shape[1] - 1)).double()
+    relation = corpus.world.relation[fact]
+    both = [
+        corpus.word_tokens[corpus.lexicon.value_words[relation, corpus.world.value[of, 1], 1], 0]
+        for of in (fact, found["fact"].values)
+    ]
+    picked = [logits.gather(1, torch.as_tensor(token)[:, None])[:, 0] for token in both]
+    np.testing.assert_allclose(found["logit_diff"].values.reshape(-1), picked[0] - picked[1], atol=1e-5)
+
+
+@pytest.mark.parametrize("component", ["attn_out", "z", "pattern"])
+def test_mean_ablation_equals_a_hook_that_writes_the_donors_mean(component):
+    corpus, model = CORPUS["default"], small_model(CORPUS["default"], n_layers=2, n_heads=2)
+    pairs, head = some_pairs(corpus), None if component == "attn_out" else 1
+    found = run_patches(weights_of(model), corpus, pairs, ROLES, [Place(component, 1, 2, head)], mean=True)
+    name = f"blocks.1.{'' if component == 'attn_out' else 'attn.'}hook_{component}"
+    with torch.no_grad():
+        _, cache = model.run_with_cache(prompts(corpus, pairs.donor_fact, pairs.donor_language))
+        at = {"attn_out": (slice(None), 3), "z": (slice(None), 3, 1), "pattern": (slice(None), 1, 3)}[component]
+
+        def put(content, hook):
+            content[at] = cache[name][at].mean(0)
+            return content
+
+        logits = model.run_with_hooks(prompts(corpus, pairs.fact, pairs.language), fwd_hooks=[(name, put)])[:, -1]
+    own = corpus.word_tokens[
+        corpus.lexicon.value_words[corpus.world.relation[pairs.fact], corpus.world.value[pairs.fact, 1], 1], 0
+    ]
+    expected = logits.log_softmax(-1).gather(1, torch.as_tensor(own)[:, None])[:, 0]
+    np.testing.assert_allclose(found.log_prob[0, :, 1], expected, atol=1e-8)
+
+
+def test_a_pattern_fits_prompts_of_its_own_length_only():
+    corpus = small_corpus(tokenization={"kind": "bpe", "vocab_size": 80})
+    pairs, length = some_pairs(corpus, n=40), []
     for fact, language in ((pairs.donor_fact, pairs.donor_language), (pairs.fact, pairs.language)):
-        asked = Questions.of(trained.corpus, fact, language)
-        assert ask_questions(trained.model(), asked, answer_trie(trained.corpus)).right.all()
+        length.append(corpus.sequences(fact, language).prompt_length)
+    assert 0 < (length[0] == length[1]).sum() < 40
+    found = run_patches(weights_of(small_model(corpus)), corpus, pairs, ["prompt_last"], [Place("pattern", 0, 0)])
+    np.testing.assert_array_equal(found.there[0], length[0] == length[1])
 
 
 @pytest.mark.parametrize(
@@ -222,7 +310,8 @@ def test_pairs_are_of_one_relation_different_values_and_right(trained):
         ({"heads": [0]}, "resid_post has none"),
         ({"donor": "C"}, "there are: A, B"),
         ({"step": 5}, "step"),
-        ({"step": 0}, "both answers right"),
+        ({"step": 0}, "both answers right.*parallel"),
+        ({"group": "unseen"}, "there are: mono, parallel"),
     ],
 )
 def test_bad_input_names_what_would_fit(trained, change, named):
