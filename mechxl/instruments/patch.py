@@ -74,7 +74,8 @@ def patch(
     one_by_one = [None] if heads is None else _among("heads", heads, range(n_heads))
     chosen = choose_prompt_roles(corpus, roles)
     (at_step,), (from_step,) = choose_steps(run, step), choose_steps(run, step if donor_step is None else donor_step)
-    models = [run.model(each) for each in (at_step, from_step)]
+    model = run.model(at_step)
+    models = [model, model if from_step == at_step else run.model(from_step)]
     drawn = draw_pairs(corpus, 4 * n, donor=a, receiver=b, group=group, seed=seed)
     right = answered_rightly(models[0], corpus, drawn.fact, drawn.language)
     right &= answered_rightly(models[1], corpus, drawn.donor_fact, drawn.donor_language)

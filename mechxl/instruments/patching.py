@@ -10,6 +10,7 @@ resample ablation is a donor of the receiver's own language.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -21,11 +22,12 @@ from mechxl.data.corpus import Corpus
 from mechxl.data.roles import role_positions
 from mechxl.data.tokenization import EOS_ID, PAD_ID
 from mechxl.instruments.pairs import Pairs, value_words
-from mechxl.instruments.patched import blocks_from, embed, unembed
+from mechxl.instruments.patched import BY_HEAD, Past, Visit, blocks_from, embed, unembed
 from mechxl.model.evaluation import AnswerTrie, answer_trie
 from mechxl.model.weights import Weights
 
-ROWS_AT_ONCE = 4096
+ROWS_AT_ONCE = 2048  # what a processor's cache holds the activations of
+BOS = 1  # positions that all prompts share
 
 
 @dataclass(frozen=True)
@@ -90,31 +92,31 @@ def run_patches(
     device = weights.W_E.device
     donor = _Side.of(corpus, pairs.donor_fact, pairs.donor_language, roles, device)
     receiver = _Side.of(corpus, pairs.fact, pairs.language, roles, device)
-    wanted = {(place.component, place.block) for place in places}
-    held = _contents(donor_weights or weights, donor.tokens, wanted)
-    streams = _contents(weights, receiver.tokens, {("resid_pre", place.block) for place in places})
+    n_blocks, needed = len(weights.blocks), {(place.component, place.block) for place in places}
+    held = _contents(donor_weights or weights, donor.tokens, needed)
+    streams = {("resid_pre", block) for block in range(n_blocks)} | {("resid_post", n_blocks - 1)}
+    past = {(name, block) for name in "kv" for block in range(n_blocks)}
+    plain = _contents(weights, receiver.tokens, streams | past, asked=receiver.length - 1)
     there = np.array([donor.has(receiver, place) for place in places]).reshape(len(places), len(pairs))
     keys = [
         (p.component, p.block, p.head, *(side.at[:, p.role].tobytes() for side in (donor, receiver))) for p in places
     ]
     once = {key: at for at, key in reversed(list(enumerate(keys)))}  # of places at one position, the first is run
+    restarts: dict[tuple[int, int], list[int]] = {}
+    for at in (at for at in once.values() if there[at].any()):
+        place = places[at]
+        block = place.block + (place.component == "resid_post")
+        # The last block runs at one position, wherever it starts: there places of all roles go together.
+        start = int(receiver.at[there[at], place.role].min()) if block < n_blocks - 1 else BOS
+        restarts.setdefault((block, start), []).append(at)
     word = np.full((len(places), len(pairs)), -1)
     log_prob, logit_diff = np.full((*word.shape, 2), np.nan), np.full(word.shape, np.nan)
-    candidates, trie = _candidates(corpus, pairs), answer_trie(corpus)
+    candidates, trie = _Candidates.of(corpus, pairs, device), answer_trie(corpus)
     each = max(1, ROWS_AT_ONCE // max(len(pairs), 1))
-    for block in sorted({place.block for place in places}):
-        here = [at for at in once.values() if places[at].block == block]
-        for start in range(0, len(here), each):
-            some = here[start : start + each]
+    for restart, here in restarts.items():
+        for some in (here[at : at + each] for at in range(0, len(here), each)):
             batch = _Batch(
-                weights,
-                [places[at] for at in some],
-                there[some],
-                donor,
-                receiver,
-                held,
-                streams["resid_pre", block],
-                mean,
+                weights, [places[at] for at in some], there[some], donor, receiver, held, plain, *restart, mean
             )
             word[some], log_prob[some], logit_diff[some] = batch.answers(candidates, trie)
     run = [once[key] for key in keys]
@@ -123,19 +125,36 @@ def run_patches(
     return Patched(word, log_prob, logit_diff, there)
 
 
-def _contents(
-    weights: Weights, tokens: Int[Tensor, "pair pos"], wanted: set[tuple[str, int]]
-) -> dict[tuple[str, int], Tensor]:
-    """Components of a run without any patch, by (component, block)."""
-    held: dict[tuple[str, int], Tensor] = {}
+Contents = dict[tuple[str, int], Tensor]  # of a run without any patch, by (component, block), from position BOS on
 
-    def keep(component: str, layer: int, content: Tensor) -> Tensor:
-        if (component, layer) in wanted:
-            held[component, layer] = content
+
+def _contents(
+    weights: Weights,
+    tokens: Int[Tensor, "pair pos"],
+    wanted: set[tuple[str, int]],
+    asked: Int[Tensor, " pair"] | None = None,
+) -> Contents:
+    """Components at every position after BOS; queries and streams of the last block at `asked` alone, if that is given.
+
+    All prompts begin with BOS, so that it is run once.
+    """
+    begun: Contents = {}
+    blocks_from(weights, embed(weights, tokens[:1, :BOS]), 0, _keeper(begun, {"k", "v"}))
+    one = [[begun[name, block] for block in range(len(weights.blocks))] for name in "kv"]
+    past = Past(*([content.expand(len(tokens), -1, -1, -1) for content in contents] for contents in one))
+    held: Contents = {}
+    components = {component for component, _ in wanted}
+    blocks_from(weights, embed(weights, tokens[:, BOS:], BOS), 0, _keeper(held, components), past=past, asked=asked)
+    return held | {(f"{name}_bos", block): content for (name, block), content in begun.items()}
+
+
+def _keeper(held: Contents, components: set[str]) -> Visit:
+    def keep(component: str, block: int, content: Tensor, positions: Tensor) -> Tensor:
+        if component in components:
+            held[component, block] = content
         return content
 
-    blocks_from(weights, embed(weights, tokens), 0, keep)
-    return held
+    return keep
 
 
 @dataclass(frozen=True)
@@ -159,103 +178,156 @@ class _Side:
         return both & (self.length == receiver.length).cpu().numpy() if place.component == "pattern" else both
 
 
-def _candidates(corpus: Corpus, pairs: Pairs) -> Int[np.ndarray, "pair 2 place"]:
-    """The answers of the donor's and the receiver's value in the receiver's language as tokens, padded with -1."""
-    value = corpus.world.value
-    sides = (value[pairs.donor_fact, pairs.donor_language], value[pairs.fact, pairs.language])
-    tokens = corpus.word_tokens[np.stack([value_words(corpus, pairs, of, pairs.language) for of in sides], axis=1)]
-    if corpus.answers_end_with_eos:
-        tokens = np.concatenate([tokens, np.full((*tokens.shape[:2], 1), -1)], axis=2)
-        np.put_along_axis(tokens, (tokens >= 0).sum(axis=2, keepdims=True), EOS_ID, axis=2)
-    return tokens[:, :, (tokens >= 0).any(axis=(0, 1))]
+@dataclass(frozen=True)
+class _Candidates:
+    """The answers of the donor's and the receiver's value in the receiver's language.
+
+    Attributes:
+        tokens: padded with -1.
+        differ: the first place where the two have different tokens; -1: nowhere.
+    """
+
+    tokens: Int[Tensor, "pair 2 place"]
+    differ: Int[Tensor, " pair"]
+
+    @classmethod
+    def of(cls, corpus: Corpus, pairs: Pairs, device: Any) -> "_Candidates":
+        value = corpus.world.value
+        sides = (value[pairs.donor_fact, pairs.donor_language], value[pairs.fact, pairs.language])
+        tokens = corpus.word_tokens[np.stack([value_words(corpus, pairs, of, pairs.language) for of in sides], axis=1)]
+        if corpus.answers_end_with_eos:
+            tokens = np.concatenate([tokens, np.full((*tokens.shape[:2], 1), -1)], axis=2)
+            np.put_along_axis(tokens, (tokens >= 0).sum(axis=2, keepdims=True), EOS_ID, axis=2)
+        given = torch.as_tensor(tokens[:, :, (tokens >= 0).any(axis=(0, 1))], device=device)
+        differ = (given[:, 0] != given[:, 1]) & (given >= 0).all(1)
+        return cls(given, torch.where(differ.any(1), differ.int().argmax(1), -1))
 
 
 @dataclass(frozen=True)
 class _Batch:
-    """Places of one block, run together: rows are places by pairs."""
+    """Places that restart together, run together: rows are places by pairs.
+
+    Attributes:
+        block: of the first that is run.
+        start: the first position that is run.
+    """
 
     weights: Weights
     places: list[Place]
     there: Bool[np.ndarray, "place pair"]
     donor: _Side
     receiver: _Side
-    held: dict[tuple[str, int], Tensor]
-    stream: Float[Tensor, "pair pos d_model"]
+    held: Contents
+    plain: Contents
+    block: int
+    start: int
     mean: bool
 
-    def answers(
-        self, candidates: Int[np.ndarray, "pair 2 place"], trie: AnswerTrie
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def answers(self, candidates: _Candidates, trie: AnswerTrie) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Decoded words, log probabilities and logit differences, by (place, pair)."""
-        many, n = len(self.places), len(self.receiver.tokens)
-        length = self.receiver.length.repeat(many)
-        block = self.places[0].block
-        resid = blocks_from(self.weights, self.stream.repeat(many, 1, 1), block, self._visit)
-        first = unembed(self.weights, resid, length - 1)
+        many, n, block, n_blocks = len(self.places), len(self.receiver.tokens), self.block, len(self.weights.blocks)
+        last, device = self._length - 1, self.weights.W_E.device
+        if block == n_blocks:
+            stream, positions = self.plain["resid_post", block - 1].repeat(many, 1, 1), last[:, None]
+        else:
+            stream = self.plain["resid_pre", block][:, self.start - BOS :].repeat(many, 1, 1)
+            positions = torch.arange(self.start, self.receiver.tokens.shape[1], device=device)[None]
+        if block:
+            self._visit("resid_post", block - 1, stream, positions)
+        first = unembed(self.weights, stream[:, 0]) if block == n_blocks else self._logits(stream, block, last)
         decoded = [first.argmax(-1)]
-        tokens = self.receiver.tokens.repeat(many, 1)
         for _ in range(1, trie.longest):
-            logits = self._again(tokens, length, torch.stack(decoded, dim=1), len(decoded))
-            decoded.append(logits.argmax(-1))
+            decoded.append(self._again(torch.stack(decoded, dim=1), len(decoded)).argmax(-1))
         word = trie.read(torch.stack(decoded, dim=1).cpu().numpy()).reshape(many, n)
-        log_prob, diff = self._scored(first, tokens, length, candidates)
+        log_prob, diff = self._scored(first, candidates)
         return word, log_prob.reshape(many, n, 2), diff.reshape(many, n)
 
-    def _scored(
-        self, first: Float[Tensor, "row d_vocab"], tokens: Tensor, length: Tensor, candidates: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Summed log p of both candidates, and the logit difference at their first different token."""
+    def _times(self, tensor: Tensor) -> Tensor:
+        """What pairs have, for each place."""
         many = len(self.places)
-        given = torch.as_tensor(candidates, device=tokens.device).repeat(many, 1, 1)
-        places = torch.arange(given.shape[2], device=tokens.device)
-        differ = (given[:, 0] != given[:, 1]) & (given >= 0).all(1)
-        at = torch.where(differ.any(1), differ.int().argmax(1), -1)
-        log_prob = torch.zeros(len(first), 2, dtype=torch.double, device=tokens.device)
-        diff = torch.full((len(first),), torch.nan, dtype=torch.double, device=tokens.device)
-        for which in (0, 1):
-            for place in places.tolist():
-                logits = first if not place else self._again(tokens, length, given[:, which], place)
-                target = given[:, which, place]
-                picked = logits.log_softmax(-1).gather(1, target.clamp(min=0)[:, None])[:, 0]
-                log_prob[:, which] += torch.where(target >= 0, picked, 0).double()
-                if which == 0:  # up to the first different token both are one string
-                    both = logits.gather(1, given[:, :, place].clamp(min=0))
-                    diff = torch.where(at == place, (both[:, 0] - both[:, 1]).double(), diff)
+        return tensor if many == 1 else tensor.repeat(many, *(1 for _ in tensor.shape[1:]))
+
+    @cached_property
+    def _length(self) -> Int[Tensor, " row"]:
+        return self._times(self.receiver.length)
+
+    @cached_property
+    def _past(self) -> Past:
+        n, before = len(self.receiver.tokens), self.start - BOS
+        k, v = (
+            [
+                self._times(
+                    torch.cat(
+                        [self.plain[f"{name}_bos", block].expand(n, -1, -1, -1), self.plain[name, block][:, :before]],
+                        dim=1,
+                    )
+                )
+                for block in range(len(self.weights.blocks))
+            ]
+            for name in "kv"
+        )
+        return Past(k, v)
+
+    def _logits(
+        self, stream: Float[Tensor, "row pos d_model"], block: int, asked: Int[Tensor, " row"]
+    ) -> Float[Tensor, "row d_vocab"]:
+        resid = blocks_from(self.weights, stream, block, self._visit, past=self._past, asked=asked)
+        return unembed(self.weights, resid[:, 0])
+
+    def _scored(self, first: Float[Tensor, "row d_vocab"], candidates: _Candidates) -> tuple[np.ndarray, np.ndarray]:
+        """Summed log p of both candidates, and the logit difference at their first different token."""
+        given, differ = self._times(candidates.tokens), self._times(candidates.differ)
+        log_prob = torch.zeros(len(first), 2, dtype=torch.double, device=first.device)
+        diff = torch.full((len(first),), torch.nan, dtype=torch.double, device=first.device)
+        for place in range(given.shape[2]):
+            target = given[:, :, place]
+            of = (first, first) if not place else tuple(self._again(given[:, which], place) for which in (0, 1))
+            both = of[0].gather(1, target.clamp(min=0))
+            diff = torch.where(differ == place, (both[:, 0] - both[:, 1]).double(), diff)  # up to there one string
+            beside = both if not place else of[1].gather(1, target.clamp(min=0))
+            total = [of[0].logsumexp(-1)]
+            total.append(of[1].logsumexp(-1) if place else total[0])
+            picked = torch.stack([both[:, 0] - total[0], beside[:, 1] - total[1]], dim=1)
+            log_prob += torch.where(target >= 0, picked, 0).double()
         return log_prob.cpu().numpy(), diff.cpu().numpy()
 
-    def _again(
-        self, tokens: Int[Tensor, "row pos"], length: Int[Tensor, " row"], answer: Int[Tensor, "row place"], done: int
-    ) -> Float[Tensor, "row d_vocab"]:
-        """Logits after the first `done` tokens of answers, the patch in place: from the start, as these are new."""
+    def _again(self, answer: Int[Tensor, "row place"], done: int) -> Float[Tensor, "row d_vocab"]:
+        """Logits after the first `done` tokens of answers, the patch in place: from block 0, as these are new."""
+        tokens = self._times(self.receiver.tokens)
         grown = torch.cat([tokens, tokens.new_zeros(len(tokens), done)], dim=1)
         row = torch.arange(len(tokens), device=tokens.device)
         for place in range(done):
-            grown[row, length + place] = answer[:, place].clamp(min=0)
-        resid = blocks_from(self.weights, embed(self.weights, grown), 0, self._visit)
-        return unembed(self.weights, resid, length - 1 + done)
+            grown[row, self._length + place] = answer[:, place].clamp(min=0)
+        stream = embed(self.weights, grown[:, self.start :], self.start)
+        return self._logits(stream, 0, self._length - 1 + done)
 
-    def _visit(self, component: str, layer: int, content: Tensor) -> Tensor:
+    def _visit(self, component: str, block: int, content: Tensor, positions: Int[Tensor, "some pos"]) -> Tensor:
         for which, place in enumerate(self.places):
-            if place.component == component and place.block == layer:
-                self._put(content, which, place)  # in place: each batch has contents of its own
+            if place.component == component and place.block == block:
+                self._put(content, positions, which, place)  # in place: each batch has contents of its own
         return content
 
-    def _put(self, content: Tensor, which: int, place: Place) -> None:
-        """Writes the donors' content into the rows of one place, at its role."""
-        source = self.held[place.component, place.block]
-        known = np.flatnonzero(self.there[which])
-        pair = torch.as_tensor(known, device=content.device)
-        start = torch.as_tensor(self.donor.at[known, place.role], device=content.device)
-        end = torch.as_tensor(self.receiver.at[known, place.role], device=content.device)
+    def _put(self, content: Tensor, positions: Int[Tensor, "some pos"], which: int, place: Place) -> None:
+        """Writes the donors' content into the rows of one place, at its role, where the content has that position."""
+        source, device = self.held[place.component, place.block], content.device
+        pair = torch.as_tensor(np.flatnonzero(self.there[which]), device=device)
+        start, end = (
+            torch.as_tensor(side.at[:, place.role], device=device)[pair] for side in (self.donor, self.receiver)
+        )
         rows = which * len(self.receiver.tokens) + pair
+        start = start - BOS
+        given = source[pair, :, start] if place.component == "pattern" else source[pair, start]
+        given = given.mean(0, keepdim=True).expand_as(given) if self.mean else given
+        if len(positions) == 1:
+            column = end - positions[0, 0]
+        else:  # one position a row: most roles are at another, whose content nothing reads
+            kept = positions[rows, 0] == end
+            rows, given, column = rows[kept], given[kept], torch.zeros_like(end[kept])
+        heads = slice(None) if place.head is None else slice(place.head, place.head + 1)
         if place.component == "pattern":
-            heads = slice(None) if place.head is None else slice(place.head, place.head + 1)
-            given = source[pair, heads, start]
-            content[rows, heads, end, : source.shape[3]] = self._given(given)
-        elif place.head is not None:
-            content[rows, end, place.head] = self._given(source[pair, start, place.head])
+            width = min(source.shape[3], content.shape[3])
+            content[rows, heads, column, :width] = given[:, heads, :width]
+        elif place.component in BY_HEAD:
+            content[rows, column, heads] = given[:, heads]
         else:
-            content[rows, end] = self._given(source[pair, start])
-
-    def _given(self, content: Float[Tensor, "pair ..."]) -> Float[Tensor, "pair ..."]:
-        return content.mean(0, keepdim=True).expand_as(content) if self.mean else content
+            content[rows, column] = given

@@ -11,7 +11,7 @@ from transformer_lens import patching as theirs
 from mechxl.data.roles import role_positions
 from mechxl.instruments.pairs import OUTCOMES, Pairs, answered_rightly, draw_pairs, outcomes
 from mechxl.instruments.patch import choose_prompt_roles, patch
-from mechxl.instruments.patched import COMPONENTS, blocks_from, embed, unembed
+from mechxl.instruments.patched import COMPONENTS, Past, blocks_from, embed, unembed
 from mechxl.instruments.patching import Place, run_patches
 from mechxl.model.evaluation import Questions, answer_trie, ask_questions
 from mechxl.model.weights import weights_of
@@ -53,7 +53,7 @@ def test_the_block_by_block_forward_is_the_hooked_one_component_by_component():
         logits, (_, cache) = model(tokens), model.run_with_cache(tokens)
     seen = {}
 
-    def keep(component, layer, content):
+    def keep(component, layer, content, positions):
         seen[component, layer] = content
         return content
 
@@ -63,8 +63,14 @@ def test_the_block_by_block_forward_is_the_hooked_one_component_by_component():
     for (component, layer), content in seen.items():
         inner = "attn." if component in ("q", "k", "v", "z", "pattern") else ""
         torch.testing.assert_close(content, cache[f"blocks.{layer}.{inner}hook_{component}"], rtol=0, atol=1e-10)
-    last = torch.full((len(tokens),), tokens.shape[1] - 1)
-    torch.testing.assert_close(unembed(weights, resid, last), logits[:, -1], rtol=0, atol=1e-10)
+    torch.testing.assert_close(unembed(weights, resid[:, -1]), logits[:, -1], rtol=0, atol=1e-10)
+    past = Past(*([seen[name, block][:, :2] for block in range(2)] for name in "kv"))
+    asked = torch.arange(len(tokens)) % 2 + 2
+    for block in range(2):
+        part = blocks_from(
+            weights, seen["resid_pre", block][:, 2:], block, lambda *given: given[2], past=past, asked=asked
+        )
+        torch.testing.assert_close(part[:, 0], resid[torch.arange(len(tokens)), asked], rtol=0, atol=1e-10)
 
 
 THEIRS = {
@@ -257,8 +263,8 @@ def test_a_donor_from_another_checkpoint_is_that_models_activation(trained):
     tokens = prompts(corpus, fact, np.zeros(len(fact), dtype=int))
     weights, earlier = weights_of(trained.model()), weights_of(trained.model(step))
     with torch.no_grad():
-        resid = blocks_from(earlier, embed(earlier, tokens), 0, lambda component, layer, content: content)
-        logits = unembed(weights, resid, torch.full((len(fact),), tokens.shape[1] - 1)).double()
+        resid = blocks_from(earlier, embed(earlier, tokens), 0, lambda component, layer, content, positions: content)
+        logits = unembed(weights, resid[:, -1]).double()
     relation = corpus.world.relation[fact]
     both = [
         corpus.word_tokens[corpus.lexicon.value_words[relation, corpus.world.value[of, 1], 1], 0]
