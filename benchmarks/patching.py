@@ -22,7 +22,7 @@ from benchmarks.machine import table
 from mechxl.config import RunConfig
 from mechxl.instruments.checkpoints import read_checkpoint, use_checkpoint
 from mechxl.instruments.pairs import Pairs, answered_rightly, draw_pairs
-from mechxl.instruments.patching import Place, run_patches
+from mechxl.instruments.patching import Patching, Place
 from mechxl.model.training import train_run
 from mechxl.model.weights import weights_of
 from mechxl.run import Run
@@ -36,9 +36,10 @@ def engine(run: Run, pairs: Pairs) -> np.ndarray:
     places = [Place(component, block, role) for component, block in PLACES for role in range(len(ROLES))]
     first = run.corpus.word_tokens[:, 0]
     steps, model = [], run.model()
+    patching = Patching.of(run.corpus, pairs, ROLES, places, run.config.model.n_layers)
     for step in run.steps:
         use_checkpoint(run, step, read_checkpoint(run, step), model)
-        found = run_patches(weights_of(model), run.corpus, pairs, ROLES, places)
+        found = patching.run(weights_of(model))
         token = np.where(found.word >= 0, first[found.word], -1)
         steps.append(np.stack([token, *np.moveaxis(found.log_prob, 2, 0), found.logit_diff], axis=2))
     return np.stack(steps)

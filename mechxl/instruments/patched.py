@@ -17,6 +17,7 @@ from mechxl.model.weights import Block, Weights
 
 COMPONENTS = ("resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out", "q", "k", "v", "z", "pattern")
 BY_HEAD = ("q", "k", "v", "z", "pattern")
+READ_LATER = ("resid_pre", "k", "v")  # by later positions of the same block
 Visit = Callable[[str, int, Tensor, Tensor], Tensor]  # (component, block, content, positions) -> what goes on instead
 
 

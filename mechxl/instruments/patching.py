@@ -11,7 +11,6 @@ resample ablation is a donor of the receiver's own language.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,15 +18,13 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from mechxl.data.corpus import Corpus
-from mechxl.data.roles import role_positions
-from mechxl.data.tokenization import EOS_ID, PAD_ID
-from mechxl.instruments.pairs import Pairs, value_words
-from mechxl.instruments.patched import BY_HEAD, Past, Visit, blocks_from, embed, unembed
+from mechxl.instruments.pairs import Pairs
+from mechxl.instruments.patched import BY_HEAD, READ_LATER, Past, blocks_from, embed, unembed
+from mechxl.instruments.prompts import BOS, Candidates, Contents, Side, contents
 from mechxl.model.evaluation import AnswerTrie, answer_trie
 from mechxl.model.weights import Weights
 
 ROWS_AT_ONCE = 2048  # what a processor's cache holds the activations of
-BOS = 1  # positions that all prompts share
 
 
 @dataclass(frozen=True)
@@ -64,7 +61,6 @@ class Patched:
     there: Bool[np.ndarray, "place pair"]
 
 
-@torch.no_grad()
 def run_patches(
     weights: Weights,
     corpus: Corpus,
@@ -75,132 +71,112 @@ def run_patches(
     donor_weights: Weights | None = None,
     mean: bool = False,
 ) -> Patched:
-    """Runs every place on every pair.
-
-    Args:
-        weights: of the model.
-        corpus: of the facts.
-        pairs: donors and receivers.
-        roles: that places refer to.
-        places: where; those of one block run together.
-        donor_weights: of the model that donors run in; None: the same.
-        mean: put the donors' mean at a role in the place of each donor's activation: mean ablation.
-
-    Returns:
-        By (place, pair). A pattern fits prompts of its own length only: elsewhere `there` is False.
-    """
-    device = weights.W_E.device
-    donor = _Side.of(corpus, pairs.donor_fact, pairs.donor_language, roles, device)
-    receiver = _Side.of(corpus, pairs.fact, pairs.language, roles, device)
-    n_blocks, needed = len(weights.blocks), {(place.component, place.block) for place in places}
-    held = _contents(donor_weights or weights, donor.tokens, needed)
-    streams = {("resid_pre", block) for block in range(n_blocks)} | {("resid_post", n_blocks - 1)}
-    past = {(name, block) for name in "kv" for block in range(n_blocks)}
-    plain = _contents(weights, receiver.tokens, streams | past, asked=receiver.length - 1)
-    there = np.array([donor.has(receiver, place) for place in places]).reshape(len(places), len(pairs))
-    keys = [
-        (p.component, p.block, p.head, *(side.at[:, p.role].tobytes() for side in (donor, receiver))) for p in places
-    ]
-    once = {key: at for at, key in reversed(list(enumerate(keys)))}  # of places at one position, the first is run
-    restarts: dict[tuple[int, int], list[int]] = {}
-    for at in (at for at in once.values() if there[at].any()):
-        place = places[at]
-        block = place.block + (place.component == "resid_post")
-        # The last block runs at one position, wherever it starts: there places of all roles go together.
-        start = int(receiver.at[there[at], place.role].min()) if block < n_blocks - 1 else BOS
-        restarts.setdefault((block, start), []).append(at)
-    word = np.full((len(places), len(pairs)), -1)
-    log_prob, logit_diff = np.full((*word.shape, 2), np.nan), np.full(word.shape, np.nan)
-    candidates, trie = _Candidates.of(corpus, pairs, device), answer_trie(corpus)
-    each = max(1, ROWS_AT_ONCE // max(len(pairs), 1))
-    for restart, here in restarts.items():
-        for some in (here[at : at + each] for at in range(0, len(here), each)):
-            batch = _Batch(
-                weights, [places[at] for at in some], there[some], donor, receiver, held, plain, *restart, mean
-            )
-            word[some], log_prob[some], logit_diff[some] = batch.answers(candidates, trie)
-    run = [once[key] for key in keys]
-    word, log_prob, logit_diff = word[run], log_prob[run], logit_diff[run]
-    word[~there], log_prob[~there], logit_diff[~there] = -1, np.nan, np.nan
-    return Patched(word, log_prob, logit_diff, there)
-
-
-Contents = dict[tuple[str, int], Tensor]  # of a run without any patch, by (component, block), from position BOS on
-
-
-def _contents(
-    weights: Weights,
-    tokens: Int[Tensor, "pair pos"],
-    wanted: set[tuple[str, int]],
-    asked: Int[Tensor, " pair"] | None = None,
-) -> Contents:
-    """Components at every position after BOS; queries and streams of the last block at `asked` alone, if that is given.
-
-    All prompts begin with BOS, so that it is run once.
-    """
-    begun: Contents = {}
-    blocks_from(weights, embed(weights, tokens[:1, :BOS]), 0, _keeper(begun, {"k", "v"}))
-    one = [[begun[name, block] for block in range(len(weights.blocks))] for name in "kv"]
-    past = Past(*([content.expand(len(tokens), -1, -1, -1) for content in contents] for contents in one))
-    held: Contents = {}
-    components = {component for component, _ in wanted}
-    blocks_from(weights, embed(weights, tokens[:, BOS:], BOS), 0, _keeper(held, components), past=past, asked=asked)
-    return held | {(f"{name}_bos", block): content for (name, block), content in begun.items()}
-
-
-def _keeper(held: Contents, components: set[str]) -> Visit:
-    def keep(component: str, block: int, content: Tensor, positions: Tensor) -> Tensor:
-        if component in components:
-            held[component, block] = content
-        return content
-
-    return keep
+    """Runs every place on every pair once; `Patching` for many checkpoints."""
+    patching = Patching.of(corpus, pairs, roles, places, len(weights.blocks), weights.W_E.device)
+    return patching.run(weights, donor_weights=donor_weights, mean=mean)
 
 
 @dataclass(frozen=True)
-class _Side:
-    """Donors or receivers: prompts and where their roles are."""
-
-    tokens: Int[Tensor, "pair pos"]
-    length: Int[Tensor, " pair"]
-    at: Int[np.ndarray, "pair role"]
-
-    @classmethod
-    def of(cls, corpus: Corpus, fact: np.ndarray, language: np.ndarray, roles: Sequence[str], device: Any) -> "_Side":
-        sentences = corpus.sequences(fact, language)
-        tokens = torch.as_tensor(np.maximum(sentences.prompts(), PAD_ID), device=device)
-        length = torch.as_tensor(sentences.prompt_length, device=device)
-        return cls(tokens, length, role_positions(corpus, fact, language, list(roles)))
-
-    def has(self, receiver: "_Side", place: Place) -> Bool[np.ndarray, " pair"]:
-        """Whether donors (these) and receivers have a place; a pattern's prompts must be as long as each other."""
-        both = (self.at[:, place.role] >= 0) & (receiver.at[:, place.role] >= 0)
-        return both & (self.length == receiver.length).cpu().numpy() if place.component == "pattern" else both
-
-
-@dataclass(frozen=True)
-class _Candidates:
-    """The answers of the donor's and the receiver's value in the receiver's language.
+class Patching:
+    """Places and pairs made ready to be run on any number of checkpoints.
 
     Attributes:
-        tokens: padded with -1.
-        differ: the first place where the two have different tokens; -1: nowhere.
+        places: of `of`.
+        there: whether both sentences have the role (and, for a pattern, are as long as each other).
+        run_at: of each place, the place that is run for it: one for all that are at the same position.
+        restarts: places that run together, by the block and the position that they restart at.
     """
 
-    tokens: Int[Tensor, "pair 2 place"]
-    differ: Int[Tensor, " pair"]
+    places: Sequence[Place]
+    donor: Side
+    receiver: Side
+    candidates: Candidates
+    trie: AnswerTrie
+    there: Bool[np.ndarray, "place pair"]
+    run_at: Sequence[int]
+    restarts: dict[tuple[int, int], list[int]]
+    donors_at_last: bool
 
     @classmethod
-    def of(cls, corpus: Corpus, pairs: Pairs, device: Any) -> "_Candidates":
-        value = corpus.world.value
-        sides = (value[pairs.donor_fact, pairs.donor_language], value[pairs.fact, pairs.language])
-        tokens = corpus.word_tokens[np.stack([value_words(corpus, pairs, of, pairs.language) for of in sides], axis=1)]
-        if corpus.answers_end_with_eos:
-            tokens = np.concatenate([tokens, np.full((*tokens.shape[:2], 1), -1)], axis=2)
-            np.put_along_axis(tokens, (tokens >= 0).sum(axis=2, keepdims=True), EOS_ID, axis=2)
-        given = torch.as_tensor(tokens[:, :, (tokens >= 0).any(axis=(0, 1))], device=device)
-        differ = (given[:, 0] != given[:, 1]) & (given >= 0).all(1)
-        return cls(given, torch.where(differ.any(1), differ.int().argmax(1), -1))
+    def of(
+        cls,
+        corpus: Corpus,
+        pairs: Pairs,
+        roles: Sequence[str],
+        places: Sequence[Place],
+        n_blocks: int,
+        device: torch.device | str = "cpu",
+    ) -> "Patching":
+        """Sentences and places as tensors.
+
+        Args:
+            corpus: of the facts.
+            pairs: donors and receivers.
+            roles: that places refer to.
+            places: where to patch.
+            n_blocks: of the model.
+            device: of the model.
+        """
+        donor = Side.of(corpus, pairs.donor_fact, pairs.donor_language, roles, device)
+        receiver = Side.of(corpus, pairs.fact, pairs.language, roles, device)
+        there = np.array([donor.has(receiver, place.role, place.component == "pattern") for place in places])
+        there = there.reshape(len(places), len(pairs))
+            len(places), len(pairs)
+        )
+        at_last = there & (receiver.at == receiver.last[:, None]).T[[place.role for place in places]]
+        keys = []
+        for place, effect in zip(places, at_last, strict=True):
+            # What the last block makes at a position that nothing is predicted from is never read.
+            read = place.block < n_blocks - 1 or place.component in READ_LATER or effect.any()
+            where = (side.at[:, place.role].tobytes() for side in (donor, receiver))
+            keys.append((place.component, place.block, place.head, *where) if read else ())
+        once = {key: at for at, key in reversed(list(enumerate(keys)))}
+        restarts: dict[tuple[int, int], list[int]] = {}
+        for at in (at for at in once.values() if there[at].any()):
+            place = places[at]
+            block = place.block + (place.component == "resid_post")
+            # The last block runs at one position, wherever it starts: there places of all roles go together.
+            start = int(receiver.at[there[at], place.role].min()) if block < n_blocks - 1 else BOS
+            restarts.setdefault((block, start), []).append(at)
+        donors = [
+            (donor.at[effect, place.role] == donor.last[effect]).all()
+            for place, effect in zip(places, at_last, strict=True)
+            if place.block == n_blocks - 1 and place.component not in READ_LATER
+        ]
+        candidates = Candidates.of(corpus, pairs, device)
+        run_at = [once[key] for key in keys]
+        return cls(places, donor, receiver, candidates, answer_trie(corpus), there, run_at, restarts, all(donors))
+
+    @torch.inference_mode()
+    def run(self, weights: Weights, *, donor_weights: Weights | None = None, mean: bool = False) -> Patched:
+        """Every place on every pair.
+
+        Args:
+            weights: of the model.
+            donor_weights: of the model that donors run in; None: the same.
+            mean: put the donors' mean at a role in the place of each donor's activation: mean ablation.
+
+        Returns:
+            By (place, pair). A pattern fits prompts of its own length only: elsewhere `there` is False.
+        """
+        needed = {place.component for place in self.places}
+        receivers = {"resid_pre", "resid_post", "k", "v"}
+        if donor_weights is None:
+            held, plain = contents(weights, [self.donor, self.receiver], needed | receivers, self.donors_at_last)
+        else:
+            (held,) = contents(donor_weights, [self.donor], needed, self.donors_at_last)
+            (plain,) = contents(weights, [self.receiver], receivers, True)
+        n_pairs = len(self.candidates.tokens)
+        word = np.full((len(self.places), n_pairs), -1)
+        log_prob, logit_diff = np.full((*word.shape, 2), np.nan), np.full(word.shape, np.nan)
+        each = max(1, ROWS_AT_ONCE // max(n_pairs, 1))
+        for restart, here in self.restarts.items():
+            for some in (here[at : at + each] for at in range(0, len(here), each)):
+                batch = _Batch(weights, self, some, held, plain, *restart, mean)
+                word[some], log_prob[some], logit_diff[some] = batch.answers()
+        word, log_prob, logit_diff = word[self.run_at], log_prob[self.run_at], logit_diff[self.run_at]
+        word[~self.there], log_prob[~self.there], logit_diff[~self.there] = -1, np.nan, np.nan
+        return Patched(word, log_prob, logit_diff, self.there)
 
 
 @dataclass(frozen=True)
@@ -208,52 +184,53 @@ class _Batch:
     """Places that restart together, run together: rows are places by pairs.
 
     Attributes:
-        block: of the first that is run.
+        some: of the places of `of`.
+        held: donors' contents.
+        plain: receivers' contents without a patch.
+        block: the first that is run.
         start: the first position that is run.
     """
 
     weights: Weights
-    places: list[Place]
-    there: Bool[np.ndarray, "place pair"]
-    donor: _Side
-    receiver: _Side
+    of: Patching
+    some: list[int]
     held: Contents
     plain: Contents
     block: int
     start: int
     mean: bool
 
-    def answers(self, candidates: _Candidates, trie: AnswerTrie) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def answers(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Decoded words, log probabilities and logit differences, by (place, pair)."""
-        many, n, block, n_blocks = len(self.places), len(self.receiver.tokens), self.block, len(self.weights.blocks)
+        many, n, block, n_blocks = len(self.some), len(self.of.receiver.tokens), self.block, len(self.weights.blocks)
         last, device = self._length - 1, self.weights.W_E.device
         if block == n_blocks:
-            stream, positions = self.plain["resid_post", block - 1].repeat(many, 1, 1), last[:, None]
+            stream, positions = self.plain["final", block - 1].repeat(many, 1, 1), last[:, None]
         else:
             stream = self.plain["resid_pre", block][:, self.start - BOS :].repeat(many, 1, 1)
-            positions = torch.arange(self.start, self.receiver.tokens.shape[1], device=device)[None]
+            positions = torch.arange(self.start, self.of.receiver.tokens.shape[1], device=device)[None]
         if block:
             self._visit("resid_post", block - 1, stream, positions)
         first = unembed(self.weights, stream[:, 0]) if block == n_blocks else self._logits(stream, block, last)
         decoded = [first.argmax(-1)]
-        for _ in range(1, trie.longest):
+        for _ in range(1, self.of.trie.longest):
             decoded.append(self._again(torch.stack(decoded, dim=1), len(decoded)).argmax(-1))
-        word = trie.read(torch.stack(decoded, dim=1).cpu().numpy()).reshape(many, n)
-        log_prob, diff = self._scored(first, candidates)
+        word = self.of.trie.read(torch.stack(decoded, dim=1).cpu().numpy()).reshape(many, n)
+        log_prob, diff = self._scored(first)
         return word, log_prob.reshape(many, n, 2), diff.reshape(many, n)
 
     def _times(self, tensor: Tensor) -> Tensor:
         """What pairs have, for each place."""
-        many = len(self.places)
+        many = len(self.some)
         return tensor if many == 1 else tensor.repeat(many, *(1 for _ in tensor.shape[1:]))
 
     @cached_property
     def _length(self) -> Int[Tensor, " row"]:
-        return self._times(self.receiver.length)
+        return self._times(self.of.receiver.length)
 
     @cached_property
     def _past(self) -> Past:
-        n, before = len(self.receiver.tokens), self.start - BOS
+        n, before = len(self.of.receiver.tokens), self.start - BOS
         k, v = (
             [
                 self._times(
@@ -274,9 +251,9 @@ class _Batch:
         resid = blocks_from(self.weights, stream, block, self._visit, past=self._past, asked=asked)
         return unembed(self.weights, resid[:, 0])
 
-    def _scored(self, first: Float[Tensor, "row d_vocab"], candidates: _Candidates) -> tuple[np.ndarray, np.ndarray]:
+    def _scored(self, first: Float[Tensor, "row d_vocab"]) -> tuple[np.ndarray, np.ndarray]:
         """Summed log p of both candidates, and the logit difference at their first different token."""
-        given, differ = self._times(candidates.tokens), self._times(candidates.differ)
+        given, differ = self._times(self.of.candidates.tokens), self._times(self.of.candidates.differ)
         log_prob = torch.zeros(len(first), 2, dtype=torch.double, device=first.device)
         diff = torch.full((len(first),), torch.nan, dtype=torch.double, device=first.device)
         for place in range(given.shape[2]):
@@ -293,7 +270,7 @@ class _Batch:
 
     def _again(self, answer: Int[Tensor, "row place"], done: int) -> Float[Tensor, "row d_vocab"]:
         """Logits after the first `done` tokens of answers, the patch in place: from block 0, as these are new."""
-        tokens = self._times(self.receiver.tokens)
+        tokens = self._times(self.of.receiver.tokens)
         grown = torch.cat([tokens, tokens.new_zeros(len(tokens), done)], dim=1)
         row = torch.arange(len(tokens), device=tokens.device)
         for place in range(done):
@@ -302,7 +279,7 @@ class _Batch:
         return self._logits(stream, 0, self._length - 1 + done)
 
     def _visit(self, component: str, block: int, content: Tensor, positions: Int[Tensor, "some pos"]) -> Tensor:
-        for which, place in enumerate(self.places):
+        for which, place in enumerate(self.of.places[at] for at in self.some):
             if place.component == component and place.block == block:
                 self._put(content, positions, which, place)  # in place: each batch has contents of its own
         return content
@@ -310,12 +287,14 @@ class _Batch:
     def _put(self, content: Tensor, positions: Int[Tensor, "some pos"], which: int, place: Place) -> None:
         """Writes the donors' content into the rows of one place, at its role, where the content has that position."""
         source, device = self.held[place.component, place.block], content.device
-        pair = torch.as_tensor(np.flatnonzero(self.there[which]), device=device)
+        pair = torch.as_tensor(np.flatnonzero(self.of.there[self.some[which]]), device=device)
         start, end = (
-            torch.as_tensor(side.at[:, place.role], device=device)[pair] for side in (self.donor, self.receiver)
+            torch.as_tensor(side.at[:, place.role], device=device)[pair] for side in (self.of.donor, self.of.receiver)
         )
-        rows = which * len(self.receiver.tokens) + pair
+        rows = which * len(self.of.receiver.tokens) + pair
         start = start - BOS
+        if self.of.donors_at_last and place.block == len(self.weights.blocks) - 1 and place.component not in READ_LATER:
+            start = torch.zeros_like(start)  # held at the last position alone
         given = source[pair, :, start] if place.component == "pattern" else source[pair, start]
         given = given.mean(0, keepdim=True).expand_as(given) if self.mean else given
         if len(positions) == 1:

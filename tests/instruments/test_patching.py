@@ -246,13 +246,11 @@ def test_roles_at_one_position_are_run_once_and_equal(trained, monkeypatch):
     import mechxl.instruments.patching as engine
 
     ran, answers = [], engine._Batch.answers
-    monkeypatch.setattr(
-        engine._Batch, "answers", lambda self, *given: (ran.extend(self.places), answers(self, *given))[1]
-    )
+    monkeypatch.setattr(engine._Batch, "answers", lambda self: (ran.extend(self.some), answers(self))[1])
     found = patch(trained, donor="A", receiver="B", at="resid_mid", n=16, group="parallel")
     one, other = (found["log_prob_donor"].sel(role=role).values for role in ("relation_first", "prompt_last"))
     np.testing.assert_array_equal(one, other)
-    assert len(ran) == 2 * 3  # two blocks, three positions, of five roles
+    assert len(ran) == 3 + 1 + 1  # three positions, of five roles; in the last block the last, and one for all others
 
 
 def test_a_donor_from_another_checkpoint_is_that_models_activation(trained):
