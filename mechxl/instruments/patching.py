@@ -121,8 +121,6 @@ class Patching:
         receiver = Side.of(corpus, pairs.fact, pairs.language, roles, device)
         there = np.array([donor.has(receiver, place.role, place.component == "pattern") for place in places])
         there = there.reshape(len(places), len(pairs))
-            len(places), len(pairs)
-        )
         at_last = there & (receiver.at == receiver.last[:, None]).T[[place.role for place in places]]
         keys = []
         for place, effect in zip(places, at_last, strict=True):
