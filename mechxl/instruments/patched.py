@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -84,11 +83,8 @@ def _block(
     visit: Visit,
 ) -> Float[Tensor, "row wanted d_model"]:
     resid = visit("resid_pre", number, resid, here)
-    n, heads, z_width = len(resid), weights.n_heads, len(block.W_O)
-
-    def by_head(flat: Float[Tensor, "token z"]) -> Float[Tensor, "row pos head d_head"]:
-        return rearrange(flat, "(row pos) (head d_head) -> row pos head d_head", row=n, head=heads)
-
+    n, z_width = len(resid), len(block.W_O)
+    by_head = (n, -1, weights.n_heads, z_width // weights.n_heads)
     normed = normalize(block.ln1, resid.flatten(0, 1))
     if asked is None:
         qkv = torch.addmm(block.b_QKV, normed, block.W_QKV)
@@ -98,14 +94,15 @@ def _block(
         resid, positions = _pick(resid, asked - here[0, 0]), asked[:, None]
         own = normalize(block.ln1, resid.flatten(0, 1))
         q = torch.addmm(block.b_QKV[:z_width], own, block.W_QKV[:, :z_width])
-    q = visit("q", number, by_head(q), positions)
-    k, v = visit("k", number, by_head(kv[:, :z_width]), here), visit("v", number, by_head(kv[:, z_width:]), here)
+    q = visit("q", number, q.reshape(by_head), positions)
+    k = visit("k", number, kv[:, :z_width].reshape(by_head), here)
+    v = visit("v", number, kv[:, z_width:].reshape(by_head), here)
     if past is not None:
         k, v = torch.cat([past[0], k], dim=1), torch.cat([past[1], v], dim=1)
     later = torch.arange(k.shape[1], device=k.device) > positions[:, None, :, None]
     pattern = visit("pattern", number, _scores(q, k).masked_fill_(later, -torch.inf).softmax(-1), positions)
-    z = rearrange(visit("z", number, _mixed(pattern, v), positions), "row pos head d_head -> (row pos) (head d_head)")
-    attn_out = torch.addmm(block.b_O, z, block.W_O).unflatten(0, (n, -1))
+    z = visit("z", number, _mixed(pattern, v), positions)
+    attn_out = torch.addmm(block.b_O, z.flatten(2).flatten(0, 1), block.W_O).unflatten(0, (n, -1))
     resid = visit("resid_mid", number, resid + visit("attn_out", number, attn_out, positions), positions)
     hidden = torch.addmm(block.b_in, normalize(block.ln2, resid.flatten(0, 1)), block.W_in)
     mlp_out = torch.addmm(block.b_out, ACTIVATIONS[weights.act_fn](hidden), block.W_out).unflatten(0, (n, -1))
@@ -118,7 +115,7 @@ def _scores(
     """Scaled products of queries and keys; of few, elementwise products are quickest (benchmarks/RESULTS.md)."""
     if q.is_cpu and q.shape[1] * k.shape[1] <= FEW_PAIRS:
         product = (q[:, :, None] * k[:, None]).sum(-1)
-        return rearrange(product * q.shape[-1] ** -0.5, "row pos key head -> row head pos key").contiguous()
+        return product.movedim(3, 1) * q.shape[-1] ** -0.5
     return torch.einsum("rqhd,rkhd->rhqk", q, k) * q.shape[-1] ** -0.5
 
 
@@ -126,7 +123,7 @@ def _mixed(
     pattern: Float[Tensor, "row head pos key"], v: Float[Tensor, "row key head d_head"]
 ) -> Float[Tensor, "row pos head d_head"]:
     if v.is_cpu and pattern.shape[2] * pattern.shape[3] <= FEW_PAIRS:
-        return (rearrange(pattern, "row head pos key -> row pos key head")[..., None] * v[:, None]).sum(2)
+        return (pattern.movedim(1, 3)[..., None] * v[:, None]).sum(2)
     return torch.einsum("rhqk,rkhd->rqhd", pattern, v)
 
 

@@ -85,6 +85,8 @@ class Patching:
         there: whether both sentences have the role (and, for a pattern, are as long as each other).
         run_at: of each place, the place that is run for it: one for all that are at the same position.
         restarts: places that run together, by the block and the position that they restart at.
+        moves: of each place: the pairs that have it, and its position in their donors and in their receivers.
+        donors_at_last: whether of the last block no donor's content is needed but at the prompt's last position.
     """
 
     places: Sequence[Place]
@@ -95,6 +97,7 @@ class Patching:
     there: Bool[np.ndarray, "place pair"]
     run_at: Sequence[int]
     restarts: dict[tuple[int, int], list[int]]
+    moves: Sequence[tuple[Tensor, Tensor, Tensor]]
     donors_at_last: bool
 
     @classmethod
@@ -141,9 +144,14 @@ class Patching:
             for place, effect in zip(places, at_last, strict=True)
             if place.block == n_blocks - 1 and place.component not in READ_LATER
         ]
+        moves = []
+        for place, pair in zip(places, map(np.flatnonzero, there), strict=True):
+            ends = (pair, donor.at[pair, place.role], receiver.at[pair, place.role])
+            moves.append(tuple(torch.as_tensor(part, device=device) for part in ends))
         candidates = Candidates.of(corpus, pairs, device)
         run_at = [once[key] for key in keys]
-        return cls(places, donor, receiver, candidates, answer_trie(corpus), there, run_at, restarts, all(donors))
+        trie = answer_trie(corpus)
+        return cls(places, donor, receiver, candidates, trie, there, run_at, restarts, moves, all(donors))
 
     @torch.inference_mode()
     def run(self, weights: Weights, *, donor_weights: Weights | None = None, mean: bool = False) -> Patched:
@@ -228,20 +236,16 @@ class _Batch:
 
     @cached_property
     def _past(self) -> Past:
-        n, before = len(self.of.receiver.tokens), self.start - BOS
-        k, v = (
-            [
-                self._times(
-                    torch.cat(
-                        [self.plain[f"{name}_bos", block].expand(n, -1, -1, -1), self.plain[name, block][:, :before]],
-                        dim=1,
-                    )
-                )
-                for block in range(len(self.weights.blocks))
-            ]
-            for name in "kv"
-        )
-        return Past(k, v)
+        blocks = range(len(self.weights.blocks))
+        return Past(*([self._before(name, block) for block in blocks] for name in "kv"))
+
+    def _before(self, name: str, block: int) -> Float[Tensor, "row pos head d_head"]:
+        """Keys or values of BOS and the positions up to the first that is run."""
+        rows = len(self.some) * len(self.of.receiver.tokens)
+        bos = self.plain[f"{name}_bos", block].expand(rows, -1, -1, -1)
+        if self.start == BOS:
+            return bos
+        return torch.cat([bos, self._times(self.plain[name, block][:, : self.start - BOS])], dim=1)
 
     def _logits(
         self, stream: Float[Tensor, "row pos d_model"], block: int, asked: Int[Tensor, " row"]
@@ -284,22 +288,17 @@ class _Batch:
 
     def _put(self, content: Tensor, positions: Int[Tensor, "some pos"], which: int, place: Place) -> None:
         """Writes the donors' content into the rows of one place, at its role, where the content has that position."""
-        source, device = self.held[place.component, place.block], content.device
-        pair = torch.as_tensor(np.flatnonzero(self.of.there[self.some[which]]), device=device)
-        start, end = (
-            torch.as_tensor(side.at[:, place.role], device=device)[pair] for side in (self.of.donor, self.of.receiver)
-        )
-        rows = which * len(self.of.receiver.tokens) + pair
+        source, (pair, start, end) = self.held[place.component, place.block], self.of.moves[self.some[which]]
+        rows = pair + which * len(self.of.receiver.tokens)
         start = start - BOS
         if self.of.donors_at_last and place.block == len(self.weights.blocks) - 1 and place.component not in READ_LATER:
             start = torch.zeros_like(start)  # held at the last position alone
         given = source[pair, :, start] if place.component == "pattern" else source[pair, start]
         given = given.mean(0, keepdim=True).expand_as(given) if self.mean else given
-        if len(positions) == 1:
-            column = end - positions[0, 0]
-        else:  # one position a row: most roles are at another, whose content nothing reads
-            kept = positions[rows, 0] == end
-            rows, given, column = rows[kept], given[kept], torch.zeros_like(end[kept])
+        column = end - (positions[0, 0] if len(positions) == 1 else positions[rows, 0])
+        if positions.shape[1] == 1:  # of the last block; what it makes elsewhere is never read
+            kept = column == 0
+            rows, given, column = rows[kept], given[kept], column[kept]
         heads = slice(None) if place.head is None else slice(place.head, place.head + 1)
         if place.component == "pattern":
             width = min(source.shape[3], content.shape[3])
