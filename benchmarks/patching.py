@@ -26,7 +26,7 @@ from mechxl.model.training import train_run
 from mechxl.model.weights import weights_of
 from mechxl.run import Run
 
-vars(theirs)["tqdm"] = list  # no bar for the peer either
+setattr(theirs, "tqdm", list)  # noqa: B010 - no bar for the peer either
 ROLES = ("name_first", "name_last", "prompt_last")  # the default prompt's positions 1, 2 and 3
 PLACES = [("resid_pre", 0), ("resid_post", 0), ("resid_post", 1)]
 

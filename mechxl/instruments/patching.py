@@ -24,6 +24,7 @@ from mechxl.instruments.prompts import BOS, Candidates, Contents, Side, contents
 from mechxl.model.evaluation import AnswerTrie, answer_trie
 from mechxl.model.weights import Weights
 
+NOTHING = "nothing"
 ROWS_AT_ONCE = 2048  # what a processor's cache holds the activations of
 
 
@@ -32,7 +33,7 @@ class Place:
     """Where an activation is put.
 
     Attributes:
-        component: of `mechxl.instruments.patched.COMPONENTS`.
+        component: of `mechxl.instruments.patched.COMPONENTS`; NOTHING: the receiver's own answer, unpatched.
         block: TransformerLens's number of the block.
         role: index into the roles asked for.
         head: of q, k, v, z or pattern; None: all heads, and for the other components.
@@ -129,6 +130,7 @@ class Patching:
         for place, effect in zip(places, at_last, strict=True):
             # What the last block makes at a position that nothing is predicted from is never read.
             read = place.block < n_blocks - 1 or place.component in READ_LATER or effect.any()
+            read &= place.component != NOTHING
             where = (side.at[:, place.role].tobytes() for side in (donor, receiver))
             keys.append((place.component, place.block, place.head, *where) if read else ())
         once = {key: at for at, key in reversed(list(enumerate(keys)))}

@@ -1,7 +1,7 @@
 """Interchange accuracy and causal unification: does one language's representation of a fact serve another's answer?
 
-After interchange interventions (Geiger et al. 2021): a donor's activation is put into a receiver's run. Here the donor is
-a fact told in one language and the receiver another fact told in another.
+After interchange interventions (Geiger et al. 2021): a donor's activation is put into a receiver's run. Here the donor
+is a fact told in one language and the receiver another fact told in another.
 """
 
 from dataclasses import dataclass
@@ -78,7 +78,7 @@ def _share(hits: Float[np.ndarray, "place pair"]) -> Float[np.ndarray, "three pl
 def permuted_accuracy(
     word: Int[np.ndarray, "place pair"], sought: Int[np.ndarray, " pair"], relation: Int[np.ndarray, " pair"]
 ) -> Float[np.ndarray, " place"]:
-    """Interchange accuracy if donors were permuted among the pairs of a relation: exact, the mean of all such permutations.
+    """Interchange accuracy if each donor were another pair's of its relation: exact, the mean of all that could be.
 
     The null of interchange accuracy: how often an answer is some other donor's value in the receiver's language. NaN
     where no relation has two pairs.

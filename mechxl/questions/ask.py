@@ -9,7 +9,7 @@ from typing import Any
 import mechxl
 from mechxl.config import flat
 from mechxl.findings import Finding
-from mechxl.questions import language_identity, learning, unification
+from mechxl.questions import language_identity, learning, patching, unification
 from mechxl.refusals import InputError
 from mechxl.run import Run, write_text
 
@@ -17,6 +17,7 @@ QUESTIONS: dict[str, Any] = {
     "learning": learning,
     "unification": unification,
     "language_identity": language_identity,
+    "patching": patching,
 }
 
 

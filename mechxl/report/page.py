@@ -23,6 +23,7 @@ TITLES = {
     "learning": "What the model learns, and when",
     "unification": "Whether a fact is one thing in all languages",
     "language_identity": "The language: in the text, in the model, and what it is used for",
+    "patching": "Patching: is the unified representation the one that is used?",
 }
 
 

@@ -14,7 +14,7 @@ def rng():
 
 
 def test_the_ratio_is_that_of_sums_with_both_terms_beside():
-    across, within = np.array([[1, 1, 0, 0, 0, 0, 1, 0]]), np.array([[1, 1, 1, 0, 0, 0, 1, 1]])
+    across, within = np.array([[1.0, 1, 0, 0, 0, 0, 1, 0]]), np.array([[1.0, 1, 1, 0, 0, 0, 1, 1]])
     found = interchange(across, within, rng())
     assert found.accuracy[0, 0] == 3 / 8
     assert found.ceiling[0, 0] == 5 / 8

@@ -1,0 +1,122 @@
+"""The question `patching` in words: what it shows, and what it does not."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mechxl.findings import signed
+
+COMPONENT_NAMES = {
+    "resid_pre": "the residual stream",
+    "resid_mid": "the residual stream between attention and MLP",
+    "resid_post": "the residual stream",
+    "attn_out": "what attention adds",
+    "mlp_out": "what the MLP adds",
+}
+
+
+def words(tables: Mapping[str, pd.DataFrame], notes: Mapping[str, Any]) -> list[str]:
+    """Sentences on the chosen place, each group, the whole stream, training, and the controls."""
+    curve, last = tables["curve"], notes["steps"][-1]
+    said = []
+    for group in notes["groups"]:
+        rows = curve[(curve["step"] == last) & (curve["group"] == group)].set_index("direction")
+        both = rows.loc["both"]
+        if both["n"] < notes["fewest"]:
+            said.append(f"Patching, {group} facts: {both['reason']} at step {last:,}.")
+            continue
+        said.append(_headline(group, both, notes))
+        said.append(_directions(group, rows, notes))
+    said += _over_training(curve, notes)
+    stream = _whole_stream(tables["places"], notes)
+    said += [stream] if stream else []
+    return [*said, _controls(tables["controls"])]
+
+
+def place_name(place: Mapping[str, Any]) -> str:
+    """A place in words."""
+    return f"{COMPONENT_NAMES[place['component']]} at layer {place['layer']}, {place['role'].replace('_', ' ')}"
+
+
+def _headline(group: str, both: pd.Series, notes: Mapping[str, Any]) -> str:
+    ratio = (
+        f"causal unification is {_interval(both, 'unification')}"
+        if np.isfinite(both["unification"])
+        else f"causal unification is not defined ({both['reason']})"
+    )
+    return (
+        f"At {place_name(notes['place'])} (chosen by the other half of the pairs), {group} facts: {ratio}. Put into "
+        f"another language's run, a fact's activation turns {_interval(both, 'accuracy')} of answers into the donor's "
+        f"value in the receiver's language, the same facts in that language {_interval(both, 'ceiling')}, donors "
+        f"permuted {signed(both['null'])} (n = {int(both['n']):,} pairs, both directions, {both['kept']:.0%} of those "
+        "drawn; one run)."
+    )
+
+
+def _directions(group: str, rows: pd.DataFrame, notes: Mapping[str, Any]) -> str:
+    names = notes["languages"]
+    labels = (f"{names[0]} to {names[1]}", f"{names[1]} to {names[0]}")
+    if len(names) > 2:
+        labels = ("from each language to those after it", "from each language to those before it")
+    parts = [
+        f"{label} {_interval(rows.loc[way], 'accuracy')} (ceiling {signed(rows.loc[way, 'ceiling'])})"
+        for label, way in zip(labels, ("forth", "back"), strict=True)
+    ]
+    return f"By direction, {group} facts: {'; '.join(parts)}."
+
+
+def _over_training(curve: pd.DataFrame, notes: Mapping[str, Any]) -> list[str]:
+    said = []
+    for group in notes["groups"]:
+        rows = curve[(curve["group"] == group) & (curve["direction"] == "both")].sort_values("step")
+        rows = rows[rows["unification"].notna()]
+        if len(rows) > 1:
+            first, last = rows.iloc[0], rows.iloc[-1]
+            said.append(
+                f"Over training, {group} facts: causal unification is first defined at step {int(first['step']):,} "
+                f"({_interval(first, 'unification')}, n = {int(first['n'])}) and at step {int(last['step']):,} is "
+                f"{_interval(last, 'unification')}."
+            )
+    return said
+
+
+def _whole_stream(places: pd.DataFrame, notes: Mapping[str, Any]) -> str:
+    """The stream as a whole at the prompt's last token, which carries the language along."""
+    end = places[(places["step"] == notes["few_steps"][-1]) & (places["direction"] == "both")]
+    end = end[(end["component"] == "resid_post") & (end["role"] == notes["main_role"]) & (end["fixed"] == "")]
+    end = end[end["accuracy"].notna()]
+    if not len(end):
+        return ""
+    row = end.iloc[0]
+    return (
+        f"The whole stream after layer {int(row['layer'])} at the prompt's last token, {row['group']} facts: "
+        f"{_interval(row, 'accuracy')} across languages, {_interval(row, 'ceiling')} within one; what carries the fact "
+        "there also carries the language that the answer comes out in, unless these two agree."
+    )
+
+
+def _controls(table: pd.DataFrame) -> str:
+    parts = []
+    for name, label in (
+        ("self", "a run patched into itself changes a log p by at most"),
+        ("final", "the final stream gives the donor's own first token in"),
+        ("entity", "a donor of another relation gives its entity's value in the receiver's relation in"),
+        ("value", "and that relation's own value in"),
+        ("checkpoint_0", "at checkpoint 0 the donor's value comes out in"),
+    ):
+        rows = table[(table["control"] == name) & table["value"].notna()]
+        if len(rows):
+            parts.append(f"{label} {', '.join(_value(name, row) for _, row in rows.iterrows())}")
+    return f"Controls: {'; '.join(parts)}." if parts else "No controls: no pair has both answers right."
+
+
+def _value(name: str, row: pd.Series) -> str:
+    if name == "self":
+        return f"{row['value']:.0e} ({row['group']})"
+    return f"{signed(row['value'])} ({row['group']}, n = {int(row['n']):,})"
+
+
+def _interval(row: pd.Series, name: str) -> str:
+    return f"{signed(row[name])} [{signed(row[f'{name}_low'])}, {signed(row[f'{name}_high'])}]"
