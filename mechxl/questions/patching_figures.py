@@ -32,6 +32,7 @@ from mechxl.questions.patching_words import place_name
 
 SCALE = [(0.0, "#FFFFFF"), (0.5, "#6FA8D6"), (1.0, "#08306B")]
 BAR = {"orientation": "h", "thickness": 9, "yref": "container", "y": 1, "yanchor": "top"}
+BAR |= {"title": {"text": "share of answers", "side": "top"}}
 GROUP_COLOURS = {"mono": VERMILION, "parallel": BLUE}
 OUTCOME_COLOURS = {
     "donor_receivers": ("donor's value, receiver's language", GREEN),
@@ -104,8 +105,8 @@ def _curve_panel(finding: Finding) -> Panel:
     caption = (
         f"Patched: {place_name(finding.notes['place'])}, the place that one half of the pairs chose at the last "
         "checkpoint; shown: the other half. Left: how often the answer becomes the donor's value in the receiver's "
-        "language, by direction; dotted: the same donor facts in the receiver's own language, the ceiling. Null, donors "
-        f"permuted within a relation, at the end: {null}. Right: causal unification, the first over the second, both "
+        "language, by direction; dotted: the same donor facts in the receiver's own language, the ceiling. Null, "
+        f"donors permuted within a relation, at the end: {null}. Right: causal unification, the first over the second, both "
         "directions, where the ceiling's interval lies above .1, beside the score of the same run's mono facts and its "
         f"transfer. Bands: 95 % intervals over pairs, no entity in two of them. {_n(finding)}; fewer before; one run. "
         "Curves of one training always go together somehow: patching shows use, the curves show when."
@@ -132,7 +133,7 @@ def _grid_panel(finding: Finding) -> Panel:
             zmax=1,
             colorscale=SCALE,
             showscale=at == 0,
-            colorbar=BAR | {"title": {"text": "share of answers", "side": "top"}},
+            colorbar=BAR,
             hovertemplate="%{y}, %{x}: %{z:.2f}<br>%{customdata}<extra></extra>",
             **cells,
         )
@@ -241,7 +242,7 @@ def _heads_panel(finding: Finding) -> Panel:
             heat = go.Heatmap(
                 x=labels, y=heads, z=[[None if np.isnan(v) else round(float(v), 3) for v in line] for line in z],
                 zmin=0, zmax=max(0.05, float(np.nanmax(rows["ceiling"], initial=0))), colorscale=SCALE,
-                showscale=line_at == 1 and column == 1, colorbar=BAR | {"title": {"text": "share of answers", "side": "top"}},
+                showscale=line_at == 1 and column == 1, colorbar=BAR,
                 hovertemplate=f"{part}, head %{{y}}, %{{x}}: %{{z:.2f}}<extra></extra>",
             )  # fmt: skip
             figure.add_trace(heat, row=line_at, col=column)
@@ -252,9 +253,9 @@ def _heads_panel(finding: Finding) -> Panel:
     figure.update_annotations(font_size=12)
     figure.update_layout(hovermode="closest", margin={"t": 84, "b": 90, "r": 24})
     caption = (
-        f"One head's query, key, value, output (z) or attention pattern at a time, {group} facts, last checkpoint, both "
-        "directions; rows: layer.head. Above: interchange accuracy across languages; below: the ceiling, the same donor "
-        "facts in the receiver's language. A head alone seldom carries a fact: what matters is where the upper row "
+        f"One head's query, key, value, output (z) or attention pattern at a time, {group} facts, last checkpoint, "
+        "both directions; rows: layer.head. Above: interchange accuracy across languages; below: the ceiling, the "
+        "same donor facts in the receiver's language. A head alone seldom carries a fact: what matters is where the upper row "
         "falls short of the lower. "
         f"{_n(finding, 'heads')}; intervals, nulls and the other group are in the table `heads`; one run."
     )
@@ -299,7 +300,7 @@ def _controls_panel(finding: Finding) -> Panel:
                 mode="markers",
                 name=f"{group} facts",
                 marker={"color": GROUP_COLOURS[group], "size": 9},
-            )  # fmt: skip
+            )
         )
     figure.update_layout(scattermode="group", scattergap=0.5)
     figure.update_xaxes(range=[-0.02, 1.02], title={"text": "share of answers", "standoff": 6})

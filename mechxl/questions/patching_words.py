@@ -60,8 +60,9 @@ def _directions(group: str, rows: pd.DataFrame, notes: Mapping[str, Any]) -> str
     labels = (f"{names[0]} to {names[1]}", f"{names[1]} to {names[0]}")
     if len(names) > 2:
         labels = ("from each language to those after it", "from each language to those before it")
+    by_way = {str(way): row for way, row in rows.iterrows()}
     parts = [
-        f"{label} {_interval(rows.loc[way], 'accuracy')} (ceiling {signed(rows.loc[way, 'ceiling'])})"
+        f"{label} {_interval(by_way[way], 'accuracy')} (ceiling {signed(by_way[way]['ceiling'])})"
         for label, way in zip(labels, ("forth", "back"), strict=True)
     ]
     return f"By direction, {group} facts: {'; '.join(parts)}."
