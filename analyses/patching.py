@@ -16,7 +16,7 @@ unification of parallel facts on the other half, both directions (of mono facts 
 knows the fact in the receiver's language at all, so that it may be undefined; described beside). One number a run.
 (a) Differences of the same seed, default less parallel_fraction .2 and default less shared_facts 0: two-sided exact
 sign test over six seeds (p = .031 if all agree) and a t interval; refuted if they do not all agree. (b) Over the 18
-runs, Spearman's rho of causal unification with transfer and with the score of mono facts at layer 1, p by permutation of
+runs, Spearman's rho of causal unification with transfer and with the score of mono facts at layer 1, p by permuting
 runs (10,000 draws, two-sided); refuted if rho <= 0 or p > .05. Runs of shared_facts 0 have no transfer items: there
 transfer's rho is over 12 runs. A run whose causal unification is undefined is left out, and counted. (c) Over time,
 described only: the first checkpoint at which causal unification is defined, and from which on it stays above .5, beside
@@ -77,14 +77,15 @@ def measured(runs: Path, name: str, seed: int) -> dict[str, Any]:
     curve, beside = found.tables["curve"], found.tables["beside"].set_index("step")
     both = curve[curve["direction"] == "both"]
     row: dict[str, Any] = {"run": name, "seed": seed, "place": " ".join(map(str, found.notes["place"].values()))}
-    last = both[both["step"] == run.steps[-1]].set_index("group")
+    last = {row["group"]: row for row in both[both["step"] == run.steps[-1]].to_dict("records")}
     for group in ("parallel", "mono"):
         for key in ("unification", "unification_low", "unification_high", "accuracy", "ceiling", "null", "n"):
-            row[f"{group}_{key}"] = float(last.loc[group, key])
-    row["fact"] = float(last.loc["parallel", "fact_receivers"])
-    row["transfer"], row["score"] = (float(beside.loc[run.steps[-1], key]) for key in ("transfer", "score_1"))
+            row[f"{group}_{key}"] = float(last[group][key])
+    row["fact"] = float(last["parallel"]["fact_receivers"])
+    row["transfer"], row["score"] = (float(beside[key].iloc[-1]) for key in ("transfer", "score_1"))
     over_time = both[both["group"] == "parallel"].set_index("step")["unification"]
-    row["defined"] = float(over_time.first_valid_index() or np.nan)
+    defined = over_time.index[over_time.notna()]
+    row["defined"] = float(defined[0]) if len(defined) else float("nan")
     row["unified"] = stays_above(over_time, 0.5)
     row["transferred"], row["scored"] = (
         stays_above(beside[key], beside[key].iloc[-1] / 2) for key in ("transfer", "score_1")

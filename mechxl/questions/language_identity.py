@@ -22,7 +22,6 @@ from mechxl.questions.language_identity_readings import language_readings, value
 from mechxl.questions.language_identity_use import erasure_effects, steering_effects
 from mechxl.questions.language_identity_words import words
 from mechxl.questions.unification import few_steps
-from mechxl.refusals import InputError
 from mechxl.run import Run
 
 PROBED_ENTITIES = 200
@@ -38,13 +37,8 @@ def compute(run: Run, thorough: bool = False) -> Finding:
     Args:
         run: a run with checkpoints.
         thorough: all entities, and every part at all checkpoints.
-
-    Raises:
-        InputError: a run of one language.
     """
     corpus = run.corpus
-    if corpus.world.n_languages < 2:
-        raise InputError(f"{run.path}: has one language; language_identity asks which of several a prompt is in")
     facts = _facts(corpus, None if thorough else PROBED_ENTITIES)
     few = run.steps if thorough else few_steps(run.steps, FEW_STEPS)
     roles, same = distinct_roles(corpus, facts)

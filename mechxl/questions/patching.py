@@ -28,7 +28,6 @@ from mechxl.questions.patching_figures import figures as figures
 from mechxl.questions.patching_pairs import Spots, draw_sets
 from mechxl.questions.patching_words import words
 from mechxl.questions.unification import few_steps
-from mechxl.refusals import InputError
 from mechxl.run import Run
 
 PAIRS = 400  # of each group, over all pairs of languages
@@ -43,13 +42,8 @@ def compute(run: Run, thorough: bool = False) -> Finding:
     Args:
         run: a run with checkpoints.
         thorough: grids at all checkpoints, and as many pairs as there are.
-
-    Raises:
-        InputError: a run of one language.
     """
     corpus, n_blocks = run.corpus, run.config.model.n_layers
-    if corpus.world.n_languages < 2:
-        raise InputError(f"{run.path}: has one language; patching asks what one language's activation does in another")
     facts = np.flatnonzero(corpus.world.seen)
     roles, same = distinct_roles(corpus, facts)
     sets = draw_sets(corpus, corpus.world.n_facts if thorough else PAIRS)

@@ -32,7 +32,6 @@ from mechxl.questions.patching_words import place_name
 
 SCALE = [(0.0, "#FFFFFF"), (0.5, "#6FA8D6"), (1.0, "#08306B")]
 BAR = {"orientation": "h", "thickness": 9, "yref": "container", "y": 1, "yanchor": "top"}
-BAR |= {"title": {"text": "share of answers", "side": "top"}}
 GROUP_COLOURS = {"mono": VERMILION, "parallel": BLUE}
 OUTCOME_COLOURS = {
     "donor_receivers": ("donor's value, receiver's language", GREEN),
@@ -68,7 +67,8 @@ def _n(finding: Finding, table: str = "curve") -> str:
 
 def _curve_panel(finding: Finding) -> Panel:
     curve, beside = finding.tables["curve"], finding.tables["beside"]
-    figure = side_by_side("Interchange accuracy", "Causal unification")
+    titles = ("Interchange accuracy", "Causal unification")
+    figure = make_subplots(rows=1, cols=2, subplot_titles=titles, horizontal_spacing=0.1)
     for group in finding.notes["groups"]:
         colour = GROUP_COLOURS[group]
         own = curve[(curve["group"] == group) & curve["accuracy"].notna()].sort_values("step")
@@ -96,8 +96,10 @@ def _curve_panel(finding: Finding) -> Panel:
     step_axis(figure, finding.notes["steps"], narrow=True)
     tops = curve["unification_high"].dropna()
     top = float(min(max(1.05, tops.quantile(0.9) if len(tops) else 1.05), 2.0))
+    low = float(min(0.0, *(beside[f"score_{layer}"].min() for layer in range(1, finding.notes["layers"] + 1))))
     figure.update_yaxes(range=[-0.03, 1.03], col=1)
-    figure.update_yaxes(range=[-1.1, top], col=2, showticklabels=True, matches=None)
+    figure.update_yaxes(range=[1.05 * low - 0.05, top], col=2)
+    figure.update_annotations(font_size=13)
     nulls = curve[(curve["step"] == finding.notes["steps"][-1]) & (curve["direction"] == "both")].set_index("group")
     null = ", ".join(
         f"{group} {nulls.loc[group, 'null']:.3f}" for group in finding.notes["groups"] if group in nulls.index
@@ -106,10 +108,10 @@ def _curve_panel(finding: Finding) -> Panel:
         f"Patched: {place_name(finding.notes['place'])}, the place that one half of the pairs chose at the last "
         "checkpoint; shown: the other half. Left: how often the answer becomes the donor's value in the receiver's "
         "language, by direction; dotted: the same donor facts in the receiver's own language, the ceiling. Null, "
-        f"donors permuted within a relation, at the end: {null}. Right: causal unification, the first over the second, both "
-        "directions, where the ceiling's interval lies above .1, beside the score of the same run's mono facts and its "
+        f"donors permuted within a relation, at the end: {null}. Right: causal unification, the first over the second, "
+        "both directions, where the ceiling's interval lies above .1, beside the score of the run's mono facts and its "
         f"transfer. Bands: 95 % intervals over pairs, no entity in two of them. {_n(finding)}; fewer before; one run. "
-        "Curves of one training always go together somehow: patching shows use, the curves show when."
+        "Curves of one training go together somehow: patching shows use, the curves show when."
     )
     return Panel("curve", "Whose value comes out, over training", caption, themed(figure, legend_rows=5))
 
@@ -120,8 +122,8 @@ def _grid_panel(finding: Finding) -> Panel:
     ways = [*_ways(finding), ("both", "ceiling")]
     titles = [f"{group}: {label}" for group in groups for _, label in ways]
     figure = make_subplots(
-        rows=len(groups), cols=3, subplot_titles=titles, shared_yaxes=True, horizontal_spacing=0.03,
-        vertical_spacing=0.16,
+        rows=len(groups), cols=3, subplot_titles=titles, shared_yaxes=True, shared_xaxes=True, horizontal_spacing=0.03,
+        vertical_spacing=0.08,
     )  # fmt: skip
     last = _cells(finding, table, steps[-1], ways)
     labels = [role.replace("_", " ") for role in roles]
@@ -148,17 +150,20 @@ def _grid_panel(finding: Finding) -> Panel:
     figure.update_xaxes(tickangle=-50, tickfont={"size": 10})
     figure.update_yaxes(autorange="reversed", tickfont={"size": 10})
     figure.update_annotations(font_size=12)
-    figure.update_layout(sliders=[step_slider(steps)], hovermode="closest", margin={"t": 96, "b": 150})
+    slider = step_slider(steps)
+    slider["pad"] = {"t": 70, "b": 4}
+    figure.update_layout(sliders=[slider], hovermode="closest", margin={"t": 84, "b": 170})
     same = ", ".join(
         f"{role.replace('_', ' ')} = {twin.replace('_', ' ')}" for role, twin in finding.notes["same"].items()
     )
     caption = (
         "Interchange accuracy at every place, by direction and group, at the checkpoint that the slider picks; right: "
-        "the ceiling, the same donor facts in the receiver's language. Rows: what is patched; layer 0 is the prompt "
-        "itself. Hover gives the ceiling, causal unification, the null (donors permuted) and why a place is fixed by "
-        "construction: where both languages have the same tokens so far, across equals the ceiling; the last block is "
-        f"read at the prompt's last token alone. {f'Roles at one position: {same}. ' if same else ''}{_n(finding)}; "
-        "intervals are in the table `places`; one run. Every cell is shown; none is a test."
+        "the ceiling, the same donor facts in the receiver's language. Shade: share of answers. Rows: what is patched; "
+        "layer 0 is the prompt itself. Hover gives the ceiling, causal unification, the null (donors permuted) and why "
+        "a place is fixed by construction: where both languages have the same tokens so far, across equals the "
+        "ceiling; the last block is read at the prompt's last token alone. "
+        f"{f'Roles at one position: {same}. ' if same else ''}{_n(finding)}; intervals are in the table `places`; one "
+        "run. Every cell is shown; none is a test."
     )
     return Panel("grid", "Layer by role: where another language's fact is used", caption, figure)
 
@@ -255,8 +260,8 @@ def _heads_panel(finding: Finding) -> Panel:
     caption = (
         f"One head's query, key, value, output (z) or attention pattern at a time, {group} facts, last checkpoint, "
         "both directions; rows: layer.head. Above: interchange accuracy across languages; below: the ceiling, the "
-        "same donor facts in the receiver's language. A head alone seldom carries a fact: what matters is where the upper row "
-        "falls short of the lower. "
+        "same donor facts in the receiver's language. Shade: share of answers. A head alone seldom carries a fact: "
+        "what matters is where the upper row falls short of the lower. "
         f"{_n(finding, 'heads')}; intervals, nulls and the other group are in the table `heads`; one run."
     )
     return Panel("heads", "Head by head", caption, figure)
