@@ -9,7 +9,7 @@ resample ablation is a donor of the receiver's own language.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -20,7 +20,7 @@ from torch import Tensor
 from mechxl.data.corpus import Corpus
 from mechxl.instruments.pairs import Pairs
 from mechxl.instruments.patched import BY_HEAD, READ_LATER, Past, blocks_from, embed, unembed
-from mechxl.instruments.prompts import BOS, Candidates, Contents, Side, contents
+from mechxl.instruments.prompts import BOS, Candidates, Contents, Prompts, Side, contents
 from mechxl.model.evaluation import AnswerTrie, answer_trie
 from mechxl.model.weights import Weights
 
@@ -167,24 +167,36 @@ class Patching:
         Returns:
             By (place, pair). A pattern fits prompts of its own length only: elsewhere `there` is False.
         """
-        needed = {place.component for place in self.places}
+        needed, n = {place.component for place in self.places}, len(self.candidates.tokens)
         receivers = {"resid_pre", "resid_post", "k", "v"}
         if donor_weights is None:
-            held, plain = contents(weights, [self.donor, self.receiver], needed | receivers, self.donors_at_last)
+            both = contents(weights, self._both, needed | receivers, self.donors_at_last)
+            held, plain = ({key: one[half] if len(one) > 1 else one for key, one in both.items()}
+                           for half in (slice(n), slice(n, None)))  # fmt: skip
         else:
-            (held,) = contents(donor_weights, [self.donor], needed, self.donors_at_last)
-            (plain,) = contents(weights, [self.receiver], receivers, True)
-        n_pairs = len(self.candidates.tokens)
-        word = np.full((len(self.places), n_pairs), -1)
+            held = contents(donor_weights, Prompts.of([self.donor]), needed, self.donors_at_last)
+            plain = contents(weights, Prompts.of([self.receiver]), receivers, True)
+        each = max(1, ROWS_AT_ONCE // max(n, 1))
+        batches = [
+            _Batch(weights, self, here[at : at + each], held, plain, *restart, mean)
+            for restart, here in self.restarts.items()
+            for at in range(0, len(here), each)
+        ]
+        word = np.full((len(self.places), n), -1)
         log_prob, logit_diff = np.full((*word.shape, 2), np.nan), np.full(word.shape, np.nan)
-        each = max(1, ROWS_AT_ONCE // max(n_pairs, 1))
-        for restart, here in self.restarts.items():
-            for some in (here[at : at + each] for at in range(0, len(here), each)):
-                batch = _Batch(weights, self, some, held, plain, *restart, mean)
-                word[some], log_prob[some], logit_diff[some] = batch.answers()
+        finals = [(batch, batch.final()) for batch in batches]
+        if finals and self.trie.longest == 1:  # nothing is run again, so that all are read off together
+            every = replace(batches[0], some=[at for batch in batches for at in batch.some])
+            finals = [(every, torch.cat([final for _, final in finals]))]
+        for batch, final in finals:
+            word[batch.some], log_prob[batch.some], logit_diff[batch.some] = batch.answers(final)
         word, log_prob, logit_diff = word[self.run_at], log_prob[self.run_at], logit_diff[self.run_at]
         word[~self.there], log_prob[~self.there], logit_diff[~self.there] = -1, np.nan, np.nan
         return Patched(word, log_prob, logit_diff, self.there)
+
+    @cached_property
+    def _both(self) -> Prompts:
+        return Prompts.of([self.donor, self.receiver])
 
 
 @dataclass(frozen=True)
@@ -208,18 +220,23 @@ class _Batch:
     start: int
     mean: bool
 
-    def answers(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Decoded words, log probabilities and logit differences, by (place, pair)."""
-        many, n, block, n_blocks = len(self.some), len(self.of.receiver.tokens), self.block, len(self.weights.blocks)
-        last, device = self._length - 1, self.weights.W_E.device
-        if block == n_blocks:
-            stream, positions = self.plain["final", block - 1].repeat(many, 1, 1), last[:, None]
-        else:
-            stream = self.plain["resid_pre", block][:, self.start - BOS :].repeat(many, 1, 1)
-            positions = torch.arange(self.start, self.of.receiver.tokens.shape[1], device=device)[None]
-        if block:
+    def final(self) -> Float[Tensor, "row d_model"]:
+        """The stream that the answer's first token is predicted from, patched."""
+        many, block = len(self.some), self.block
+        if block == len(self.weights.blocks):
+            stream, positions = self.plain["final", block - 1].repeat(many, 1, 1), self._length[:, None] - 1
             self._visit("resid_post", block - 1, stream, positions)
-        first = unembed(self.weights, stream[:, 0]) if block == n_blocks else self._logits(stream, block, last)
+            return stream[:, 0]
+        stream = self.plain["resid_pre", block][:, self.start - BOS :].repeat(many, 1, 1)
+        if block:
+            positions = torch.arange(self.start, self.of.receiver.tokens.shape[1], device=stream.device)[None]
+            self._visit("resid_post", block - 1, stream, positions)
+        return self._run(stream, block, self._length - 1)
+
+    def answers(self, final: Float[Tensor, "row d_model"]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Decoded words, log probabilities and logit differences, by (place, pair)."""
+        many, n = len(self.some), len(self.of.receiver.tokens)
+        first = unembed(self.weights, final)
         decoded = [first.argmax(-1)]
         for _ in range(1, self.of.trie.longest):
             decoded.append(self._again(torch.stack(decoded, dim=1), len(decoded)).argmax(-1))
@@ -249,11 +266,10 @@ class _Batch:
             return bos
         return torch.cat([bos, self._times(self.plain[name, block][:, : self.start - BOS])], dim=1)
 
-    def _logits(
+    def _run(
         self, stream: Float[Tensor, "row pos d_model"], block: int, asked: Int[Tensor, " row"]
-    ) -> Float[Tensor, "row d_vocab"]:
-        resid = blocks_from(self.weights, stream, block, self._visit, past=self._past, asked=asked)
-        return unembed(self.weights, resid[:, 0])
+    ) -> Float[Tensor, "row d_model"]:
+        return blocks_from(self.weights, stream, block, self._visit, past=self._past, asked=asked)[:, 0]
 
     def _scored(self, first: Float[Tensor, "row d_vocab"]) -> tuple[np.ndarray, np.ndarray]:
         """Summed log p of both candidates, and the logit difference at their first different token."""
@@ -280,7 +296,7 @@ class _Batch:
         for place in range(done):
             grown[row, self._length + place] = answer[:, place].clamp(min=0)
         stream = embed(self.weights, grown[:, self.start :], self.start)
-        return self._logits(stream, 0, self._length - 1 + done)
+        return unembed(self.weights, self._run(stream, 0, self._length - 1 + done))
 
     def _visit(self, component: str, block: int, content: Tensor, positions: Int[Tensor, "some pos"]) -> Tensor:
         for which, place in enumerate(self.of.places[at] for at in self.some):

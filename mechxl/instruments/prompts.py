@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from mechxl.data.corpus import Corpus
 from mechxl.data.roles import role_positions
 from mechxl.data.tokenization import EOS_ID, PAD_ID
 from mechxl.instruments.pairs import Pairs, value_words
-from mechxl.instruments.patched import Past, Visit, blocks_from, embed
+from mechxl.instruments.patched import READ_LATER, Past, Visit, blocks_from, embed
 from mechxl.model.weights import Weights
 
 BOS = 1  # positions that all prompts share
@@ -75,39 +74,61 @@ class Candidates:
         return cls(given, torch.where(differ.any(1), differ.int().argmax(1), -1))
 
 
-def contents(weights: Weights, sides: Sequence[Side], components: set[str], at_last: bool) -> list[Contents]:
-    """Components at every position after BOS of one side or two, run together.
+@dataclass(frozen=True)
+class Prompts:
+    """Prompts of one side or two, and how they begin: many begin with the same two tokens, which are run once.
 
-    All prompts begin with BOS, so that it is run once.
+    Attributes:
+        beginning: each distinct BOS with a first token.
+        which: the beginning of each prompt.
+        rest: the tokens after it, right-padded.
+        last: the position that the answer is predicted at.
+    """
+
+    beginning: Int[Tensor, "kind 2"]
+    which: Int[Tensor, " row"]
+    rest: Int[Tensor, "row pos"]
+    last: Int[Tensor, " row"]
+
+    @classmethod
+    def of(cls, sides: Sequence[Side]) -> "Prompts":
+        """Of sides, one after the other."""
+        width = max(side.tokens.shape[1] for side in sides)
+        tokens = torch.cat([F.pad(side.tokens, (0, width - side.tokens.shape[1])) for side in sides])
+        beginning, which = torch.unique(tokens[:, : BOS + 1], dim=0, return_inverse=True)
+        return cls(beginning, which, tokens[:, BOS + 1 :], torch.cat([side.length for side in sides]) - 1)
+
+
+def contents(weights: Weights, prompts: Prompts, components: set[str], at_last: bool) -> Contents:
+    """Components at every position after BOS.
 
     Args:
         weights: of the model.
-        sides: prompts.
+        prompts: to run.
         components: to keep.
-        at_last: the last block's queries and what follows them at the prompt's last position alone.
+        at_last: the last block's queries, and what follows them, at the prompt's last position alone.
 
     Returns:
         By (component, block); "final" is the stream that the answer is predicted from, k_bos and v_bos are BOS's.
     """
-    width = max(side.tokens.shape[1] for side in sides)
-    tokens = torch.cat([F.pad(side.tokens, (0, width - side.tokens.shape[1])) for side in sides])
-    asked = torch.cat([side.length for side in sides]) - 1
-    begun: Contents = {}
-    blocks_from(weights, embed(weights, tokens[:1, :BOS]), 0, _keeper(begun, {"k", "v"}))
-    one = [[begun[name, block] for block in range(len(weights.blocks))] for name in "kv"]
-    past = Past(*([content.expand(len(tokens), -1, -1, -1) for content in contents] for contents in one))
-    held: Contents = {}
-    keep, stream = _keeper(held, components), embed(weights, tokens[:, BOS:], BOS)
-    blocks_from(weights, stream, 0, keep, past=past, asked=asked if at_last else None)
-    ends = np.cumsum([0, *(len(side.tokens) for side in sides)])
-    found = [{key: content[a:b] for key, content in held.items()} for a, b in pairwise(ends)]
-    for side, own in zip(sides, found, strict=True):
-        last = ("resid_post", len(weights.blocks) - 1)
-        if last in own:
-            row, at = torch.arange(len(side.tokens), device=asked.device), 0 if at_last else side.length - 1 - BOS
-            own["final", last[1]] = own[last][row, at][:, None]
-        own |= {(f"{name}_bos", block): content for (name, block), content in begun.items()}
-    return found
+    n_blocks, begun, held = len(weights.blocks), Contents(), Contents()
+    blocks_from(weights, embed(weights, prompts.beginning), 0, _keeper(begun, components | {"k", "v"}))
+    past = Past(*([begun[name, block][prompts.which] for block in range(n_blocks)] for name in "kv"))
+    rest, asked = embed(weights, prompts.rest, BOS + 1), prompts.last if at_last else None
+    final = blocks_from(weights, rest, 0, _keeper(held, components), past=past, asked=asked)
+    for (component, block), content in held.items():
+        if at_last and block == n_blocks - 1 and component not in READ_LATER:
+            continue
+        if component == "pattern":
+            first = begun[component, block][:, :, BOS:]
+            first = F.pad(first, (0, content.shape[3] - first.shape[3]))[prompts.which]
+            held[component, block] = torch.cat([first, content], dim=2)
+        else:
+            held[component, block] = torch.cat([begun[component, block][:, BOS:][prompts.which], content], dim=1)
+    row = torch.arange(len(prompts.last), device=prompts.last.device)
+    held["final", n_blocks - 1] = final if at_last else final[row, prompts.last - BOS - 1][:, None]
+    bos = {(f"{name}_bos", block): begun[name, block][:1, :BOS] for name in "kv" for block in range(n_blocks)}
+    return held | bos
 
 
 def _keeper(held: Contents, components: set[str]) -> Visit:

@@ -149,7 +149,7 @@ def _grid_panel(finding: Finding) -> Panel:
     themed(figure, height=130 + 240 * len(groups))
     figure.update_xaxes(tickangle=-50, tickfont={"size": 10})
     figure.update_yaxes(autorange="reversed", tickfont={"size": 10})
-    figure.update_annotations(font_size=12)
+    figure.update_annotations(font_size=10.5)
     slider = step_slider(steps)
     slider["pad"] = {"t": 70, "b": 4}
     figure.update_layout(sliders=[slider], hovermode="closest", margin={"t": 84, "b": 170})

@@ -246,7 +246,7 @@ def test_roles_at_one_position_are_run_once_and_equal(trained, monkeypatch):
     import mechxl.instruments.patching as engine
 
     ran, answers = [], engine._Batch.answers
-    monkeypatch.setattr(engine._Batch, "answers", lambda self: (ran.extend(self.some), answers(self))[1])
+    monkeypatch.setattr(engine._Batch, "answers", lambda self, final: (ran.extend(self.some), answers(self, final))[1])
     found = patch(trained, donor="A", receiver="B", at="resid_mid", n=16, group="parallel")
     one, other = (found["log_prob_donor"].sel(role=role).values for role in ("relation_first", "prompt_last"))
     np.testing.assert_array_equal(one, other)

@@ -53,7 +53,7 @@ def test_a_planted_circuit_is_found_and_its_causal_unification_is_what_was_plant
         }
         if kind == "value":
             assert unified == {("mlp_out", block + 1, role)}
-        else:  # the name's own stream crosses from the start, as either language's name is read alike; then what is moved
+        else:  # the name's own stream crosses from the start, as either language's name is read alike
             streams = {("resid_mid", n + 1, role) for n in range(block + 1)}
             streams |= {("resid_post", n + 1, role) for n in range(block + 1)}
             assert unified == streams | {("mlp_out", block + 1, role), ("attn_out", block + 2, "prompt_last")}
@@ -82,13 +82,19 @@ def test_controls_hold_on_a_trained_run(trained, finding):
 
 
 def test_controls_hold_on_a_trained_run_with_answers_of_several_tokens(tmp_path):
-    run = small_run(tmp_path / "run", tokenization={"kind": "character"})
+    learned = {"steps": 300, "checkpoints": 3, "batch_size": 64, "warmup_steps": 20, "evaluate_every": 300}
+    many = {"n_entities": 60, "n_relations": 2, "n_values": 4, "n_unseen": 3}
+    run = small_run(tmp_path / "run", world=many, tokenization={"kind": "character"}, training=learned)
     assert run.corpus.word_tokens[run.corpus.lexicon.value_words[0, 0, 0], 2] >= 0
-    controls = patching.compute(run).tables["controls"]
-    own, final = (controls[controls["control"] == name] for name in ("self", "final"))
+    found = patching.compute(run).tables
+    own, final = (found["controls"][found["controls"]["control"] == name] for name in ("self", "final"))
     assert own["value"].notna().any()
     assert own["value"].max() < 1e-5
     assert (final["value"].dropna() == 1).all()
+    last = found["places"][found["places"]["step"] == run.steps[-1]]
+    same = last[(last["fixed"] == "the same tokens in both languages up to here") & last["accuracy"].notna()]
+    assert len(same)
+    np.testing.assert_array_equal(same["accuracy"], same["ceiling"])
 
 
 def test_the_place_is_chosen_by_pairs_that_are_not_measured(trained, finding):
