@@ -19,9 +19,10 @@ import transformer_lens.patching as theirs
 from benchmarks.activations import timed
 from benchmarks.machine import table
 from mechxl.config import RunConfig
-from mechxl.instruments.checkpoints import read_checkpoint, use_checkpoint
 from mechxl.instruments.pairs import Pairs, answered_rightly, draw_pairs
 from mechxl.instruments.patching import Patching, Place
+from mechxl.model.hooked import load_parameters
+from mechxl.model.memory import kept_memory
 from mechxl.model.training import train_run
 from mechxl.model.weights import weights_of
 from mechxl.run import Run
@@ -37,11 +38,12 @@ def engine(run: Run, pairs: Pairs) -> np.ndarray:
     first = run.corpus.word_tokens[:, 0]
     steps, model = [], run.model()
     patching = Patching.of(run.corpus, pairs, ROLES, places, run.config.model.n_layers)
-    for step in run.steps:
-        use_checkpoint(run, step, read_checkpoint(run, step), model)
-        found = patching.run(weights_of(model))
-        token = np.where(found.word >= 0, first[found.word], -1)
-        steps.append(np.stack([token, *np.moveaxis(found.log_prob, 2, 0), found.logit_diff], axis=2))
+    with kept_memory():
+        for step in run.steps:
+            load_parameters(model, run.checkpoint(step))
+            found = patching.run(weights_of(model))
+            token = np.where(found.word >= 0, first[found.word], -1)
+            steps.append(np.stack([token, *np.moveaxis(found.log_prob, 2, 0), found.logit_diff], axis=2))
     return np.stack(steps)
 
 
@@ -69,7 +71,7 @@ def looped(run: Run, pairs: Pairs) -> np.ndarray:
 
     steps, model = [], run.model()
     for step in run.steps:
-        use_checkpoint(run, step, read_checkpoint(run, step), model)
+        load_parameters(model, run.checkpoint(step))
         with torch.no_grad():
             _, cache = model.run_with_cache(donors)
             kept.clear()

@@ -14,7 +14,6 @@ import pandas as pd
 
 from mechxl.data.world import stream
 from mechxl.findings import Finding
-from mechxl.instruments.checkpoints import read_checkpoint, use_checkpoint
 from mechxl.instruments.patched import BY_HEAD
 from mechxl.instruments.patching import Place
 from mechxl.instruments.store import activations
@@ -22,6 +21,8 @@ from mechxl.measures.interchange import best_place
 from mechxl.measures.sample import draw_sample
 from mechxl.measures.score import score
 from mechxl.measures.vectors import centre, unit
+from mechxl.model.hooked import load_parameters
+from mechxl.model.memory import kept_memory
 from mechxl.questions.language_identity import MAIN_ROLE, distinct_roles
 from mechxl.questions.patching_controls import controls
 from mechxl.questions.patching_figures import figures as figures
@@ -69,11 +70,12 @@ def compute(run: Run, thorough: bool = False) -> Finding:
     notes["place"] = {**spots.named(chosen), "at": chosen}
     alone = Spots(corpus, sets, roles, [spots.places[chosen]], n_blocks)
     grids, curve = [], []
-    for step in run.steps:
-        use_checkpoint(run, step, read_checkpoint(run, step), model)
-        if step in notes["few_steps"]:
-            grids += [{"step": step} | row for row in spots.rows(model, rng, FEWEST_PAIRS)]
-        curve += [{"step": step} | row for row in alone.rows(model, rng, FEWEST_PAIRS, outcomes=True)]
+    with kept_memory():
+        for step in run.steps:
+            load_parameters(model, run.checkpoint(step))
+            if step in notes["few_steps"]:
+                grids += [{"step": step} | row for row in spots.rows(model, rng, FEWEST_PAIRS)]
+            curve += [{"step": step} | row for row in alone.rows(model, rng, FEWEST_PAIRS, outcomes=True)]
     heads = Spots(corpus, sets, roles, _by_head(n_blocks, len(roles), run.config.model.n_heads), n_blocks)
     tables = {
         "places": pd.DataFrame(grids),

@@ -10,13 +10,13 @@ from jaxtyping import Bool, Int
 
 from mechxl.data.corpus import Corpus
 from mechxl.data.world import stream
-from mechxl.instruments.checkpoints import read_checkpoint, use_checkpoint
 from mechxl.instruments.pairs import Pairs, answered_rightly, value_words
 from mechxl.instruments.patched import COMPONENTS
 from mechxl.instruments.patching import NOTHING, Patching, Place
 from mechxl.measures.interchange import interchange
 from mechxl.model.evaluation import Questions, answer_trie, ask_questions
 from mechxl.model.forward import Model
+from mechxl.model.hooked import load_parameters
 from mechxl.model.weights import weights_of
 from mechxl.questions.patching_pairs import Sets, Spots
 from mechxl.run import Run
@@ -51,7 +51,7 @@ def controls(run: Run, sets: Sequence[Sets], alone: Spots, model: Model) -> pd.D
         rows.append(_itself(model, corpus, kept, roles, n_blocks, one.group))
         rows.append(_final(model, corpus, kept, n_blocks, one.group))
         rows += _other_relation(model, corpus, kept, roles, place, n_blocks, one.group)
-    use_checkpoint(run, run.steps[0], read_checkpoint(run, run.steps[0]), model)
+    load_parameters(model, run.checkpoint(run.steps[0]))
     for one, (_, outcome) in zip(sets, alone.run(model)[::4], strict=True):
         rows.append(_row("checkpoint_0", one.group, outcome[0] == 0))
     return pd.DataFrame(rows)
