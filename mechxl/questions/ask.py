@@ -1,15 +1,11 @@
 """Asks a question of a run, and keeps the answer beside it."""
 
-import hashlib
-import json
 import sys
-from pathlib import Path
 from typing import Any
 
-import mechxl
-from mechxl.config import flat
 from mechxl.findings import Finding
-from mechxl.questions import language_identity, learning, patching, unification
+from mechxl.questions import language_identity, learning, patching, phases, unification
+from mechxl.questions.kept import finding_digest, finding_path
 from mechxl.refusals import InputError
 from mechxl.run import Run, write_text
 
@@ -18,6 +14,7 @@ QUESTIONS: dict[str, Any] = {
     "unification": unification,
     "language_identity": language_identity,
     "patching": patching,
+    "phases": phases,  # last: it reads what the others found
 }
 
 
@@ -36,7 +33,7 @@ def ask(run: Run, question: str, *, thorough: bool = False) -> Finding:
         raise InputError(f"question {question!r}: there is no such question; there are: {', '.join(QUESTIONS)}")
     if not run.steps:
         raise InputError(f"{run.path}: has no checkpoints; train it, or go on with --resume")
-    path = run.file("findings") / f"{question}.json"
+    path = finding_path(run, question)
     digest = finding_digest(run, thorough)
     if (kept := Finding.read(path, digest)) is not None:
         return kept
@@ -47,16 +44,3 @@ def ask(run: Run, question: str, *, thorough: bool = False) -> Finding:
     except OSError as error:  # somebody else's run, say
         print(f"mechxl: {path}: can't be written ({error.strerror}); the answer is not kept", file=sys.stderr)
     return finding
-
-
-def finding_digest(run: Run, thorough: bool) -> str:
-    """A hash of all that a finding is computed from: settings, checkpoints, metrics, this package's code, precision."""
-    found = hashlib.sha256(json.dumps({"settings": flat(run.config), "thorough": thorough}, default=str).encode())
-    if not (metrics := run.file("metrics.jsonl")).is_file():
-        raise InputError(f"{metrics}: there is no such file; restore it, or train the run again")
-    for step in run.steps:
-        found.update(run.checkpoint(step).read_bytes())
-    found.update(metrics.read_bytes())
-    for source in sorted(Path(mechxl.__file__).parent.rglob("*.py")):
-        found.update(source.read_bytes())
-    return found.hexdigest()

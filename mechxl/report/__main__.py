@@ -22,7 +22,9 @@ class Report:
     out: Annotated[Path | None, tyro.conf.arg(help="the page; without it reports/NAME.html")] = None
     only: Annotated[
         tuple[str, ...],
-        tyro.conf.arg(help="questions to ask (learning, unification, language_identity, patching); without it all"),
+        tyro.conf.arg(
+            help="questions to ask (learning, unification, language_identity, patching, phases); without it all"
+        ),
     ] = ()
     thorough: Annotated[bool, tyro.conf.arg(help="all facts rather than samples of large worlds")] = False
     plotly: Annotated[

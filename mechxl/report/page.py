@@ -24,6 +24,7 @@ TITLES = {
     "unification": "Whether a fact is one thing in all languages",
     "language_identity": "The language: in the text, in the model, and what it is used for",
     "patching": "Patching: is the unified representation the one that is used?",
+    "phases": "Phases: when does each thing happen?",
 }
 
 

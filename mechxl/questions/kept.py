@@ -1,0 +1,34 @@
+"""Findings that are kept beside a run, and what they are kept for."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import mechxl
+from mechxl.config import flat
+from mechxl.findings import Finding
+from mechxl.refusals import InputError
+from mechxl.run import Run
+
+
+def finding_path(run: Run, question: str) -> Path:
+    """Where a question's finding is kept."""
+    return run.file("findings") / f"{question}.json"
+
+
+def kept_finding(run: Run, question: str, thorough: bool = False) -> Finding | None:
+    """The kept finding of a question; None where there is none, or it was computed from something else."""
+    return Finding.read(finding_path(run, question), finding_digest(run, thorough))
+
+
+def finding_digest(run: Run, thorough: bool) -> str:
+    """A hash of all that a finding is computed from: settings, checkpoints, metrics, this package's code, precision."""
+    found = hashlib.sha256(json.dumps({"settings": flat(run.config), "thorough": thorough}, default=str).encode())
+    if not (metrics := run.file("metrics.jsonl")).is_file():
+        raise InputError(f"{metrics}: there is no such file; restore it, or train the run again")
+    for step in run.steps:
+        found.update(run.checkpoint(step).read_bytes())
+    found.update(metrics.read_bytes())
+    for source in sorted(Path(mechxl.__file__).parent.rglob("*.py")):
+        found.update(source.read_bytes())
+    return found.hexdigest()

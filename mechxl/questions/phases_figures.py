@@ -1,0 +1,202 @@
+"""Figures of the question `phases`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from mechxl.findings import Finding
+from mechxl.plots import (
+    BLUE,
+    GREEN,
+    GREY,
+    INK,
+    ORANGE,
+    PURPLE,
+    VERMILION,
+    Panel,
+    faint,
+    layer_colour,
+    line,
+    small_multiples,
+    step_axis,
+    steps_shown,
+    themed,
+)
+
+UNITS = ("accuracy", "score", "bits", "ratio")  # one of each quantity stands on the time line
+
+
+def figures(finding: Finding) -> list[Panel]:
+    """The time line; the curves with their fits; lags; the second opinion."""
+    panels = [_timeline(finding), _curves(finding)]
+    if finding.tables["lags"]["lag"].notna().any():
+        panels.append(_lags(finding))
+    if len(finding.tables["change_points"]):
+        panels.append(_second_opinion(finding))
+    return panels
+
+
+def colour_of(quantity: str, n_layers: int) -> str:
+    """One colour for each quantity; layers by their own palette."""
+    if quantity.startswith("unification"):
+        return layer_colour(int(quantity.rsplit(" ", 1)[1]), n_layers)
+    names = {"recall": INK, "transfer": VERMILION}
+    return names.get(quantity, PURPLE if quantity.startswith("language") else GREEN)
+
+
+def rise(fit: Mapping[Any, Any], step: np.ndarray) -> np.ndarray:
+    """The fitted logistic at some steps."""
+    z = np.clip((np.log(step) - fit["m"]) / fit["w"], -60, 60)
+    return fit["c"] + fit["A"] / (1 + np.exp(-z))
+
+
+def _timeline(finding: Finding) -> Panel:
+    onsets, marginals, figure = finding.tables["onsets"], finding.tables["marginals"], go.Figure()
+    last, labels = finding.notes["last"], []
+    for marginal in marginals["marginal"].unique():
+        labels.append(f"knows {marginal} only")
+        near = marginals[(marginals["marginal"] == marginal) & marginals["near"].astype(bool)]["step"]
+        if len(near):
+            _bar(figure, labels[-1], near.min(), near.max(), ORANGE, "KL below .03 nats")
+    for row in onsets[onsets["unit"].isin(UNITS)].to_dict("records"):
+        labels.append(row["quantity"])
+        colour = colour_of(row["quantity"], finding.notes["layers"])
+        if row["outcome"] == "no transition":
+            figure.add_annotation(
+                x=np.log10(last), y=labels[-1], text="no transition", font={"color": GREY, "size": 11}
+            )
+            continue
+        ends = np.exp(row["m"] + np.array([-1, 1]) * np.log(9) * row["w"]).clip(1, last)
+        finished = row["outcome"] == "transition"
+        hover = f"from 10 to 90 % of its rise{'' if finished else ': not finished'}"
+        _bar(figure, labels[-1], ends[0], ends[1], colour, hover)
+        symbol = "diamond" if finished else "diamond-open"
+        spread = {"array": [row["high"] - row["step"]], "arrayminus": [row["step"] - row["low"]]}
+        marker = go.Scatter(
+            x=[row["step"]],
+            y=[labels[-1]],
+            mode="markers",
+            marker={"color": colour, "size": 10, "symbol": symbol},
+            error_x={"type": "data", "symmetric": False, "thickness": 2} | spread,
+            hovertemplate=f"half-rise {row['step']:,.0f} [{row['low']:,.0f}, {row['high']:,.0f}]<extra></extra>",
+            showlegend=False,
+        )
+        figure.add_trace(marker)
+    figure.update_annotations(showarrow=False, xanchor="right")
+    step_axis(figure, [last])
+    figure.update_yaxes(categoryorder="array", categoryarray=labels[::-1], tickfont={"size": 11}, type="category")
+    themed(figure, height=110 + 34 * len(labels))
+    figure.update_layout(hovermode="closest", margin={"b": 56, "t": 12}, showlegend=False)
+    caption = (
+        "What is learned, and when. Bar: from 10 to 90 % of the fitted rise; diamond: the half-rise step with its 95 % "
+        "interval, the wider of the gap between evaluations and an AR(1) residual bootstrap (200 draws); open: not "
+        "finished, so that the step is censored. Orange: the answers about unseen entities follow that marginal and no "
+        "more. Null: a constant or a line with AR(1) noise; how often one is called a transition stands in "
+        "docs/phases.md. n, evaluations of each curve, is in the next figure; one run."
+    )
+    return Panel("timeline", "The time line", caption, figure)
+
+
+def _bar(figure: go.Figure, label: str, low: float, high: float, colour: str, hover: str) -> None:
+    bar = go.Scatter(
+        x=steps_shown([int(low), int(high)]),
+        y=[label, label],
+        mode="lines",
+        line={"color": faint(colour, 0.35), "width": 14},
+        hovertemplate=f"{hover}: %{{x:,.0f}}<extra></extra>",
+        showlegend=False,
+    )
+    figure.add_trace(bar)
+
+
+def _curves(finding: Finding) -> Panel:
+    curves, onsets = finding.tables["curves"], finding.tables["onsets"]
+    fits = onsets.to_dict("records")
+    figure = small_multiples([f"{fit['quantity']}: {fit['unit']}" for fit in fits])
+    for at, fit in enumerate(fits):
+        row, column = at // 2 + 1, at % 2 + 1
+        part = curves[(curves["quantity"] == fit["quantity"]) & (curves["unit"] == fit["unit"])].sort_values("step")
+        colour = colour_of(fit["quantity"], finding.notes["layers"])
+        dots = go.Scatter(
+            x=steps_shown(part["step"]),
+            y=part["value"],
+            mode="markers",
+            marker={"size": 3.5, "color": colour},
+            hovertemplate="step %{x:,.0f}: %{y:.3f}<extra></extra>",
+            showlegend=False,
+        )
+        figure.add_trace(dots, row=row, col=column)
+        if fit["outcome"] != "no transition":
+            x = np.geomspace(max(fit["from_step"], 1), finding.notes["last"], 80)
+            figure.add_trace(line(x, rise(fit, x), "", colour, showlegend=False, width=1.3), row=row, col=column)
+            inside = {"fillcolor": faint(colour), "line_width": 0, "row": row, "col": column}
+            figure.add_vrect(x0=fit["low"], x1=fit["high"], **inside)  # pyright: ignore[reportArgumentType]
+    step_axis(figure, finding.notes["steps"], narrow=True)
+    figure.update_xaxes(title=None)
+    themed(figure, height=90 + 150 * -(-len(fits) // 2))
+    figure.update_layout(hovermode="closest", margin={"b": 40}, showlegend=False)
+    figure.update_annotations(font_size=11)
+    counts = ", ".join(f"{fit['quantity']} ({fit['unit']}) {int(fit['n'])}" for fit in fits)
+    caption = (
+        "Every curve, with its fitted logistic in ln(step) where a rise is accepted or not finished; shaded: the 95 % "
+        "interval of the half-rise. Bits about the language have their sign changed, so that losing it is a rise. Null: "
+        f"constant and lines with AR(1) residuals, by BIC. n, evaluations: {counts}; one run."
+    )
+    return Panel("fits", "The curves behind it", caption, figure)
+
+
+def _lags(finding: Finding) -> Panel:
+    lags = finding.tables["lags"]
+    lags = lags[lags["lag"].notna()]
+    labels = [f"{row['second']} after {row['first']}<br>{row['units']}" for row in lags.to_dict("records")]
+    factor, low, high = (np.exp(lags[name].to_numpy()) for name in ("lag", "low", "high"))
+    points = go.Scatter(
+        x=factor,
+        y=[label.replace("unification, layer", "unif.") for label in labels],
+        mode="markers",
+        marker={"size": 9, "color": [BLUE if p <= 0.05 else GREY for p in lags["p"]]},
+        error_x={"type": "data", "symmetric": False, "array": high - factor, "arrayminus": factor - low},
+        text=[f"p = {p:.3f}" for p in lags["p"]],
+        hovertemplate="%{x:.2f} times, %{text}<extra></extra>",
+        showlegend=False,
+    )
+    figure = go.Figure(points)
+    figure.add_vline(x=1, line={"color": GREY, "dash": "dot"})  # pyright: ignore[reportArgumentType]
+    figure.update_xaxes(type="log", title={"text": "times the step of the first", "standoff": 6}, nticks=6)
+    figure.update_yaxes(autorange="reversed", tickfont={"size": 10})
+    themed(figure, height=100 + 40 * len(lags)).update_layout(hovermode="closest", margin={"b": 56, "t": 12})
+    caption = (
+        "How much later the second rises than the first, in every pair of units; whiskers: 95 % by the residual "
+        "bootstraps of both. Blue: p <= .05 under the null that both curves have one onset (both refitted with one "
+        "midpoint, 200 draws). A lag depends on units, so that 'precedes' needs one sign in all; it describes, and "
+        f"needs an intervention to be a cause. n = {len(finding.notes['steps'])} checkpoints for scores; one run."
+    )
+    return Panel("lags", "How far one lies behind the other", caption, figure)
+
+
+def _second_opinion(finding: Finding) -> Panel:
+    table, figure = finding.tables["change_points"], go.Figure()
+    for quantity in table["quantity"].unique():
+        rows = table[table["quantity"] == quantity].to_dict("records")
+        points = [(int(step), row["penalty"]) for row in rows for step in row["steps"].split()]
+        colour = colour_of(quantity, finding.notes["layers"])
+        marks = go.Scatter(
+            x=[step for step, _ in points],
+            y=[penalty for _, penalty in points],
+            mode="markers",
+            name=quantity,
+            marker={"size": 8, "symbol": "line-ns", "line": {"width": 2, "color": colour}},
+        )
+        figure.add_trace(marks)
+    step_axis(figure, finding.notes["steps"])
+    figure.update_yaxes(type="log", title="penalty", tickvals=sorted(set(table["penalty"])))
+    themed(figure, height=260).update_layout(hovermode="closest")
+    caption = (
+        "Change points of the mean by PELT (ruptures), for penalties of 1 to 32 times ln(n) times the noise's variance. "
+        "A second opinion, never the headline: on a smooth curve the number of changes depends on the penalty more than "
+        "on the data. It has neither interval nor null. "
+        f"n = {len(finding.notes['steps'])} checkpoints or more; one run."
+    )
+    return Panel("change-points", "A second opinion: change points by penalty", caption, figure)

@@ -1,0 +1,116 @@
+"""The question `phases` in words: the order of events, and what cannot be told."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mechxl.findings import signed
+
+LOW_SCORE = 0.1  # below which a score at the end is no unification
+
+
+def words(tables: Mapping[str, pd.DataFrame], notes: Mapping[str, Any]) -> list[str]:
+    """Sentences on the phase, the onsets, their order, the marginals and what was not computed."""
+    onsets = tables["onsets"]
+    layer = f"unification, layer {notes['headline']}"
+    said = [phase(tables, notes)]
+    parts = [
+        _onset(onsets, "recall", "accuracy"),
+        _onset(onsets, layer, "score"),
+        _onset(onsets, "transfer", "accuracy"),
+    ]
+    gap = "intervals: the wider of the gap between evaluations and an AR(1) bootstrap; one run"
+    said.append(f"Half-rise steps: {'; '.join(parts)} ({gap}).")
+    said += _order(tables["lags"])
+    said += _marginals(tables["marginals"])
+    missing = [name for name in ("language_identity", "patching") if name not in notes["kept"]]
+    if missing:
+        said.append(f"Not on the time line, as they are not kept beside the run: {', '.join(missing)}.")
+    if not notes["finished"]:
+        said.append(f"The run is under way (step {notes['last']:,}): what has not risen may still.")
+    return said
+
+
+def phase(tables: Mapping[str, pd.DataFrame], notes: Mapping[str, Any]) -> str:
+    """Separate first and unified later, unified from the start, never unified, or not finished."""
+    layer = f"unification, layer {notes['headline']}"
+    row = _row(tables["onsets"], layer, "score")
+    recall = _row(tables["onsets"], "recall", "accuracy")
+    where = (
+        f"(layer {notes['headline']}, whose score ends highest, {signed(row['last'])}; n = {int(row['n'])} checkpoints)"
+    )
+    if not notes["finished"] or row["outcome"] == "not finished":
+        why = row["reason"] if row["outcome"] == "not finished" else "the run is under way"
+        return f"Phase: not finished {where}: {why}."
+    if row["last"] < LOW_SCORE:
+        return f"Phase: never unified {where}."
+    curve = tables["curves"]
+    score = curve[(curve["quantity"] == layer) & (curve["unit"] == "score")].sort_values("step")
+    lowest = score.sort_values("value").iloc[0]
+    if row["outcome"] == "transition" and lowest["value"] < 0:
+        return (
+            f"Phase: separate first and unified later {where}: the score falls to {signed(lowest['value'])} at step "
+            f"{int(lowest['step']):,} and has risen by half at step {_steps(row)}."
+        )
+    before = score[score["step"] <= recall["step"]] if np.isfinite(recall["step"]) else score
+    if len(before) and before["value"].iloc[-1] > row["last"] / 2:
+        return f"Phase: unified from the start {where}: the score is high before recall rises."
+    return f"Phase: unified at the end, without a transition that can be told from noise {where}: {row['reason']}."
+
+
+def _row(onsets: pd.DataFrame, quantity: str, unit: str) -> dict[str, Any]:
+    rows = onsets[(onsets["quantity"] == quantity) & (onsets["unit"] == unit)].to_dict("records")
+    if not rows:
+        nothing = {"outcome": "no transition", "step": np.nan, "low": np.nan, "high": np.nan, "n": 0, "last": np.nan}
+        return nothing | {"reason": "it was not evaluated"}
+    return {str(key): value for key, value in rows[0].items()}
+
+
+def _onset(onsets: pd.DataFrame, quantity: str, unit: str) -> str:
+    row = _row(onsets, quantity, unit)
+    if row["outcome"] == "transition":
+        return f"{quantity} {_steps(row)} (n = {int(row['n'])} evaluations)"
+    return f"{quantity}: {row['outcome']} ({row['reason']})"
+
+
+def _steps(row: Mapping[str, Any]) -> str:
+    return f"{row['step']:,.0f} [{row['low']:,.0f}, {row['high']:,.0f}]"
+
+
+def _order(lags: pd.DataFrame) -> list[str]:
+    said = []
+    for first, second in lags[["first", "second"]].drop_duplicates().itertuples(index=False):
+        rows = lags[(lags["first"] == first) & (lags["second"] == second)]
+        known = rows[rows["lag"].notna()]
+        if not len(known):
+            said.append(f"{first.capitalize()} and {second}: no lag ({rows['reason'].iloc[0]}).")
+            continue
+        head, sign = known.iloc[0], int(rows["sign"].iloc[0])
+        factor = f"{np.exp(head['lag']):.2f} [{np.exp(head['low']):.2f}, {np.exp(head['high']):.2f}]"
+        verdict = {
+            1: f"{first} precedes {second} in all {len(rows)} pairs of units",
+            -1: f"{second} precedes {first} in all {len(rows)} pairs of units",
+            0: f"{first} and {second} cannot be ordered in all {len(rows)} pairs of units",
+        }[sign]
+        said.append(
+            f"{verdict[0].upper()}{verdict[1:]}: {second} rises at {factor} times the step of {first} "
+            f"({head['units']}; p = {head['p']:.3f} under one common onset; one run)."
+        )
+    return [*said, "A lag describes; the order of causes needs an intervention."]
+
+
+def _marginals(table: pd.DataFrame) -> list[str]:
+    said = []
+    for marginal in table["marginal"].unique():
+        rows = table[table["marginal"] == marginal]
+        near = rows[rows["near"].astype(bool)]["step"]
+        if len(near):
+            said.append(
+                f"Before facts: the answers about unseen entities follow {marginal} within .03 nats from step "
+                f"{near.min():,} to step {near.max():,} ({len(near)} of {len(rows)} checkpoints)."
+            )
+        elif rows["kl"].notna().any():
+            said.append(f"The answers about unseen entities never follow {marginal} within .03 nats.")
+    return said
