@@ -134,7 +134,12 @@ class TrainingConfig(Section):
     checkpoints: int = setting(
         30, "checkpoints kept, step 0 and the last included: half geometric to steps/10, half linear", low=2
     )
-    evaluate_every: int = setting(50, "steps between evaluations (and at every checkpoint)", low=1)
+    evaluate_every: int = setting(
+        50,
+        "steps between evaluations (and at every checkpoint); an onset is never told more precisely than this gap: for "
+        "10 % either way at step S, evaluate every S / 5",
+        low=1,
+    )
     evaluate_items: int = setting(
         8192, "questions asked at an evaluation, a fixed seeded sample by group; 0: all; the last step asks all", low=0
     )

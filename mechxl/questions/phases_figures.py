@@ -141,7 +141,7 @@ def _curves(finding: Finding) -> Panel:
     counts = ", ".join(f"{fit['quantity']} ({fit['unit']}) {int(fit['n'])}" for fit in fits)
     caption = (
         "Every curve, with its fitted logistic in ln(step) where a rise is accepted or not finished; shaded: the 95 % "
-        "interval of the half-rise. Bits about the language have their sign changed, so that losing it is a rise. Null: "
+        "interval of the half-rise. Bits about the language have their sign changed: losing it is a rise. Null: "
         f"constant and lines with AR(1) residuals, by BIC. n, evaluations: {counts}; one run."
     )
     return Panel("fits", "The curves behind it", caption, figure)
@@ -194,7 +194,7 @@ def _second_opinion(finding: Finding) -> Panel:
     figure.update_yaxes(type="log", title="penalty", tickvals=sorted(set(table["penalty"])))
     themed(figure, height=260).update_layout(hovermode="closest")
     caption = (
-        "Change points of the mean by PELT (ruptures), for penalties of 1 to 32 times ln(n) times the noise's variance. "
+        "Change points of the mean by PELT (ruptures), for penalties of 1 to 32 times ln(n) times the noise variance. "
         "A second opinion, never the headline: on a smooth curve the number of changes depends on the penalty more than "
         "on the data. It has neither interval nor null. "
         f"n = {len(finding.notes['steps'])} checkpoints or more; one run."

@@ -41,6 +41,8 @@ def phase(tables: Mapping[str, pd.DataFrame], notes: Mapping[str, Any]) -> str:
     where = (
         f"(layer {notes['headline']}, whose score ends highest, {signed(row['last'])}; n = {int(row['n'])} checkpoints)"
     )
+    if not row["n"]:
+        return f"Phase: not defined {where}: too few facts of a relation for a score."
     if not notes["finished"] or row["outcome"] == "not finished":
         why = row["reason"] if row["outcome"] == "not finished" else "the run is under way"
         return f"Phase: not finished {where}: {why}."

@@ -1,0 +1,98 @@
+"""The question `phases`: every kind of run has an answer, and planted curves get the phase that was planted."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mechxl.questions import ask, phases
+from mechxl.questions.phases_words import phase
+from tests.instruments.runs import small_run
+
+
+@pytest.fixture(scope="module")
+def finding(trained):
+    return phases.compute(trained)
+
+
+def test_curves_are_those_of_the_run(trained, finding):
+    curves, metrics = finding.tables["curves"], trained.metrics
+    recall = curves[(curves["quantity"] == "recall") & (curves["unit"] == "accuracy")]
+    np.testing.assert_array_equal(recall["value"], metrics["recall_accuracy"])
+    score = curves[(curves["quantity"] == "unification, layer 1") & (curves["unit"] == "score")]
+    assert score["step"].tolist() == trained.steps
+    found = ask.ask(trained, "unification").tables["measures"]
+    assert set(curves["unit"]) == {"accuracy", "log p", "score", "S - X"}
+    assert len(found)
+
+
+def test_each_onset_has_an_interval_or_a_reason(finding):
+    for row in finding.tables["onsets"].to_dict("records"):
+        if row["outcome"] == "no transition":
+            assert row["reason"]
+            assert np.isnan(row["step"])
+        else:
+            assert row["low"] <= row["step"] <= row["high"]
+
+
+def test_findings_that_are_kept_are_on_the_time_line(trained):
+    for name in ("learning", "patching"):
+        ask.ask(trained, name)
+    found = phases.compute(trained)
+    assert "patching" in found.notes["kept"]
+    assert set(found.tables["marginals"]["marginal"]) == {"P(A | R)", "P(A | R, S)"}
+    assert "language_identity" in " ".join(found.summary)  # which is not kept
+
+
+@pytest.mark.parametrize(
+    ("values", "finished", "said"),
+    [
+        ([-0.5, -0.9, -0.8, 0.5, 0.6], True, "separate first and unified later"),
+        ([0.6, 0.6, 0.6, 0.6, 0.6], True, "unified from the start"),
+        ([-0.4, -0.5, -0.4, -0.3, -0.3], True, "never unified"),
+        ([-0.5, -0.9, -0.8, 0.5, 0.6], False, "not finished"),
+    ],
+)
+def test_the_phase_in_words(values, finished, said):
+    steps = [0, 10, 100, 1000, 3000]
+    curves = pd.DataFrame(
+        {"quantity": "unification, layer 1", "unit": "score", "step": steps, "value": values, "from": "checkpoints"}
+    )
+    outcome = "transition" if values[1] < -0.8 else "no transition"
+    about = {"outcome": outcome, "step": 400.0, "low": 300.0, "high": 500.0, "n": 5, "reason": "a reason"}
+    rows = [{"quantity": "unification, layer 1", "unit": "score", "last": values[-1]} | about]
+    rows.append({"quantity": "recall", "unit": "accuracy", "last": 1.0} | about | {"outcome": "transition"})
+    notes = {"headline": 1, "finished": finished}
+    assert said in phase({"curves": curves, "onsets": pd.DataFrame(rows)}, notes)
+
+
+def test_figures_have_captions_with_n_null_and_one_run(finding):
+    panels = phases.figures(finding)
+    assert [panel.name for panel in panels][:2] == ["timeline", "fits"]
+    for panel in panels:
+        assert "n" in panel.caption
+        assert "one run" in panel.caption, panel.name
+        assert "null" in panel.caption.lower(), panel.name
+
+
+def test_it_survives_being_written_and_read(finding, tmp_path):
+    (tmp_path / "finding.json").write_text(finding.to_json("x"))
+    read = type(finding).read(tmp_path / "finding.json", "x")
+    assert read is not None
+    assert len(phases.figures(read)) == len(phases.figures(finding))
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {"languages": {"count": 3, "name_syllables": 12, "word_syllables": 48, "word_order": "varied"}},
+        {"mixture": {"parallel_fraction": 1.0}},
+        {"world": {"n_entities": 12, "n_relations": 1, "n_values": 4, "n_unseen": 0, "shared_facts": 0.0}},
+        {"world": {"n_entities": 2, "n_relations": 2, "n_values": 2, "n_unseen": 0}},
+    ],
+    ids=["three languages", "all parallel", "no shared fact", "two entities"],
+)
+def test_every_kind_of_run_has_an_answer(sections, tmp_path):
+    found = phases.compute(small_run(tmp_path / "run", **sections))
+    found.to_json("x")  # no NaN without a reason
+    assert phases.figures(found)
+    assert all(sentence.endswith(".") for sentence in found.summary)
