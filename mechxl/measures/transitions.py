@@ -261,15 +261,12 @@ class Rise:
             draws: how many.
             m: simulate around another midpoint; None: the fitted one.
         """
-        f, x = self.fits, self.grid.x
-        middle, w, c, a = (f.m if m is None else np.array([m])), f.w, f.c, f.A
-        if m is not None:
-            c, a, _ = _linear(x, self.y[None], middle, w, f.rho)
-        curve = c + a * _rise(x, middle, w)[0]
-        points = len(x)
-        # innovations of the residuals, with the degrees of freedom that the fit took; rho's small-sample bias mended
+        f, x, points = self.fits, self.grid.x, len(self.grid.x)
+        fitted = f.c + f.A * _rise(x, f.m, f.w)[0]
+        curve = fitted if m is None else f.c + f.A * _rise(x, np.array([m]), f.w)[0]
+        # innovations of the fit's own residuals, with the degrees of freedom that it took; rho's small-sample bias mended
         # (Kendall 1954)
-        own = whiten(self.y - curve, float(f.rho[0]))
+        own = whiten(self.y - fitted, float(f.rho[0]))
         own = (own - own.mean()) * np.sqrt(points / max(points - 6, 1))
         rho = float(min(f.rho[0] + (1 + 3 * f.rho[0]) / points, 0.97))
         steps = rng.choice(own, (draws, points))
@@ -332,8 +329,8 @@ def lag(
 ) -> Lag:
     """How much later the second curve rises than the first; both must be transitions.
 
-    The null refits both with one common midpoint, the most likely one, and draws curves around it. A lag is
-    descriptive, and depends on units (the square of a logistic rises later): see `precedes`.
+    The null draws both around one common midpoint, the most likely one, with each fit's own height, width and residuals,
+    and refits them. A lag is descriptive, and depends on units (the square of a logistic rises later): see `precedes`.
 
     Args:
         step: of both curves.

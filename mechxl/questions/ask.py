@@ -34,7 +34,7 @@ def ask(run: Run, question: str, *, thorough: bool = False) -> Finding:
     if not run.steps:
         raise InputError(f"{run.path}: has no checkpoints; train it, or go on with --resume")
     path = finding_path(run, question)
-    digest = finding_digest(run, thorough)
+    digest = finding_digest(run, thorough, reads=getattr(QUESTIONS[question], "READS", ()))
     if (kept := Finding.read(path, digest)) is not None:
         return kept
     finding = QUESTIONS[question].compute(run, thorough)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import mechxl
@@ -21,8 +22,14 @@ def kept_finding(run: Run, question: str, thorough: bool = False) -> Finding | N
     return Finding.read(finding_path(run, question), finding_digest(run, thorough))
 
 
-def finding_digest(run: Run, thorough: bool) -> str:
-    """A hash of all that a finding is computed from: settings, checkpoints, metrics, this package's code, precision."""
+def finding_digest(run: Run, thorough: bool, reads: Sequence[str] = ()) -> str:
+    """A hash of all that a finding is computed from: settings, checkpoints, metrics, this package's code, precision.
+
+    Args:
+        run: whose finding.
+        thorough: precision.
+        reads: other questions whose kept findings it is computed from.
+    """
     found = hashlib.sha256(json.dumps({"settings": flat(run.config), "thorough": thorough}, default=str).encode())
     if not (metrics := run.file("metrics.jsonl")).is_file():
         raise InputError(f"{metrics}: there is no such file; restore it, or train the run again")
@@ -31,4 +38,7 @@ def finding_digest(run: Run, thorough: bool) -> str:
     found.update(metrics.read_bytes())
     for source in sorted(Path(mechxl.__file__).parent.rglob("*.py")):
         found.update(source.read_bytes())
+    for question in reads:
+        path = finding_path(run, question)
+        found.update(path.read_bytes() if path.is_file() else question.encode())
     return found.hexdigest()

@@ -1,6 +1,7 @@
 """phases: when is each thing learned, in which order, and can the order be told from noise?
 
-Curves over steps, each in two units where it has them (accuracy and log p; score and S - X): their half-rise steps with
+Curves over steps, each in two units where it has them (accuracy and log p beyond what knowing no fact gives; score and
+S - X): their half-rise steps with
 intervals, or "no transition", or "not finished"; how far one lies behind another, with the null that both have one
 onset; and which marginal of the answers the model knows before it knows any fact. Language bits, causal unification and
 the marginals are read from the findings of the other questions, where these are kept beside the run.
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mechxl.data.information import no_knowledge_losses, told_distribution
 from mechxl.data.world import stream
 from mechxl.findings import Finding
 from mechxl.instruments.store import activations
@@ -23,6 +25,8 @@ from mechxl.questions.phases_figures import figures as figures
 from mechxl.questions.phases_words import words
 from mechxl.run import Run
 
+READS = ("learning", "language_identity", "patching")  # kept findings of other questions
+LOG_P = "log p beyond H(A | R, S)"
 SCORED_ENTITIES = 500
 DRAWS = 200
 NEAR = 0.03  # nats: KL(P || model) below which the model has learned a marginal
@@ -70,12 +74,15 @@ def _curve(quantity: str, unit_name: str, step: Any, value: Any, source: str) ->
 
 
 def _from_metrics(run: Run) -> list[pd.DataFrame]:
-    """Recall and transfer at every evaluation."""
+    """Recall and transfer at every evaluation; of log p what lies above the exact -H(A | R, S): what facts add."""
     metrics, parts = run.metrics, []
+    floor = -no_knowledge_losses(told_distribution(run.corpus)).given_readers  # log p of a model that knows no fact
     for kind in ("recall", "transfer"):
-        for name, column in (("accuracy", f"{kind}_accuracy"), ("log p", f"{kind}_log_prob")):
-            if column in metrics:
-                parts.append(_curve(kind, name, metrics["step"], metrics[column], "metrics"))
+        if (column := f"{kind}_accuracy") in metrics:
+            parts.append(_curve(kind, "accuracy", metrics["step"], metrics[column], "metrics"))
+        if (column := f"{kind}_log_prob") in metrics:
+            values = (metrics[column].astype(float) - floor).clip(lower=0)
+            parts.append(_curve(kind, LOG_P, metrics["step"], values, "metrics"))
     return [part for part in parts if len(part)]
 
 
@@ -152,7 +159,7 @@ def _onsets(curves: pd.DataFrame) -> pd.DataFrame:
 def _lags(curves: pd.DataFrame, headline: int) -> pd.DataFrame:
     """Lags between recall, unification at the headline layer and transfer, in all units; and the sign they share."""
     layer = f"unification, layer {headline}"
-    units = {"recall": ("accuracy", "log p"), "transfer": ("accuracy", "log p"), layer: ("score", "S - X")}
+    units = {"recall": ("accuracy", LOG_P), "transfer": ("accuracy", LOG_P), layer: ("score", "S - X")}
     # like with like: accuracy beside accuracy, log p beside log p; a score has neither, and is set beside both
     rows: list[dict[str, Any]] = []
     for first, second in (("recall", layer), ("recall", "transfer"), (layer, "transfer")):

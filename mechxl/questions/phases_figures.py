@@ -164,13 +164,16 @@ def _lags(finding: Finding) -> Panel:
     )
     figure = go.Figure(points)
     figure.add_vline(x=1, line={"color": GREY, "dash": "dot"})  # pyright: ignore[reportArgumentType]
-    figure.update_xaxes(type="log", title={"text": "times the step of the first", "standoff": 6}, nticks=6)
+    ticks = [1 / 16, 1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8, 16]
+    texts = ["1/16", "1/8", "1/4", "1/2", "1", "2", "4", "8", "16"]
+    title = {"text": "times the step of the first", "standoff": 6}
+    figure.update_xaxes(type="log", title=title, tickvals=ticks, ticktext=texts)
     figure.update_yaxes(autorange="reversed", tickfont={"size": 10})
     themed(figure, height=100 + 40 * len(lags)).update_layout(hovermode="closest", margin={"b": 56, "t": 12})
     caption = (
         "How much later the second rises than the first, in every pair of units; whiskers: 95 % by the residual "
-        "bootstraps of both. Blue: p <= .05 under the null that both curves have one onset (both refitted with one "
-        "midpoint, 200 draws). A lag depends on units, so that 'precedes' needs one sign in all; it describes, and "
+        "bootstraps of both. Blue: p <= .05 under the null that both curves have one onset (drawn around one midpoint "
+        "and refitted, 200 draws). A lag depends on units, so that 'precedes' needs one sign in all; it describes, and "
         f"needs an intervention to be a cause. n = {len(finding.notes['steps'])} checkpoints for scores; one run."
     )
     return Panel("lags", "How far one lies behind the other", caption, figure)
@@ -191,12 +194,13 @@ def _second_opinion(finding: Finding) -> Panel:
         )
         figure.add_trace(marks)
     step_axis(figure, finding.notes["steps"])
-    figure.update_yaxes(type="log", title="penalty", tickvals=sorted(set(table["penalty"])))
+    penalties = sorted(set(table["penalty"].astype(int)))
+    figure.update_yaxes(type="log", title="penalty", tickvals=penalties, ticktext=list(map(str, penalties)))
     themed(figure, height=260).update_layout(hovermode="closest")
     caption = (
-        "Change points of the mean by PELT (ruptures), for penalties of 1 to 32 times ln(n) times the noise variance. "
-        "A second opinion, never the headline: on a smooth curve the number of changes depends on the penalty more than "
-        "on the data. It has neither interval nor null. "
+        "Changes of the mean by PELT (ruptures), penalties of 1 to 32 times ln(n) times the noise variance. "
+        "A second opinion, never the headline: on a smooth curve the number of changes depends more on the penalty "
+        "than on the data. It has neither interval nor null. "
         f"n = {len(finding.notes['steps'])} checkpoints or more; one run."
     )
     return Panel("change-points", "A second opinion: change points by penalty", caption, figure)

@@ -53,7 +53,7 @@ def test_without_noise_it_is_exact_to_a_hundredth_and_as_wide_as_the_gap_between
 
 
 def test_likelihood_is_that_of_a_multivariate_normal_with_ar1_covariance():
-    """The profile at the best midpoint against a dense Gaussian likelihood, maximised over the same grid by brute force."""
+    """The best profile against a dense Gaussian likelihood, maximised over the same grid by brute force."""
     x, y = X[::3], (logistic(200) + noise(3))[::3]
     grid = Grid.of(x)
     found = fit_rises(grid, y[None])
