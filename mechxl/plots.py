@@ -21,6 +21,7 @@ BLUE, ORANGE, GREEN, VERMILION, SKY, PURPLE, YELLOW = (
 GREY, INK, RULE = "#8A8F98", "#1F2430", "#E3E6EB"
 
 LANGUAGES = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, YELLOW, INK)
+GROUPS = (INK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE)
 LAYERS = ("#BBD3E8", "#6FA8D6", "#2171B5", "#08306B")
 KIND_COLOURS = {"right": GREEN, "right_value_other_language": SKY, "wrong_value": ORANGE, "other": GREY}
 SEPARATE_TO_UNIFIED = [(0.0, VERMILION), (0.5, "#FFFFFF"), (1.0, BLUE)]
@@ -43,6 +44,11 @@ class Panel:
     caption: str
     figure: go.Figure
     square: bool = False
+
+
+def group_colour(number: int) -> str:
+    """A group of runs' colour, in a comparison."""
+    return GROUPS[number % len(GROUPS)]
 
 
 def layer_colour(layer: int, n_layers: int) -> str:

@@ -264,8 +264,8 @@ class Rise:
         f, x, points = self.fits, self.grid.x, len(self.grid.x)
         fitted = f.c + f.A * _rise(x, f.m, f.w)[0]
         curve = fitted if m is None else f.c + f.A * _rise(x, np.array([m]), f.w)[0]
-        # innovations of the fit's own residuals, with the degrees of freedom that it took; rho's small-sample bias mended
-        # (Kendall 1954)
+        # innovations of the fit's own residuals, with the degrees of freedom that it took; rho's small-sample bias is
+        # mended (Kendall 1954)
         own = whiten(self.y - fitted, float(f.rho[0]))
         own = (own - own.mean()) * np.sqrt(points / max(points - 6, 1))
         rho = float(min(f.rho[0] + (1 + 3 * f.rho[0]) / points, 0.97))
@@ -329,8 +329,9 @@ def lag(
 ) -> Lag:
     """How much later the second curve rises than the first; both must be transitions.
 
-    The null draws both around one common midpoint, the most likely one, with each fit's own height, width and residuals,
-    and refits them. A lag is descriptive, and depends on units (the square of a logistic rises later): see `precedes`.
+    The null draws both around one common midpoint, the most likely one, with each fit's own height, width and
+    residuals, and refits them. A lag is descriptive, and depends on units (the square of a logistic rises later): see
+    `precedes`.
 
     Args:
         step: of both curves.

@@ -213,7 +213,7 @@ def _second_opinion(curves: pd.DataFrame, headline: int) -> pd.DataFrame:
         if len(part) < 8:
             continue
         for penalty, changes in zip(
-            PENALTIES, change_points(part["value"].to_numpy(), np.array(PENALTIES)), strict=True
+            PENALTIES, change_points(part["value"].to_numpy(), np.array(PENALTIES, dtype=float)), strict=True
         ):
             steps = " ".join(str(int(part["step"].iloc[at])) for at in changes)
             rows.append({"quantity": quantity, "penalty": penalty, "changes": len(changes), "steps": steps})

@@ -1,6 +1,6 @@
-"""Writes a run's report.
+"""Writes a run's report, or the comparison of several.
 
-python -m mechxl.report RUN [--out FILE.html] [--only QUESTION ...] [--thorough] [--plotly inline|beside]
+python -m mechxl.report RUN [RUN ...] [--out FILE.html] [--only QUESTION ...] [--thorough] [--plotly inline|beside]
 """
 
 import sys
@@ -12,14 +12,19 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from mechxl.cli import DONE, command, parse
+from mechxl.refusals import InputError
 
 
 @dataclass(frozen=True)
 class Report:
-    """Which run, and what of it."""
+    """Which runs, and what of them."""
 
-    run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(help="the run's directory")]
-    out: Annotated[Path | None, tyro.conf.arg(help="the page; without it reports/NAME.html")] = None
+    runs: Annotated[
+        tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(help="a run's directory; several: they are compared")
+    ]
+    out: Annotated[
+        Path | None, tyro.conf.arg(help="the page; without it reports/NAME.html (comparison.html for several)")
+    ] = None
     only: Annotated[
         tuple[str, ...],
         tyro.conf.arg(
@@ -41,15 +46,24 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _report(argv: Sequence[str]) -> int:
-    options: Any = parse(Report, argv, "python -m mechxl.report", "Writes a run's report as one HTML page.")
+    title = "Writes a run's report, or the comparison of several, as one HTML page."
+    options: Any = parse(Report, argv, "python -m mechxl.report", title)
     from mechxl.report.page import write_report
     from mechxl.run import Run
 
-    run = Run(options.run)
-    out = options.out or Path("reports") / f"{run.name}.html"
-    path = write_report(
-        run, out, only=options.only, thorough=options.thorough, plotly=options.plotly, quiet=options.quiet
-    )
+    if not options.runs:
+        raise InputError("no run is given; name a run's directory, or several to compare")
+    runs = [Run(path) for path in options.runs]
+    laid_out = {"thorough": options.thorough, "plotly": options.plotly, "quiet": options.quiet}
+    if len(runs) == 1:
+        out = options.out or Path("reports") / f"{runs[0].name}.html"
+        path = write_report(runs[0], out, only=options.only, **laid_out)
+    else:
+        if options.only:
+            raise InputError("--only picks questions of one run; a comparison has one: leave it out")
+        from mechxl.report.comparison import write_comparison
+
+        path = write_comparison(runs, options.out or Path("reports") / "comparison.html", **laid_out)
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
     return DONE
 

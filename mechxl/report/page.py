@@ -76,7 +76,17 @@ def write_report(
             bar.update(task, description=f"asking {name}")
             findings[name] = ask(run, name, thorough=thorough)
             bar.advance(task)
-    page = render(run, findings, thorough=thorough, inline=plotly == "inline")
+    return write_page(render(run, findings, thorough=thorough, inline=plotly == "inline"), out, plotly)
+
+
+def write_page(page: str, out: Path, plotly: str) -> Path:
+    """Writes a page, and plotly.min.js beside it if asked.
+
+    Raises:
+        InputError: it can't be written.
+    """
+    if out.is_dir():
+        raise InputError(f"{out}: is a directory, and a report is a file; give --out FILE.html")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         write_text(out, page)
@@ -94,33 +104,42 @@ def render(run: Run, findings: dict[str, Finding], *, thorough: bool, inline: bo
             name,
             TITLES[name],
             finding.summary,
-            [(panel, _figure_html(panel)) for panel in QUESTIONS[name].figures(finding)],
+            [(panel, figure_html(panel)) for panel in QUESTIONS[name].figures(finding)],
         )
         for name, finding in findings.items()
     ]
-    environment = jinja2.Environment(
+    description: Description = describe(run.config, run.corpus)
+    return (
+        environment()
+        .get_template("template.html")
+        .render(
+            run=run,
+            sections=sections,
+            description=description,
+            settings=_settings(run.config),
+            environment=_environment(run),
+            thorough=thorough,
+            checkpoints=findings["learning"].tables["checkpoints"].to_dict("records") if "learning" in findings else [],
+            plotly_js=get_plotlyjs() if inline else "",
+            version=version("mechxl"),
+            **_lead(run),
+        )
+    )
+
+
+def environment() -> jinja2.Environment:
+    """Templates of this package; all that they show is escaped."""
+    return jinja2.Environment(
         loader=jinja2.PackageLoader("mechxl.report", "."),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    description: Description = describe(run.config, run.corpus)
-    return environment.get_template("template.html").render(
-        run=run,
-        sections=sections,
-        description=description,
-        settings=_settings(run.config),
-        environment=_environment(run),
-        thorough=thorough,
-        checkpoints=findings["learning"].tables["checkpoints"].to_dict("records") if "learning" in findings else [],
-        plotly_js=get_plotlyjs() if inline else "",
-        version=version("mechxl"),
-        **_lead(run),
-    )
 
 
-def _figure_html(panel: Panel) -> str:
+def figure_html(panel: Panel) -> str:
+    """A panel's figure as a part of a page."""
     config = {"responsive": True, "displaylogo": False, "displayModeBar": False}
     return panel.figure.to_html(
         full_html=False, include_plotlyjs=False, div_id=f"figure-{panel.name}", config=config, auto_play=False

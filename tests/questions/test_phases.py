@@ -1,12 +1,23 @@
 """The question `phases`: every kind of run has an answer, and planted curves get the phase that was planted."""
 
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from mechxl.questions import ask, phases
 from mechxl.questions.phases_words import phase
+from mechxl.run import Run
 from tests.instruments.runs import small_run
+
+
+@pytest.fixture(scope="module")
+def trained(trained, tmp_path_factory):
+    """A copy without findings, as phases reads those of other questions."""
+    path = tmp_path_factory.mktemp("phases") / "trained"
+    shutil.copytree(trained.path, path, ignore=shutil.ignore_patterns("findings"))
+    return Run(path)
 
 
 @pytest.fixture(scope="module")

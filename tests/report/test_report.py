@@ -86,7 +86,7 @@ def bare(trained, tmp_path):
         (["{tmp}/nothing"], "there is no such run"),
         (["{tmp}"], "is not a run directory"),
         (["{bare}"], "no checkpoints"),
-        (["{run}", "--only", "phases", "--out", "{tmp}/page.html"], "learning, unification"),
+        (["{run}", "--only", "nonsense", "--out", "{tmp}/page.html"], "learning, unification"),
         (["{run}", "--out", "{tmp}"], "is a directory"),
         (["{run}", "--out", "{bare}/config.toml/page.html"], "can't be written"),
     ],

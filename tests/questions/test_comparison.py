@@ -1,0 +1,133 @@
+"""Comparisons: groups by what differs, clocks in closed form, paired tests against scipy, what stands in the way."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from mechxl.questions.comparison import _by_group, _differences, clocks, compare, figures
+from mechxl.refusals import InputError
+from mechxl.report.__main__ import main
+from tests.instruments.runs import small_run
+
+LEARNED = {"steps": 12, "checkpoints": 12, "batch_size": 32, "warmup_steps": 2, "evaluate_every": 1}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("compared")
+    return [
+        small_run(folder / f"{kind}-{seed}", tokenization={"kind": kind}, training=LEARNED | {"init_seed": seed})
+        for kind in ("syllable", "character")
+        for seed in (0, 1)
+    ]
+
+
+@pytest.fixture(scope="module")
+def finding(runs):
+    return compare(runs)
+
+
+def test_groups_are_the_settings_that_differ_and_seeds_are_replicates(finding):
+    assert finding.notes["differ"] == ["tokenization.kind"]
+    assert finding.notes["groups"] == ["kind syllable", "kind character"]
+    assert "training.batch_size" in finding.notes["equal"]
+    assert not {"training.init_seed", "tokenization.kind"} & set(finding.notes["equal"])
+    assert finding.tables["runs"]["group"].value_counts().to_dict() == {"kind syllable": 2, "kind character": 2}
+
+
+def test_a_step_on_other_clocks_is_what_it_must_be(runs):
+    for run in runs[::2]:
+        found, corpus = clocks(run), run.corpus
+        fact, language = corpus.tellings
+        sentences = [
+            len(corpus.tokenizer.encode(" ".join(corpus.lexicon.words[word] for word in words if word >= 0)).ids)
+            + 1  # EOS
+            for words in corpus.words_of(fact, language, True)
+        ]
+        assert found["tokens_a_step"] == pytest.approx(32 * np.mean(sentences))
+        mono = (corpus.mixture.group[fact] == "mono").mean()
+        n_mono = (corpus.mixture.group == "mono").sum()
+        assert found["exposures_a_step"] == pytest.approx(32 * mono / n_mono)
+        d, d_mlp, n = run.config.model.d_model, run.config.model.d_mlp, run.config.model.n_layers
+        assert found["compute_a_step"] == pytest.approx(6 * n * (4 * d * d + 2 * d * d_mlp) * found["tokens_a_step"])
+
+
+def planted_onsets(ratio=2.0, seeds=6, missing=()):
+    rng, rows = np.random.default_rng(0), []
+    for group, factor in (("a", 1.0), ("b", ratio)):
+        for seed in range(seeds):
+            here = (group, seed) in missing
+            rows.append(
+                {"group": group, "seed": seed, "quantity": "recall", "step": 500 * factor * np.exp(0.05 * rng.normal()),
+                 "outcome": "not finished" if here else "transition", "tokens_a_step": 10.0 * (1 + (group == "b")),
+                 "exposures_a_step": 0.1, "compute_a_step": 7.0}
+            )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def test_paired_ratios_and_their_tests_are_scipys():
+    onsets = planted_onsets()
+    table = _differences(onsets, ["a", "b"]).set_index("clock")
+    ln = [np.log(onsets[onsets["group"] == group]["step"].to_numpy()) for group in "ab"]
+    assert table.loc["step", "p"] == pytest.approx(stats.ttest_rel(ln[1], ln[0]).pvalue)
+    assert table.loc["step", "ratio"] == pytest.approx(np.exp((ln[1] - ln[0]).mean()))
+    assert table.loc["step", "low"] < 2 < table.loc["step", "high"]
+    assert table.loc["tokens", "ratio"] == pytest.approx(2 * table.loc["step", "ratio"])  # twice the tokens a step
+    expected = np.sort(table["p"]) * [4, 3, 2, 1]
+    np.testing.assert_allclose(np.sort(table["p_holm"]), np.minimum(np.maximum.accumulate(expected), 1))
+
+
+def test_seeds_without_a_transition_in_both_do_not_count():
+    table = _differences(planted_onsets(missing=[("a", 0), ("b", 1)]), ["a", "b"])
+    assert (table["n"] == 4).all()
+    groups = _by_group(planted_onsets(missing=[("a", 0)]), ["a", "b"])
+    assert groups[groups["group"] == "a"][["n", "runs", "not_finished"]].iloc[0].tolist() == [5, 6, 1]
+    one = _differences(planted_onsets(seeds=1), ["a", "b"])
+    assert one["p"].isna().all()
+    assert one["reason"].str.contains("no test").all()
+
+
+def test_it_has_figures_with_n_and_survives_json(finding):
+    finding.to_json("x")
+    assert [panel.name for panel in figures(finding)][:2] == ["curves", "onsets"]
+    for panel in figures(finding):
+        assert "seeds" in panel.caption
+        assert "null" in panel.caption.lower()
+
+
+def test_other_worlds_and_runs_under_way_are_said(runs, tmp_path):
+    other = small_run(tmp_path / "other", world={"n_entities": 20, "n_relations": 2, "n_values": 4, "n_unseen": 3})
+    (other.path / "COMPLETE").unlink()
+    said = " ".join(compare([runs[0], other]).summary)
+    assert "told different things (world.n_entities differ" in said
+    assert "Under way, and compared as far as they are: other." in said
+
+
+def test_runs_without_a_common_clock_are_said(runs, tmp_path):
+    late = small_run(tmp_path / "late", training=LEARNED | {"steps": 40, "checkpoints": 2, "evaluate_every": 40})
+    metrics = late.path / "metrics.jsonl"
+    metrics.write_text("".join(line for line in metrics.read_text().splitlines(True) if '"step": 40' in line))
+    found = compare([runs[0], late])
+    assert "step" in found.notes["apart"]
+    assert "no range in common" in " ".join(found.summary)
+
+
+def test_refusals_name_the_run(runs, capsys):
+    with pytest.raises(InputError, match="two runs or more"):
+        compare(runs[:1])
+    with pytest.raises(InputError, match="given twice"):
+        compare([runs[0], runs[0]])
+    assert main([str(run.path) for run in runs[:2]] + ["--only", "learning"]) == 2
+    assert "leave it out" in capsys.readouterr().err
+    assert main([]) == 2
+    assert "no run" in capsys.readouterr().err
+
+
+def test_the_command_writes_the_page(runs, tmp_path):
+    out = tmp_path / "page.html"
+    paths = [str(run.path) for run in runs]
+    assert main([*paths, "--out", str(out), "--plotly", "beside", "--quiet"]) == 0
+    page = out.read_text()
+    assert "kind character" in page
+    assert (tmp_path / "plotly.min.js").is_file()
