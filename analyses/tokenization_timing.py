@@ -12,9 +12,9 @@ step, as an answer takes more steps to assemble; (b) the same holds by tokens se
 
 Grid, fixed before any of these runs. Word, BPE with 800, 400 and 200 tokens, syllable, character, byte; seeds 0 to 5;
 words and names of two syllables, each language in a script of its own, 400 entities, batch 256, 3,000 steps, evaluated
-every 25; everything else at its default. The sizes were chosen on seed 100 (2,400 steps), where all kinds recalled .96 or
-more, and word transferred 1.00, BPE-800 .68, syllable .52, BPE-400 .21, BPE-200 .12, character .09, byte .06: (c) is what
-that one seed showed, and is tested on others.
+every 25; everything else at its default. The sizes were chosen on seed 100 (2,400 steps): all kinds recalled .96 or
+more, and word transferred 1.00, BPE-800 .68, syllable .52, BPE-400 .21, BPE-200 .12, character .09, byte .06; (c) is
+what that one seed showed, and is tested on others.
 
 Test. Tokens of a word: the mean number of tokens of a name and a value's word, a number a kind. Onsets: question
 `phases`, accuracy. A seed counts for a pair of kinds where both runs have a transition. (a), (b) Within each seed,
