@@ -138,9 +138,9 @@ def _differences(finding: Finding) -> Panel:
     table = finding.tables["differences"]
     table = table[table["p"].notna() & (table["clock"] == "step")]
     labels = [f"{row['second']}<br>over {row['first']}" for row in table.to_dict("records")]
-    quantities = finding.notes["quantities"]
+    quantities = [quantity for quantity in finding.notes["quantities"] if (table["quantity"] == quantity).any()]
     figure = make_subplots(
-        rows=len(quantities), cols=1, subplot_titles=quantities, vertical_spacing=0.3 / len(quantities)
+        rows=len(quantities), cols=1, subplot_titles=quantities, vertical_spacing=0.36 / len(quantities)
     )
     for line_at, quantity in enumerate(quantities, start=1):
         here = (table["quantity"] == quantity).to_numpy()
@@ -161,15 +161,15 @@ def _differences(finding: Finding) -> Panel:
     figure.update_xaxes(type="log", nticks=4, tickangle=0)
     figure.update_xaxes(title={"text": "times as late", "standoff": 4}, row=len(quantities))
     figure.update_yaxes(tickfont={"size": 10}, autorange="reversed")
-    themed(figure, height=130 + len(quantities) * (60 + 34 * len(set(labels)))).update_layout(
+    themed(figure, height=110 + len(quantities) * (84 + 34 * len(set(labels)))).update_layout(
         hovermode="closest", margin={"t": 40, "b": 50}
     )
     figure.update_annotations(font_size=11)
     tests = int(finding.tables["differences"]["p"].notna().sum())
     caption = (
-        "Ratios of half-rise steps between groups, paired by seed: geometric means with 95 % t intervals; blue: p <= "
+        "Half-rise steps over those of the first group, paired by seed: geometric means, 95 % t intervals; blue: p <= "
         f".05 by a paired t test in ln after Holm over all {tests} tests "
-        "(pairs of groups, quantities, clocks). Null: a ratio of 1. n, seeds, on hover; a claim needs six. Other "
+        "(groups, quantities, clocks). Null: a ratio of 1. n, seeds, on hover; a claim needs six. Other "
         "clocks are in the table `differences`."
     )
     return Panel("differences", "Which differences can be told from none", caption, figure)
