@@ -146,4 +146,4 @@ def test_asking_twice_reads_the_kept_finding_and_a_damaged_one_is_made_anew(trai
 
 def test_an_unknown_question_names_those_there_are(trained):
     with pytest.raises(InputError, match="learning, unification"):
-        ask(trained, "phases")
+        ask(trained, "nonsense")
