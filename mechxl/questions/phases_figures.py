@@ -54,12 +54,14 @@ def rise(fit: Mapping[Any, Any], step: np.ndarray) -> np.ndarray:
 
 def _timeline(finding: Finding) -> Panel:
     onsets, marginals, figure = finding.tables["onsets"], finding.tables["marginals"], go.Figure()
-    last, labels = finding.notes["last"], []
+    last, labels, quiet = finding.notes["last"], [], {"color": GREY, "size": 11}
     for marginal in marginals["marginal"].unique():
         labels.append(f"knows {marginal} only")
         near = marginals[(marginals["marginal"] == marginal) & marginals["near"].astype(bool)]["step"]
         if len(near):
             _bar(figure, labels[-1], near.min(), near.max(), ORANGE, "KL below .03 nats")
+        else:
+            figure.add_annotation(x=np.log10(last), y=labels[-1], text="never within .03 nats", font=quiet)
     for row in onsets[onsets["unit"].isin(UNITS)].to_dict("records"):
         labels.append(row["quantity"])
         colour = colour_of(row["quantity"], finding.notes["layers"])
