@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+from scipy.stats import t
 
 from mechxl.measures.statistics import interval, wilson_ends
 
@@ -66,6 +67,15 @@ def interchange(
     unification = np.array([ratio, np.where(none, 0.0, ends[0]), high])
     unification[:, ~(shares[1][1] > LEAST_CEILING)] = np.nan
     return Interchange(shares[0], shares[1], unification, n)
+
+
+def mean_interval(values: Float[np.ndarray, " pair"], *, share: bool) -> tuple[float, float, float]:
+    """(mean, low, high) over pairs, 95 %: Wilson's interval for a share, Student's t for other numbers."""
+    if share:
+        value, low, high = _share(values[None])[:, 0]
+        return float(value), float(low), float(high)
+    half = float(t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
+    return float(values.mean()), float(values.mean()) - half, float(values.mean()) + half
 
 
 def _share(hits: Float[np.ndarray, "place pair"]) -> Float[np.ndarray, "three place"]:

@@ -216,15 +216,16 @@ def _outcomes_panel(finding: Finding) -> Panel:
     figure.update_yaxes(range=[0, 1])
     end = curve[(curve["step"] == finding.notes["steps"][-1]) & (curve["direction"] == "both")]
     change = "; ".join(
-        f"{row['group']}: {row['logit_diff_unpatched']:.1f} to {row['logit_diff']:.1f}"
+        f"{row['group']}: {row['logit_diff_unpatched']:.1f} to {row['logit_diff']:.1f} "
+        f"[{row['logit_diff_low']:.1f}, {row['logit_diff_high']:.1f}]"
         for _, row in end[end["logit_diff"].notna()].iterrows()
     )
     caption = (
         f"All outcomes of the same patches ({place_name(finding.notes['place'])}), both directions together: whose "
         "value, in whose language. Where the words coincide, the upper name of the list counts. The logit difference "
         "between the donor's and the receiver's value in the receiver's language, unpatched and patched, at the last "
-        f"checkpoint: {change or 'not defined'}. {_n(finding)}; intervals of the first share are in the figure above; "
-        "one run."
+        f"checkpoint: {change or 'not defined'}. {_n(finding)}; intervals of all shares are in the table `curve`; one "
+        "run."
     )
     return Panel("outcomes", "Whose value, in whose language", caption, themed(figure, legend_rows=5))
 

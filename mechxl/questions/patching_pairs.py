@@ -14,7 +14,7 @@ from mechxl.data.roles import role_positions
 from mechxl.instruments.pairs import OUTCOMES, Pairs, answered_rightly, draw_pairs, outcomes, value_words
 from mechxl.instruments.patched import READ_LATER
 from mechxl.instruments.patching import NOTHING, Patched, Patching, Place
-from mechxl.measures.interchange import interchange, permuted_accuracy
+from mechxl.measures.interchange import interchange, mean_interval, permuted_accuracy
 from mechxl.model.forward import Model
 from mechxl.model.weights import weights_of
 
@@ -205,19 +205,20 @@ class Spots:
     def _outcomes(
         self, parts: Sequence[tuple[Patched, np.ndarray]], kept: Bool[np.ndarray, " pair"], place: int, enough: bool
     ) -> dict[str, float]:
-        row: dict[str, float] = {}
-        shares = np.mean([np.bincount(o[place, kept], minlength=6) / max(kept.sum(), 1) for _, o in parts], axis=0)
-        row |= {key: float(share) if enough else np.nan for key, share in zip(OUTCOME_KEYS, shares, strict=True)}
+        """Each outcome's share, logit difference and log p, patched and not, with 95 % intervals over pairs."""
+        named = {key: np.mean([o[place, kept] == at for _, o in parts], axis=0) for at, key in enumerate(OUTCOME_KEYS)}
         for label, at in (("", place), ("_unpatched", -1)):
             numbers = {
                 "logit_diff": [found.logit_diff[at, kept] for found, _ in parts],
                 "log_prob_donor": [found.log_prob[at, kept, 0] for found, _ in parts],
                 "log_prob_receiver": [found.log_prob[at, kept, 1] for found, _ in parts],
             }
-            for name, values in numbers.items():
-                every = np.concatenate(values)
-                every = every[np.isfinite(every)]
-                row[name + label] = float(every.mean()) if enough and len(every) else np.nan
+            named |= {name + label: np.mean(values, axis=0) for name, values in numbers.items()}
+        row: dict[str, float] = {}
+        for name, values in named.items():
+            known = values[np.isfinite(values)]
+            three = mean_interval(known, share=name in OUTCOME_KEYS) if enough and len(known) > 1 else (np.nan,) * 3
+            row |= dict(zip((name, f"{name}_low", f"{name}_high"), three, strict=True))
         return row
 
 

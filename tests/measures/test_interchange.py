@@ -4,9 +4,10 @@ from itertools import permutations
 
 import numpy as np
 import pytest
+from scipy import stats
 from scipy.stats import binom
 
-from mechxl.measures.interchange import LEAST_CEILING, best_place, interchange, permuted_accuracy
+from mechxl.measures.interchange import LEAST_CEILING, best_place, interchange, mean_interval, permuted_accuracy
 
 
 def rng():
@@ -41,6 +42,15 @@ def test_no_hit_at_all_has_an_upper_end_above_zero():
     value, low, high = found.unification[:, 0]
     assert (value, low) == (0, 0)
     assert 0.05 < high < 0.1  # Wilson's upper end at 0 of 50 is .0714 by the normal's quantile
+
+
+def test_means_have_students_interval_and_shares_wilsons():
+    values = rng().normal(size=40)
+    expected = stats.t.interval(0.95, 39, values.mean(), stats.sem(values))
+    assert mean_interval(values, share=False) == pytest.approx((values.mean(), *expected))
+    value, low, high = mean_interval(np.zeros(50), share=True)
+    assert (value, low) == (0, 0)
+    assert 0.05 < high < 0.1
 
 
 @pytest.mark.parametrize("truth", [0.3, 0.9])

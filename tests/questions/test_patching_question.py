@@ -122,6 +122,9 @@ def test_outcomes_are_shares_of_one(finding):
     curve = finding.tables["curve"]
     shares = curve[list(OUTCOME_KEYS)].dropna()
     np.testing.assert_allclose(shares.sum(axis=1), 1, atol=1e-6)
+    for name in (*OUTCOME_KEYS, "logit_diff", "log_prob_donor", "log_prob_receiver_unpatched"):
+        low, value, high = (curve.loc[shares.index, column] for column in (f"{name}_low", name, f"{name}_high"))
+        assert ((low <= value + 1e-9) & (value <= high + 1e-9)).all()
     np.testing.assert_allclose(
         curve.loc[shares.index, "donor_receivers"], curve.loc[shares.index, "accuracy"], atol=1e-6
     )
