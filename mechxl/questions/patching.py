@@ -14,26 +14,23 @@ import pandas as pd
 
 from mechxl.data.world import stream
 from mechxl.findings import Finding
+from mechxl.instruments.checkpoints import read_checkpoint, use_checkpoint
 from mechxl.instruments.patched import BY_HEAD
 from mechxl.instruments.patching import Place
-from mechxl.instruments.store import activations
 from mechxl.measures.interchange import best_place
-from mechxl.measures.sample import draw_sample
-from mechxl.measures.score import score
-from mechxl.measures.vectors import centre, unit
-from mechxl.model.hooked import load_parameters
+from mechxl.model.forward import Model
 from mechxl.model.memory import kept_memory
 from mechxl.questions.language_identity import MAIN_ROLE, distinct_roles
 from mechxl.questions.patching_controls import controls
 from mechxl.questions.patching_figures import figures as figures
 from mechxl.questions.patching_pairs import Spots, draw_sets
 from mechxl.questions.patching_words import words
+from mechxl.questions.scores import scores_over_training
 from mechxl.questions.unification import few_steps
 from mechxl.run import Run
 
 PAIRS = 400  # of each group, over all pairs of languages
 FEW_STEPS = 8
-SCORED_ENTITIES = 500
 FEWEST_PAIRS = 10  # that are measured at a checkpoint
 
 
@@ -72,7 +69,7 @@ def compute(run: Run, thorough: bool = False) -> Finding:
     grids, curve = [], []
     with kept_memory():
         for step in run.steps:
-            load_parameters(model, run.checkpoint(step))
+            use_checkpoint(run, step, read_checkpoint(run, step), model)
             if step in notes["few_steps"]:
                 grids += [{"step": step} | row for row in spots.rows(model, rng, FEWEST_PAIRS)]
             curve += [{"step": step} | row for row in alone.rows(model, rng, FEWEST_PAIRS, outcomes=True)]
@@ -82,7 +79,7 @@ def compute(run: Run, thorough: bool = False) -> Finding:
         "curve": pd.DataFrame(curve),
         "heads": pd.DataFrame(heads.rows(model, rng, FEWEST_PAIRS)),
         "controls": controls(run, sets, alone, model),
-        "beside": _beside(run),
+        "beside": _beside(run, thorough),
     }
     return Finding("patching", words(tables, notes), tables, notes)
 
@@ -104,7 +101,7 @@ def _by_head(n_blocks: int, n_roles: int, n_heads: int) -> list[Place]:
     ]
 
 
-def _choose(spots: Spots, model: object) -> int:
+def _choose(spots: Spots, model: Model) -> int:
     """The place with the highest interchange accuracy in the choosing halves, all groups and directions alike."""
     hits = [(across.mean(axis=1), within.mean(axis=1)) for across, within in spots.choosing(model) if across.shape[1]]
     if not hits:  # nothing is answered rightly: the first place that could be one
@@ -114,33 +111,11 @@ def _choose(spots: Spots, model: object) -> int:
     return best_place(across, ceiling, free)
 
 
-def _beside(run: Run) -> pd.DataFrame:
-    """Score at each layer >= 1 of every checkpoint, and recall and transfer, for curves beside the patches."""
-    corpus = run.corpus
-    world, group = corpus.world, corpus.mixture.group
-    facts = np.flatnonzero(group == ("mono" if (group == "mono").any() else "parallel"))
-    entities = stream(0, "entities scored").permutation(np.unique(world.entity[facts]))[:SCORED_ENTITIES]
-    facts = facts[np.isin(world.entity[facts], entities)]
-    layers = list(range(1, run.config.model.n_layers + 1))
-    sample = draw_sample(
-        world.relation[facts], world.entity[facts], world.n_languages, stream(0, "score"), draws=0, permutations=0
-    )
-    h = activations(run, "resid_post", facts=facts, layers=layers, role=MAIN_ROLE)
-    metrics, rows = run.metrics.set_index("step"), []
-    for step in run.steps:
-        x = (
-            h.sel(checkpoint=step)
-            .squeeze("role")
-            .transpose("layer", "fact", "language", "d_model")
-            .values.astype(float)
-        )
-        found = {f"score_{layer}": _score(x[at], sample) for at, layer in enumerate(layers)}
-        row = {name: metrics[f"{name}_accuracy"].get(step, np.nan) for name in ("recall", "transfer")}
-        rows.append({"step": step, "n_facts": len(facts)} | row | found)
-    table = pd.DataFrame(rows)
+def _beside(run: Run, thorough: bool) -> pd.DataFrame:
+    """Score at each layer from 1 on, recall and transfer at every checkpoint, for curves beside the patches."""
+    scores = scores_over_training(run, thorough).pivot(index="step", columns="layer", values="score")
+    metrics = run.metrics.set_index("step")[["recall_accuracy", "transfer_accuracy"]].reindex(scores.index)
+    rates = metrics.rename(columns=lambda name: str(name).removesuffix("_accuracy"))
+    table = rates.join(scores.rename(columns=lambda layer: f"score_{layer}")).reset_index()
     table["reason"] = np.where(table.notna().all(axis=1), "", "no transfer items, or too few facts of a relation")
     return table
-
-
-def _score(x: np.ndarray, sample: object) -> float:
-    return score(unit(centre(x, "whole")), sample)["score"].pooled.value  # pyright: ignore[reportArgumentType]

@@ -9,14 +9,13 @@ import pandas as pd
 from jaxtyping import Bool, Int
 
 from mechxl.data.corpus import Corpus
-from mechxl.data.world import stream
+from mechxl.instruments.checkpoints import read_checkpoint, use_checkpoint
 from mechxl.instruments.pairs import Pairs, answered_rightly, value_words
 from mechxl.instruments.patched import COMPONENTS
 from mechxl.instruments.patching import NOTHING, Patching, Place
-from mechxl.measures.interchange import interchange
+from mechxl.measures.interchange import mean_interval
 from mechxl.model.evaluation import Questions, answer_trie, ask_questions
 from mechxl.model.forward import Model
-from mechxl.model.hooked import load_parameters
 from mechxl.model.weights import weights_of
 from mechxl.questions.patching_pairs import Sets, Spots
 from mechxl.run import Run
@@ -51,7 +50,7 @@ def controls(run: Run, sets: Sequence[Sets], alone: Spots, model: Model) -> pd.D
         rows.append(_itself(model, corpus, kept, roles, n_blocks, one.group))
         rows.append(_final(model, corpus, kept, n_blocks, one.group))
         rows += _other_relation(model, corpus, kept, roles, place, n_blocks, one.group)
-    load_parameters(model, run.checkpoint(run.steps[0]))
+    use_checkpoint(run, run.steps[0], read_checkpoint(run, run.steps[0]), model)
     for one, (_, outcome) in zip(sets, alone.run(model)[::4], strict=True):
         rows.append(_row("checkpoint_0", one.group, outcome[0] == 0))
     return pd.DataFrame(rows)
@@ -67,8 +66,8 @@ def _row(name: str, group: str, hits: np.ndarray, reason: str = "") -> dict[str,
     row: dict[str, Any] = {"control": name, "group": group, "n": len(hits)}
     if not len(hits):
         return row | {"value": np.nan, "low": np.nan, "high": np.nan, "reason": reason or "no pairs"}
-    share = interchange(hits[None].astype(float), hits[None].astype(float), stream(0, name), draws=1).accuracy
-    return row | dict(zip(("value", "low", "high"), map(float, share[:, 0]), strict=True)) | {"reason": ""}
+    three = mean_interval(hits.astype(float), share=True)
+    return row | dict(zip(("value", "low", "high"), three, strict=True)) | {"reason": ""}
 
 
 def _itself(
@@ -105,7 +104,7 @@ def _other_relation(
     moved = replace(pairs, donor_fact=other)
     rows = []
     for asked, (entity, value) in zip((moved, moved.within()), (names[:2], names[2:]), strict=True):
-        # candidates of log p are words of the receiver's relation: the donor's own fact stands for them, unread here
+        # of these donors the answer is read alone: their log p would be of another relation's values
         word = Patching.of(corpus, asked, roles, [place], n_blocks).run(weights_of(model)).word[0]
         of_entity = value_words(corpus, asked, world.value[pairs.donor_fact, asked.donor_language], asked.language)
         of_value = corpus.lexicon.value_words[

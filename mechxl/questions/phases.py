@@ -1,12 +1,13 @@
 """phases: when is each thing learned, in which order, and can the order be told from noise?
 
 Curves over steps, each in two units where it has them (accuracy and log p beyond what knowing no fact gives; score and
-S - X): their half-rise steps with
-intervals, or "no transition", or "not finished"; how far one lies behind another, with the null that both have one
-onset; and which marginal of the answers the model knows before it knows any fact. Language bits, causal unification and
-the marginals are read from the findings of the other questions, where these are kept beside the run.
+S - X): their half-rise steps with intervals, or "no transition", or "not finished"; how far one lies behind another,
+with the null that both have one onset; and which marginal of the answers the model knows before it knows any fact.
+Language bits, causal unification and the marginals are read from the findings of the other questions, where these are
+kept beside the run.
 """
 
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -15,19 +16,16 @@ import pandas as pd
 from mechxl.data.information import no_knowledge_losses, told_distribution
 from mechxl.data.world import stream
 from mechxl.findings import Finding
-from mechxl.instruments.store import activations
-from mechxl.measures.sample import draw_sample
-from mechxl.measures.score import score
+from mechxl.measures.rises import FEWEST_POINTS
 from mechxl.measures.transitions import change_points, lag, onset, precedes
-from mechxl.measures.vectors import centre, unit
 from mechxl.questions.kept import kept_finding
 from mechxl.questions.phases_figures import figures as figures
 from mechxl.questions.phases_words import words
+from mechxl.questions.scores import scores_over_training
 from mechxl.run import Run
 
 READS = ("learning", "language_identity", "patching")  # kept findings of other questions
 LOG_P = "log p beyond H(A | R, S)"
-SCORED_ENTITIES = 500
 DRAWS = 200
 NEAR = 0.03  # nats: KL(P || model) below which the model has learned a marginal
 PENALTIES = (1, 2, 4, 8, 16, 32)
@@ -65,12 +63,10 @@ def compute(run: Run, thorough: bool = False) -> Finding:
     return Finding("phases", words(tables, notes), tables, notes)
 
 
-def _curve(quantity: str, unit_name: str, step: Any, value: Any, source: str) -> pd.DataFrame:
-    table = pd.DataFrame(
-        {"quantity": quantity, "unit": unit_name, "step": step, "value": np.asarray(value, dtype=float)}
-    )
-    table = table[table["value"].notna()]
-    return table.assign(**{"from": source})
+def _curve(quantity: str, unit: str, step: Any, value: Any, source: str) -> pd.DataFrame:
+    values = np.asarray(value, dtype=float)
+    table = pd.DataFrame({"quantity": quantity, "unit": unit, "step": step, "value": values, "from": source})
+    return table[table["value"].notna()]
 
 
 def _from_metrics(run: Run) -> list[pd.DataFrame]:
@@ -87,26 +83,12 @@ def _from_metrics(run: Run) -> list[pd.DataFrame]:
 
 
 def _scores(run: Run, thorough: bool) -> list[pd.DataFrame]:
-    """Score and S - X of mono facts (parallel ones where there are none) at each layer from 1 on, every checkpoint."""
-    corpus = run.corpus
-    world, group = corpus.world, corpus.mixture.group
-    facts = np.flatnonzero(group == ("mono" if (group == "mono").any() else "parallel"))
-    entities = stream(0, "entities scored").permutation(np.unique(world.entity[facts]))
-    facts = facts[np.isin(world.entity[facts], entities if thorough else entities[:SCORED_ENTITIES])]
-    layers = list(range(1, run.config.model.n_layers + 1))
-    rng = stream(0, "score")
-    sample = draw_sample(world.relation[facts], world.entity[facts], world.n_languages, rng, draws=0, permutations=0)
-    h = activations(run, "resid_post", facts=facts, layers=layers, role="prompt_last").squeeze("role")
-    values: dict[tuple[int, str], list[float]] = {(layer, name): [] for layer in layers for name in ("score", "S - X")}
-    for step in run.steps:
-        x = h.sel(checkpoint=step).transpose("layer", "fact", "language", "d_model").values.astype(float)
-        for at, layer in enumerate(layers):
-            found = score(unit(centre(x[at], "whole")), sample)
-            values[layer, "score"].append(found["score"].pooled.value)
-            values[layer, "S - X"].append(found["alignment"].pooled.value)
+    """Score and S - X at each layer from 1 on, every checkpoint."""
+    table = scores_over_training(run, thorough)
     return [
-        _curve(f"unification, layer {layer}", name, run.steps, of, "checkpoints")
-        for (layer, name), of in values.items()
+        _curve(f"unification, layer {layer}", unit, rows["step"], rows[column], "checkpoints")
+        for layer, rows in table.groupby("layer")
+        for unit, column in (("score", "score"), ("S - X", "alignment"))
     ]
 
 
@@ -143,11 +125,9 @@ def _series(curves: pd.DataFrame, quantity: str, unit_name: str) -> pd.DataFrame
 
 def _onsets(curves: pd.DataFrame) -> pd.DataFrame:
     rows = []
-    for (quantity, name), part in curves.groupby(["quantity", "unit"], sort=False):
-        part = part.sort_values("step")
-        found = onset(
-            part["step"].to_numpy(), part["value"].to_numpy(), stream(0, f"onset {quantity} {name}"), draws=DRAWS
-        )
+    for quantity, name in curves[["quantity", "unit"]].drop_duplicates().itertuples(index=False):
+        part, rng = _series(curves, quantity, name), stream(0, f"onset {quantity} {name}")
+        found = onset(part["step"].to_numpy(), part["value"].to_numpy(), rng, draws=DRAWS)
         row = {"quantity": quantity, "unit": name, "outcome": found.outcome, "step": found.step, "low": found.low,
                "high": found.high, "n": len(part), "first": float(part["value"].iloc[0]),
                "last": float(part["value"].iloc[-1]), "from_step": found.start}  # fmt: skip
@@ -166,21 +146,12 @@ def _lags(curves: pd.DataFrame, headline: int) -> pd.DataFrame:
         found = []
         for one in units[first]:
             for other in units[second] if layer in (first, second) else (one,):
-                a, b = _series(curves, first, one), _series(curves, second, other)
-                shared = np.union1d(a["step"], b["step"])
-                on = [part.drop_duplicates("step").set_index("step")["value"].reindex(shared) for part in (a, b)]
-                got = lag(
-                    shared,
-                    on[0].to_numpy(),
-                    on[1].to_numpy(),
-                    stream(0, f"lag {first} {one} {second} {other}"),
-                    draws=DRAWS,
-                )
+                both = _series(curves, first, one), _series(curves, second, other)
+                step = np.union1d(*(part["step"] for part in both))
+                y = [part.set_index("step")["value"].reindex(step).to_numpy() for part in both]
+                got = lag(step, y[0], y[1], stream(0, f"lag {first} {one} {second} {other}"), draws=DRAWS)
                 found.append(got)
-                about = {"first": first, "second": second, "units": f"{one}, {other}"}
-                rows.append(
-                    about | {"lag": got.value, "low": got.low, "high": got.high, "p": got.p, "reason": got.reason}
-                )
+                rows.append({"first": first, "second": second, "units": f"{one}, {other}"} | asdict(got))
         for row in rows[-len(found) :]:
             row["sign"] = precedes(found)
     return pd.DataFrame(rows)
@@ -203,18 +174,15 @@ def _marginals(run: Run, thorough: bool) -> pd.DataFrame:
 def _second_opinion(curves: pd.DataFrame, headline: int) -> pd.DataFrame:
     """Steps at which PELT sees a change of the mean, for each penalty."""
     rows = []
-    for quantity, name in (
-        ("recall", "accuracy"),
-        (f"unification, layer {headline}", "score"),
-        ("transfer", "accuracy"),
-    ):
+    penalties = np.array(PENALTIES, dtype=float)
+    named = (("recall", "accuracy"), (f"unification, layer {headline}", "score"), ("transfer", "accuracy"))
+    for quantity, name in named:
         part = _series(curves, quantity, name)
         part = part[part["step"] >= 1]
-        if len(part) < 8:
+        if len(part) < FEWEST_POINTS:
             continue
-        for penalty, changes in zip(
-            PENALTIES, change_points(part["value"].to_numpy(), np.array(PENALTIES, dtype=float)), strict=True
-        ):
+        path = change_points(part["value"].to_numpy(), penalties)
+        for penalty, changes in zip(PENALTIES, path, strict=True):
             steps = " ".join(str(int(part["step"].iloc[at])) for at in changes)
             rows.append({"quantity": quantity, "penalty": penalty, "changes": len(changes), "steps": steps})
     return pd.DataFrame(rows)

@@ -31,7 +31,7 @@ UNITS = ("accuracy", "score", "bits", "ratio")  # one of each quantity stands on
 def figures(finding: Finding) -> list[Panel]:
     """The time line; the curves with their fits; lags; the second opinion."""
     panels = [_timeline(finding), _curves(finding)]
-    if finding.tables["lags"]["lag"].notna().any():
+    if finding.tables["lags"]["value"].notna().any():
         panels.append(_lags(finding))
     if len(finding.tables["change_points"]):
         panels.append(_second_opinion(finding))
@@ -151,9 +151,9 @@ def _curves(finding: Finding) -> Panel:
 
 def _lags(finding: Finding) -> Panel:
     lags = finding.tables["lags"]
-    lags = lags[lags["lag"].notna()]
+    lags = lags[lags["value"].notna()]
     labels = [f"{row['second']} after {row['first']}<br>{row['units']}" for row in lags.to_dict("records")]
-    factor, low, high = (np.exp(lags[name].to_numpy()) for name in ("lag", "low", "high"))
+    factor, low, high = (np.exp(lags[name].to_numpy()) for name in ("value", "low", "high"))
     points = go.Scatter(
         x=factor,
         y=[label.replace("unification, layer", "unif.") for label in labels],

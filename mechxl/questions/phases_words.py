@@ -85,12 +85,12 @@ def _order(lags: pd.DataFrame) -> list[str]:
     said = []
     for first, second in lags[["first", "second"]].drop_duplicates().itertuples(index=False):
         rows = lags[(lags["first"] == first) & (lags["second"] == second)]
-        known = rows[rows["lag"].notna()]
+        known = rows[rows["value"].notna()]
         if not len(known):
             said.append(f"{first.capitalize()} and {second}: no lag ({rows['reason'].iloc[0]}).")
             continue
         head, sign = known.iloc[0], int(rows["sign"].iloc[0])
-        factor = f"{np.exp(head['lag']):.2f} [{np.exp(head['low']):.2f}, {np.exp(head['high']):.2f}]"
+        factor = f"{np.exp(head['value']):.2f} [{np.exp(head['low']):.2f}, {np.exp(head['high']):.2f}]"
         verdict = {
             1: f"{first} precedes {second} in all {len(rows)} pairs of units",
             -1: f"{second} precedes {first} in all {len(rows)} pairs of units",
