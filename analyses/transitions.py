@@ -22,7 +22,8 @@ from typing import Any
 import numpy as np
 from scipy.stats import beta, binom
 
-from mechxl.measures.transitions import Rise, lag, onset
+from mechxl.measures.rises import Rise
+from mechxl.measures.transitions import lag, onset
 
 RESULTS = Path(__file__).parent / "results" / "transitions.json"
 POINTS, LAST, FIRST = 120, 3000, 10_000

@@ -3,19 +3,8 @@
 import numpy as np
 import pytest
 
-from mechxl.measures.transitions import (
-    FEWEST_POINTS,
-    Grid,
-    Lag,
-    Rise,
-    change_points,
-    fit_rises,
-    lag,
-    onset,
-    precedes,
-    whiten,
-    window_start,
-)
+from mechxl.measures.rises import FEWEST_POINTS, Grid, Rise, fit_rises, whiten, window_start
+from mechxl.measures.transitions import Lag, change_points, lag, onset, precedes
 
 STEP = np.geomspace(1, 3000, 90)
 X = np.log(STEP)
