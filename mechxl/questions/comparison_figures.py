@@ -4,12 +4,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 from scipy import stats
 
 from mechxl.findings import Finding
-from mechxl.plots import GREY, Panel, band, group_colour, line, small_multiples, themed
+from mechxl.plots import BLUE, GREY, Panel, band, group_colour, line, small_multiples, themed
 
 
 def figures(finding: Finding) -> list[Panel]:
@@ -31,8 +32,9 @@ def _clock_menu(
             "yanchor": "bottom", "pad": {"b": 26}, "font": {"size": 11}}  # fmt: skip
 
 
-def _rate(rows: Any, clock: str) -> Any:
-    return 1.0 if clock == "step" else rows[f"{clock}_a_step"].iloc[0]
+def _rate(rows: pd.DataFrame, clock: str) -> float:
+    """What a step is on a clock; of the seeds of a group, whose words differ, the mean."""
+    return 1.0 if clock == "step" else float(rows[f"{clock}_a_step"].mean())
 
 
 def _curves(finding: Finding) -> Panel:
@@ -44,8 +46,6 @@ def _curves(finding: Finding) -> Panel:
             if not len(part):
                 continue
             wide = part.pivot_table(index="step", columns="run", values="value").dropna()
-            if not len(wide):  # runs of one group that were evaluated at other steps
-                wide = part.pivot_table(index="step", columns="run", values="value").interpolate().dropna()
             mean, n, colour = wide.mean(axis=1), wide.shape[1], group_colour(number)
             at = {clock: np.array(wide.index) * _rate(part, clock) for clock in clocks}
             if n > 1:
@@ -64,8 +64,8 @@ def _curves(finding: Finding) -> Panel:
     caption = (
         "Recall, the score (S - W, mono facts) and transfer by group: means over seeds, with 95 % t intervals over "
         "them where there are two or more; n, seeds, in the legend. The menu changes the clock: tokens seen, "
-        "expected exposures of a mono fact, and compute (6 x parameters of the blocks x tokens) go with the step "
-        "within a run, and not the same thing for two tokenizations. No null is drawn: see each run's own report."
+        "expected exposures of a mono fact, and compute (6 x parameters of the blocks x tokens) are proportional to "
+        "the step within a run, and not the same thing for two tokenizations. No null is drawn: see each run's report."
     )
     return Panel("curves", "The same curves, side by side", caption, figure)
 
@@ -149,7 +149,7 @@ def _differences(finding: Finding) -> Panel:
             x=rows["ratio"],
             y=[label for label, kept in zip(labels, here, strict=True) if kept],
             mode="markers",
-            marker={"size": 9, "color": ["#0072B2" if p <= 0.05 else GREY for p in rows["p_holm"]]},
+            marker={"size": 9, "color": [BLUE if p <= 0.05 else GREY for p in rows["p_holm"]]},
             error_x={"type": "data", "symmetric": False, "array": rows["high"] - rows["ratio"],
                      "arrayminus": rows["ratio"] - rows["low"]},
             text=[_test(row) for row in rows.to_dict("records")],

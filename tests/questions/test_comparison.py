@@ -99,6 +99,24 @@ def test_it_has_figures_with_n_and_survives_json(finding):
         assert "null" in panel.caption.lower()
 
 
+def test_the_menu_puts_every_trace_on_each_clock(finding):
+    for panel in figures(finding)[:2]:
+        drawn = panel.figure.to_plotly_json()
+        traces, menu = drawn["data"], drawn["layout"]["updatemenus"][0]
+        assert [button["label"] for button in menu["buttons"]] == list(finding.notes["clocks"].values())
+        for button, clock in zip(menu["buttons"], finding.notes["clocks"], strict=True):
+            arrays, layout = button["args"]
+            assert len(arrays["x"]) == len(traces)
+            assert set(layout.values()) == {finding.notes["clocks"][clock]}
+            rates = finding.tables["onsets"].groupby("group")[[] if clock == "step" else [f"{clock}_a_step"]].mean()
+            for trace, x in zip(traces, arrays["x"], strict=True):
+                if (group := trace.get("legendgroup")) in finding.notes[
+                    "groups"
+                ]:  # curves: a group's whole trace has one rate
+                    rate = 1.0 if clock == "step" else float(rates.loc[group].iloc[0])
+                    np.testing.assert_allclose(x, np.array(trace["x"]) * rate)
+
+
 def test_other_worlds_and_runs_under_way_are_said(runs, tmp_path):
     other = small_run(tmp_path / "other", world={"n_entities": 20, "n_relations": 2, "n_values": 4, "n_unseen": 3})
     (other.path / "COMPLETE").unlink()

@@ -1,5 +1,7 @@
 """The question `patching`: planted circuits are found and measured, controls hold, every kind of run has an answer."""
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -8,7 +10,9 @@ from mechxl.measures.interchange import LEAST_CEILING
 from mechxl.model.evaluation import Questions, answer_trie, ask_questions
 from mechxl.questions import patching
 from mechxl.questions.patching import _choose, _grid
-from mechxl.questions.patching_pairs import OUTCOME_KEYS, Spots, draw_sets
+from mechxl.questions.patching_pairs import OUTCOME_KEYS, Sets, Spots, draw_sets
+from mechxl.refusals import InputError
+from mechxl.run import Run
 from tests.instruments.planted import planted_model
 from tests.instruments.runs import small_run
 from tests.model.plain import small_corpus
@@ -97,14 +101,38 @@ def test_controls_hold_on_a_trained_run_with_answers_of_several_tokens(tmp_path)
     np.testing.assert_array_equal(same["accuracy"], same["ceiling"])
 
 
-def test_the_place_is_chosen_by_pairs_that_are_not_measured(trained, finding):
-    sets = draw_sets(trained.corpus, patching.PAIRS)
-    curve = finding.tables["curve"]
-    for one in sets:
-        measured = curve[(curve["group"] == one.group) & (curve["step"] == trained.steps[-1])]["n"]
-        assert (measured <= (~one.choosing).sum()).all()
-        assert one.choosing.sum() + (~one.choosing).sum() == len(one.forth)
+def test_one_half_of_the_pairs_chooses_and_the_other_is_measured(trained):
+    corpus, model, n_layers = trained.corpus, trained.model(), trained.config.model.n_layers
+    sets = draw_sets(corpus, 60)
+    spots = Spots(corpus, sets, ROLES, [place for place in _grid(n_layers, 2) if place.role == 1], n_layers)
+    chosen, rows = spots.choosing(model), spots.rows(model, np.random.default_rng(0), fewest=1)
+    for at, one in enumerate(sets):
+        halves = []
+        for half in (slice(0, None, 2), slice(1, None, 2)):
+            part = Sets(one.group, one.forth[half])
+            alone = Spots(corpus, [part], ROLES, spots.places, n_layers)
+            right = alone.right(model)[0]
+            hits = [outcome[:-1, right] == 0 for _, outcome in alone.run(model)]
+            halves.append((np.concatenate([hits[0], hits[2]], axis=1), np.concatenate([hits[1], hits[3]], axis=1)))
+        for ours, expected in zip(chosen[at], halves[0], strict=True):
+            np.testing.assert_array_equal(ours, expected)
+        measured = [row for row in rows if row["group"] == one.group and row["direction"] == "both"]
+        assert [row["accuracy"] for row in measured] == pytest.approx(halves[1][0].mean(axis=1))
+        assert [row["ceiling"] for row in measured] == pytest.approx(halves[1][1].mean(axis=1))
+        assert measured[0]["n"] == halves[1][0].shape[1] / 2
+
+
+def test_the_place_chosen_is_one_that_is_not_fixed(finding):
     assert finding.notes["place"]["role"] in PROMPT_ROLES
+    assert (finding.tables["curve"]["fixed"] == "").all()
+
+
+def test_a_damaged_checkpoint_is_named(trained, tmp_path):
+    shutil.copytree(trained.path, tmp_path / "run")
+    run = Run(tmp_path / "run")
+    run.checkpoint(run.steps[1]).write_bytes(b"nothing")
+    with pytest.raises(InputError, match=run.checkpoint(run.steps[1]).name):
+        patching.compute(run)
 
 
 def test_each_number_has_interval_null_and_n_or_a_reason(finding):

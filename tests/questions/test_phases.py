@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from mechxl.findings import Finding
 from mechxl.questions import ask, phases
-from mechxl.questions.phases_words import phase
+from mechxl.questions.phases_words import phase, words
 from mechxl.run import Run
 from tests.instruments.runs import small_run
 
@@ -76,6 +77,58 @@ def test_the_phase_in_words(values, finished, said):
     rows.append({"quantity": "recall", "unit": "accuracy", "last": 1.0} | about | {"outcome": "transition"})
     notes = {"headline": 1, "finished": finished}
     assert said in phase({"curves": curves, "onsets": pd.DataFrame(rows)}, notes)
+
+
+def planted_curves(recall, unified, transfer):
+    """Curves of known half-rises; a log p rises with its accuracy, S - X with its score."""
+    step = np.unique(np.rint(np.geomspace(1, 3000, 90))).astype(int)
+    rng, parts = np.random.default_rng(0), []
+    for quantity, units, m in (
+        ("recall", ("accuracy", phases.LOG_P), recall),
+        ("transfer", ("accuracy", phases.LOG_P), transfer),
+        ("unification, layer 1", ("score", "S - X"), unified),
+    ):
+        for unit in units:
+            y = np.full(len(step), 0.05) if m is None else 1 / (1 + np.exp(-np.log(step / m) / 0.2))
+            value = y + 0.03 * rng.normal(size=len(step))
+            parts.append(pd.DataFrame({"quantity": quantity, "unit": unit, "step": step, "value": value, "from": ""}))
+    return pd.concat(parts, ignore_index=True)
+
+
+def planted_finding(recall, unified, transfer):
+    curves = planted_curves(recall, unified, transfer)
+    onsets, lags, second = phases._onsets(curves), phases._lags(curves, 1), phases._second_opinion(curves, 1)
+    marginals = pd.DataFrame(columns=["marginal", "step", "kl", "near", "reason"])
+    tables = {"curves": curves, "onsets": onsets, "lags": lags, "marginals": marginals, "change_points": second}
+    notes = {"layers": 2, "steps": [0, 100, 3000], "last": 3000, "finished": True, "headline": 1, "kept": []}
+    return Finding("phases", words(tables, notes), tables, notes)
+
+
+def test_a_planted_order_is_told_with_its_sign_and_drawn():
+    found = planted_finding(recall=400, unified=150, transfer=900)
+    onsets = found.tables["onsets"].set_index(["quantity", "unit"])
+    assert (onsets["outcome"] == "transition").all()
+    for quantity, truth in (("recall", 400), ("unification, layer 1", 150), ("transfer", 900)):
+        rows = onsets.loc[quantity]
+        assert ((rows["low"] <= truth) & (truth <= rows["high"])).all()
+    signs = found.tables["lags"].groupby(["first", "second"])["sign"].unique().map(list).to_dict()
+    layer = "unification, layer 1"
+    assert signs == {("recall", layer): [-1], ("recall", "transfer"): [1], (layer, "transfer"): [1]}
+    said = " ".join(found.summary)
+    assert "Recall precedes transfer in all 2 pairs of units" in said
+    assert "Unification, layer 1 precedes recall in all 4" in said
+    assert [panel.name for panel in phases.figures(found)] == ["timeline", "fits", "lags", "change-points"]
+    found.to_json("x")
+
+
+def test_one_common_onset_is_not_ordered_and_a_flat_curve_has_no_transition():
+    found = planted_finding(recall=400, unified=400, transfer=None)
+    rows = found.tables["lags"]
+    assert (rows[rows["second"] == "unification, layer 1"]["sign"] == 0).all()
+    said = " ".join(found.summary)
+    assert "transfer: no transition" in said
+    assert "cannot be ordered" in said
+    assert "Recall and transfer: no lag" in said
 
 
 def test_figures_have_captions_with_n_null_and_one_run(finding):
