@@ -8,21 +8,26 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from mechxl.model.forward import ACTIVATIONS, FEW_PAIRS, normalize
-from mechxl.model.weights import Block, Weights
+from mechxl.model.weights import Weights
 
 COMPONENTS = ("resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out", "q", "k", "v", "z", "pattern")
 BY_HEAD = ("q", "k", "v", "z", "pattern")
 READ_LATER = ("resid_pre", "k", "v")  # by later positions of the same block
+Projected = tuple[Tensor, ...]  # queries where they are asked for, keys and values with the past's
 Visit = Callable[[str, int, Tensor, Tensor], Tensor]  # (component, block, content, positions) -> what goes on instead
 
 
 @dataclass(frozen=True)
 class Past:
-    """Keys and values of the positions before the first one that is run, block by block."""
+    """Keys and values of the positions before the first one that is run, block by block.
+
+    Of as many rows as are run, or of the first of them, where what is run repeats these rows.
+    """
 
     k: Sequence[Float[Tensor, "row pos head d_head"]]
     v: Sequence[Float[Tensor, "row pos head d_head"]]
@@ -30,7 +35,7 @@ class Past:
 
 def embed(weights: Weights, tokens: Int[Tensor, "row pos"], start: int = 0) -> Float[Tensor, "row pos d_model"]:
     """The stream that block 0 reads, of tokens that stand from position `start` on."""
-    return weights.W_E[tokens] + weights.W_pos[start : start + tokens.shape[1]]
+    return F.embedding(tokens, weights.W_E) + weights.W_pos[start : start + tokens.shape[1]]
 
 
 def blocks_from(
@@ -41,6 +46,7 @@ def blocks_from(
     *,
     past: Past | None = None,
     asked: Int[Tensor, " row"] | None = None,
+    projected: Projected | None = None,
 ) -> Float[Tensor, "row wanted d_model"]:
     """The stream after the last block, from the stream that block `first` reads.
 
@@ -50,21 +56,35 @@ def blocks_from(
         first: of the blocks run; their number: none.
         visit: called with each component's name, block, content and the content's positions (a row's, or one row for
             all); what it returns goes on. Contents are laid out as TransformerLens's hooks: q, k, v and z (row, pos,
-            head, d_head), pattern (row, head, pos, key).
+            head, d_head), pattern (row, head, pos, key). Keys and values are given with those of the past.
         past: of the positions before those of `resid`; None: there are none.
         asked: the position of each row whose stream is wanted: the last block then runs for it alone, but for its
             keys and values; the result has one position. None: all.
+        projected: block `first`'s queries, keys and values, where they are known; its resid_pre is then not visited.
     """
     start = 0 if past is None else past.k[0].shape[1]
     here = torch.arange(start, start + resid.shape[1], device=resid.device)[None]
     n_blocks = len(weights.blocks)
     if asked is not None and first == n_blocks:
-        return _pick(resid, asked - start)
+        return at_columns(resid, asked - start)
     for number in range(first, n_blocks):
         before = None if past is None else (past.k[number], past.v[number])
         wanted = asked if number == n_blocks - 1 else None
-        resid = _block(weights, weights.blocks[number], number, resid, here, before, wanted, visit)
+        known = projected if number == first else None
+        resid = _block(weights, number, resid, here, before, wanted, visit, known)
     return resid
+
+
+def project(
+    weights: Weights, number: int, resid: Float[Tensor, "*row d_model"], which: slice = slice(0, 3)
+) -> tuple[Float[Tensor, "*row head d_head"], ...]:
+    """Queries, keys and values of a block, or some of the three, from the stream that it reads."""
+    block, heads = weights.blocks[number], weights.n_heads
+    width = len(block.W_O)
+    columns = slice(which.start * width, which.stop * width)
+    normed = normalize(block.ln1, resid.flatten(0, -2))
+    flat = torch.addmm(block.b_QKV[columns], normed, block.W_QKV[:, columns])
+    return flat.view(*resid.shape[:-1], -1, heads, width // heads).unbind(-3)
 
 
 def unembed(weights: Weights, resid: Float[Tensor, "row d_model"]) -> Float[Tensor, "row d_vocab"]:
@@ -74,33 +94,29 @@ def unembed(weights: Weights, resid: Float[Tensor, "row d_model"]) -> Float[Tens
 
 def _block(
     weights: Weights,
-    block: Block,
     number: int,
     resid: Float[Tensor, "row pos d_model"],
     here: Int[Tensor, "one pos"],
     past: tuple[Tensor, Tensor] | None,
     asked: Int[Tensor, " row"] | None,
     visit: Visit,
+    projected: Projected | None,
 ) -> Float[Tensor, "row wanted d_model"]:
-    resid = visit("resid_pre", number, resid, here)
-    n, z_width = len(resid), len(block.W_O)
-    by_head = (n, -1, weights.n_heads, z_width // weights.n_heads)
-    normed = normalize(block.ln1, resid.flatten(0, 1))
-    if asked is None:
-        qkv = torch.addmm(block.b_QKV, normed, block.W_QKV)
-        positions, q, kv = here, qkv[:, :z_width], qkv[:, z_width:]
+    block, n, positions = weights.blocks[number], len(resid), here if asked is None else asked[:, None]
+    resid = resid if projected else visit("resid_pre", number, resid, here)
+    wanted = resid if asked is None else at_columns(resid, asked - here[0, 0])
+    if projected:
+        q, k, v = projected
+    elif asked is None:
+        q, k, v = project(weights, number, resid)
     else:
-        kv = torch.addmm(block.b_QKV[z_width:], normed, block.W_QKV[:, z_width:])
-        resid, positions = _pick(resid, asked - here[0, 0]), asked[:, None]
-        own = normalize(block.ln1, resid.flatten(0, 1))
-        q = torch.addmm(block.b_QKV[:z_width], own, block.W_QKV[:, :z_width])
-    q = visit("q", number, q.reshape(by_head), positions)
-    k = visit("k", number, kv[:, :z_width].reshape(by_head), here)
-    v = visit("v", number, kv[:, z_width:].reshape(by_head), here)
-    if past is not None:
-        k, v = torch.cat([past[0], k], dim=1), torch.cat([past[1], v], dim=1)
-    later = torch.arange(k.shape[1], device=k.device) > positions[:, None, :, None]
-    pattern = visit("pattern", number, _scores(q, k).masked_fill_(later, -torch.inf).softmax(-1), positions)
+        (q,), (k, v) = project(weights, number, wanted, slice(0, 1)), project(weights, number, resid, slice(1, 3))
+    if past is not None and not projected:
+        k, v = (_after(*both) for both in zip(past, (k, v), strict=True))
+    resid, everywhere = wanted, torch.arange(k.shape[1], device=k.device)
+    q = visit("q", number, q, positions)
+    k, v = visit("k", number, k, everywhere[None]), visit("v", number, v, everywhere[None])
+    pattern = visit("pattern", number, _pattern(q, k, everywhere > positions[:, :, None]), positions)
     z = visit("z", number, _mixed(pattern, v), positions)
     attn_out = torch.addmm(block.b_O, z.flatten(2).flatten(0, 1), block.W_O).unflatten(0, (n, -1))
     resid = visit("resid_mid", number, resid + visit("attn_out", number, attn_out, positions), positions)
@@ -109,14 +125,23 @@ def _block(
     return visit("resid_post", number, resid + visit("mlp_out", number, mlp_out, positions), positions)
 
 
-def _scores(
-    q: Float[Tensor, "row pos head d_head"], k: Float[Tensor, "row key head d_head"]
+def _after(past: Float[Tensor, "few before head d_head"], own: Float[Tensor, "row pos head d_head"]) -> Tensor:
+    """What is run after what was before it; the past's rows are repeated."""
+    many = own.unflatten(0, (-1, len(past)))
+    return torch.cat([past.expand(len(many), *past.shape), many], dim=2).flatten(0, 1)
+
+
+def _pattern(
+    q: Float[Tensor, "row pos head d_head"],
+    k: Float[Tensor, "row key head d_head"],
+    later: Bool[Tensor, "#row pos key"],
 ) -> Float[Tensor, "row head pos key"]:
-    """Scaled products of queries and keys; of few, elementwise products are quickest (benchmarks/RESULTS.md)."""
+    """Softmax of the scaled products; of few, elementwise products are quickest (benchmarks/RESULTS.md)."""
+    scale = q.shape[-1] ** -0.5
     if q.is_cpu and q.shape[1] * k.shape[1] <= FEW_PAIRS:
-        product = (q[:, :, None] * k[:, None]).sum(-1)
-        return product.movedim(3, 1) * q.shape[-1] ** -0.5
-    return torch.einsum("rqhd,rkhd->rhqk", q, k) * q.shape[-1] ** -0.5
+        scores = ((q * scale)[:, :, None] * k[:, None]).sum(-1)
+        return scores.masked_fill_(later[..., None], -torch.inf).softmax(2).movedim(3, 1)
+    return (torch.einsum("rqhd,rkhd->rhqk", q, k) * scale).masked_fill_(later[:, None], -torch.inf).softmax(-1)
 
 
 def _mixed(
@@ -127,5 +152,13 @@ def _mixed(
     return torch.einsum("rhqk,rkhd->rqhd", pattern, v)
 
 
-def _pick(content: Float[Tensor, "row pos d"], column: Int[Tensor, " row"]) -> Float[Tensor, "row one d"]:
-    return content[torch.arange(len(content), device=content.device), column][:, None]
+def at_columns(content: Float[Tensor, "row pos *d"], column: Int[Tensor, " row"]) -> Float[Tensor, "row one *d"]:
+    """One position of each row."""
+    return at_rows(content, torch.arange(len(content), device=content.device), column)[:, None]
+
+
+def at_rows(
+    content: Float[Tensor, "row pos *d"], row: Int[Tensor, " some"], column: Int[Tensor, " some"]
+) -> Float[Tensor, "some *d"]:
+    """content[row, column], each copied as a whole: four times as fast as indexing with two tensors."""
+    return content.flatten(0, 1).index_select(0, row * content.shape[1] + column)

@@ -19,8 +19,19 @@ from torch import Tensor
 
 from mechxl.data.corpus import Corpus
 from mechxl.instruments.pairs import Pairs
-from mechxl.instruments.patched import BY_HEAD, READ_LATER, Past, blocks_from, embed, unembed
-from mechxl.instruments.prompts import BOS, Candidates, Contents, Prompts, Side, contents
+from mechxl.instruments.patched import (
+    BY_HEAD,
+    READ_LATER,
+    Past,
+    Projected,
+    at_columns,
+    at_rows,
+    blocks_from,
+    embed,
+    project,
+    unembed,
+)
+from mechxl.instruments.prompts import BOS, KEYS, Candidates, Contents, Prompts, Side, contents
 from mechxl.model.evaluation import AnswerTrie, answer_trie
 from mechxl.model.weights import Weights
 
@@ -155,6 +166,10 @@ class Patching:
         trie = answer_trie(corpus)
         return cls(places, donor, receiver, candidates, trie, there, run_at, restarts, moves, all(donors))
 
+    def where(self, place: int) -> tuple[str, int]:
+        """The component and block of a place."""
+        return self.places[place].component, self.places[place].block
+
     @torch.inference_mode()
     def run(self, weights: Weights, *, donor_weights: Weights | None = None, mean: bool = False) -> Patched:
         """Every place on every pair.
@@ -168,7 +183,7 @@ class Patching:
             By (place, pair). A pattern fits prompts of its own length only: elsewhere `there` is False.
         """
         needed, n = {place.component for place in self.places}, len(self.candidates.tokens)
-        receivers = {"resid_pre", "resid_post", "k", "v"}
+        receivers = {"resid_pre", "q", *KEYS}
         if donor_weights is None:
             both = contents(weights, self._both, needed | receivers, self.donors_at_last)
             held, plain = ({key: one[half] if len(one) > 1 else one for key, one in both.items()}
@@ -228,10 +243,35 @@ class _Batch:
             self._visit("resid_post", block - 1, stream, positions)
             return stream[:, 0]
         stream = self.plain["resid_pre", block][:, self.start - BOS :].repeat(many, 1, 1)
-        if block:
-            positions = torch.arange(self.start, self.of.receiver.tokens.shape[1], device=stream.device)[None]
-            self._visit("resid_post", block - 1, stream, positions)
-        return self._run(stream, block, self._length - 1)
+        positions = torch.arange(self.start, self.of.receiver.tokens.shape[1], device=stream.device)[None]
+        self._visit("resid_post", block - 1, stream, positions)
+        self._visit("resid_pre", block, stream, positions)
+        return self._run(stream, block, self._length - 1, self._projected(stream))
+
+    def _projected(self, stream: Float[Tensor, "row pos d_model"]) -> Projected:
+        """Queries, keys and values of the block restarted at: without a patch, but where the stream is patched."""
+        block, n = self.block, len(self.of.receiver.tokens)
+        last = block == len(self.weights.blocks) - 1
+        q, k, v = (self.plain[name, block].repeat(len(self.some), 1, 1, 1) for name in ("q", *KEYS))  # to write into
+        if not last:
+            q = q[:, self.start - BOS :]
+        elif q.shape[1] > 1:
+            q = at_columns(q, self._length - 1 - BOS)
+        stands = {("resid_post", block - 1), ("resid_pre", block)}
+        which = [at for at, one in enumerate(self.some) if self.of.where(one) in stands]
+        if not which:
+            return q, k, v
+        moves = [self.of.moves[self.some[at]] for at in which]
+        rows = torch.cat([pair + at * n for at, (pair, _, _) in zip(which, moves, strict=True)])
+        ends = torch.cat([end for _, _, end in moves])
+        own = project(self.weights, block, at_rows(stream, rows, ends - self.start))
+        k[rows, ends], v[rows, ends] = own[1], own[2]
+        if last:
+            asked = ends == self._length[rows] - 1
+            q[rows[asked], 0] = own[0][asked]
+        else:
+            q[rows, ends - self.start] = own[0]
+        return q, k, v
 
     def answers(self, final: Float[Tensor, "row d_model"]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Decoded words, log probabilities and logit differences, by (place, pair)."""
@@ -256,20 +296,17 @@ class _Batch:
     @cached_property
     def _past(self) -> Past:
         blocks = range(len(self.weights.blocks))
-        return Past(*([self._before(name, block) for block in blocks] for name in "kv"))
-
-    def _before(self, name: str, block: int) -> Float[Tensor, "row pos head d_head"]:
-        """Keys or values of BOS and the positions up to the first that is run."""
-        rows = len(self.some) * len(self.of.receiver.tokens)
-        bos = self.plain[f"{name}_bos", block].expand(rows, -1, -1, -1)
-        if self.start == BOS:
-            return bos
-        return torch.cat([bos, self._times(self.plain[name, block][:, : self.start - BOS])], dim=1)
+        return Past(*([self.plain[name, block][:, : self.start] for block in blocks] for name in KEYS))
 
     def _run(
-        self, stream: Float[Tensor, "row pos d_model"], block: int, asked: Int[Tensor, " row"]
+        self,
+        stream: Float[Tensor, "row pos d_model"],
+        block: int,
+        asked: Int[Tensor, " row"],
+        projected: Projected | None = None,
     ) -> Float[Tensor, "row d_model"]:
-        return blocks_from(self.weights, stream, block, self._visit, past=self._past, asked=asked)[:, 0]
+        past = self._past
+        return blocks_from(self.weights, stream, block, self._visit, past=past, asked=asked, projected=projected)[:, 0]
 
     def _scored(self, first: Float[Tensor, "row d_vocab"]) -> tuple[np.ndarray, np.ndarray]:
         """Summed log p of both candidates, and the logit difference at their first different token."""
@@ -278,14 +315,10 @@ class _Batch:
         diff = torch.full((len(first),), torch.nan, dtype=torch.double, device=first.device)
         for place in range(given.shape[2]):
             target = given[:, :, place]
-            of = (first, first) if not place else tuple(self._again(given[:, which], place) for which in (0, 1))
-            both = of[0].gather(1, target.clamp(min=0))
-            diff = torch.where(differ == place, (both[:, 0] - both[:, 1]).double(), diff)  # up to there one string
-            beside = both if not place else of[1].gather(1, target.clamp(min=0))
-            total = [of[0].logsumexp(-1)]
-            total.append(of[1].logsumexp(-1) if place else total[0])
-            picked = torch.stack([both[:, 0] - total[0], beside[:, 1] - total[1]], dim=1)
-            log_prob += torch.where(target >= 0, picked, 0).double()
+            asked = [first] if not place else [self._again(given[:, which], place) for which in (0, 1)]
+            of = [logits.log_softmax(-1).gather(1, target.clamp(min=0)) for logits in asked]
+            diff = torch.where(differ == place, (of[0][:, 0] - of[0][:, 1]).double(), diff)  # up to there one string
+            log_prob += torch.where(target >= 0, torch.stack([of[0][:, 0], of[-1][:, 1]], dim=1), 0).double()
         return log_prob.cpu().numpy(), diff.cpu().numpy()
 
     def _again(self, answer: Int[Tensor, "row place"], done: int) -> Float[Tensor, "row d_vocab"]:
@@ -299,23 +332,24 @@ class _Batch:
         return unembed(self.weights, self._run(stream, 0, self._length - 1 + done))
 
     def _visit(self, component: str, block: int, content: Tensor, positions: Int[Tensor, "some pos"]) -> Tensor:
-        for which, place in enumerate(self.of.places[at] for at in self.some):
-            if place.component == component and place.block == block:
-                self._put(content, positions, which, place)  # in place: each batch has contents of its own
+        for which, at in enumerate(self.some):
+            if self.of.where(at) == (component, block):
+                self._put(content, positions, which, self.of.places[at])  # in place: each batch has its own contents
         return content
 
     def _put(self, content: Tensor, positions: Int[Tensor, "some pos"], which: int, place: Place) -> None:
         """Writes the donors' content into the rows of one place, at its role, where the content has that position."""
         source, (pair, start, end) = self.held[place.component, place.block], self.of.moves[self.some[which]]
         rows = pair + which * len(self.of.receiver.tokens)
-        start = start - BOS
         if self.of.donors_at_last and place.block == len(self.weights.blocks) - 1 and place.component not in READ_LATER:
             start = torch.zeros_like(start)  # held at the last position alone
-        given = source[pair, :, start] if place.component == "pattern" else source[pair, start]
+        elif place.component not in KEYS:
+            start = start - BOS
+        given = source[pair, :, start] if place.component == "pattern" else at_rows(source, pair, start)
         given = given.mean(0, keepdim=True).expand_as(given) if self.mean else given
         column = end - (positions[0, 0] if len(positions) == 1 else positions[rows, 0])
-        if positions.shape[1] == 1:  # of the last block; what it makes elsewhere is never read
-            kept = column == 0
+        kept = (column >= 0) & (column < content.shape[2 if place.component == "pattern" else 1])
+        if not kept.all():  # the last block runs at one position: what it makes elsewhere is never read
             rows, given, column = rows[kept], given[kept], column[kept]
         heads = slice(None) if place.head is None else slice(place.head, place.head + 1)
         if place.component == "pattern":

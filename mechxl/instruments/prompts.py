@@ -14,11 +14,13 @@ from mechxl.data.corpus import Corpus
 from mechxl.data.roles import role_positions
 from mechxl.data.tokenization import EOS_ID, PAD_ID
 from mechxl.instruments.pairs import Pairs, value_words
-from mechxl.instruments.patched import READ_LATER, Past, Visit, blocks_from, embed
+from mechxl.instruments.patched import READ_LATER, Past, Visit, at_columns, blocks_from, embed
 from mechxl.model.weights import Weights
 
 BOS = 1  # positions that all prompts share
-Contents = dict[tuple[str, int], Tensor]  # of a run without any patch, by (component, block), from position BOS on
+KEYS = ("k", "v")
+# Of a run without any patch, by (component, block): from position BOS on; keys and values from 0 on.
+Contents = dict[tuple[str, int], Tensor]
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ class Prompts:
 
 
 def contents(weights: Weights, prompts: Prompts, components: set[str], at_last: bool) -> Contents:
-    """Components at every position after BOS.
+    """Components at every position after BOS, keys and values at BOS too.
 
     Args:
         weights: of the model.
@@ -109,31 +111,34 @@ def contents(weights: Weights, prompts: Prompts, components: set[str], at_last: 
         at_last: the last block's queries, and what follows them, at the prompt's last position alone.
 
     Returns:
-        By (component, block); "final" is the stream that the answer is predicted from, k_bos and v_bos are BOS's.
+        By (component, block); "final" is the stream that the answer is predicted from.
     """
     n_blocks, begun, held = len(weights.blocks), Contents(), Contents()
-    blocks_from(weights, embed(weights, prompts.beginning), 0, _keeper(begun, components | {"k", "v"}))
-    past = Past(*([begun[name, block][prompts.which] for block in range(n_blocks)] for name in "kv"))
+    blocks_from(weights, embed(weights, prompts.beginning), 0, _keeper(begun, components | {*KEYS}, n_blocks))
+    past = Past(*([begun[name, block].index_select(0, prompts.which) for block in range(n_blocks)] for name in KEYS))
     rest, asked = embed(weights, prompts.rest, BOS + 1), prompts.last if at_last else None
-    final = blocks_from(weights, rest, 0, _keeper(held, components), past=past, asked=asked)
+    final = blocks_from(weights, rest, 0, _keeper(held, components, n_blocks), past=past, asked=asked)
     for (component, block), content in held.items():
-        if at_last and block == n_blocks - 1 and component not in READ_LATER:
+        if component in KEYS or (at_last and block == n_blocks - 1 and component not in READ_LATER):
             continue
+        first = begun[component, block]
         if component == "pattern":
-            first = begun[component, block][:, :, BOS:]
-            first = F.pad(first, (0, content.shape[3] - first.shape[3]))[prompts.which]
-            held[component, block] = torch.cat([first, content], dim=2)
+            first = F.pad(first[:, :, BOS:], (0, content.shape[3] - first.shape[3]))
+            held[component, block] = torch.cat([first.index_select(0, prompts.which), content], dim=2)
         else:
-            held[component, block] = torch.cat([begun[component, block][:, BOS:][prompts.which], content], dim=1)
-    row = torch.arange(len(prompts.last), device=prompts.last.device)
-    held["final", n_blocks - 1] = final if at_last else final[row, prompts.last - BOS - 1][:, None]
-    bos = {(f"{name}_bos", block): begun[name, block][:1, :BOS] for name in "kv" for block in range(n_blocks)}
-    return held | bos
+            held[component, block] = torch.cat([first[:, BOS:].index_select(0, prompts.which), content], dim=1)
+    held["final", n_blocks - 1] = final if at_last else at_columns(final, prompts.last - BOS - 1)
+    if "resid_post" in components:
+        held |= {("resid_post", block): held["resid_pre", block + 1] for block in range(n_blocks - 1)}
+    return held
 
 
-def _keeper(held: Contents, components: set[str]) -> Visit:
+def _keeper(held: Contents, components: set[str], n_blocks: int) -> Visit:
+    """Keeps components; what is resid_pre of the next block, as that alone."""
+    components = components | ({"resid_pre"} if "resid_post" in components else set())
+
     def keep(component: str, block: int, content: Tensor, positions: Tensor) -> Tensor:
-        if component in components:
+        if component in components and (component != "resid_post" or block == n_blocks - 1):
             held[component, block] = content
         return content
 

@@ -60,7 +60,8 @@ def expect_equal(found: xr.DataArray, plain: Plain, tag: bool = True, within: fl
             y = plain(name, tokens, position)
             assert np.array_equal(np.isneginf(x), np.isneginf(y)), name
             finite = np.isfinite(y)
-            assert np.abs(x[finite] - y[finite]).max() <= min(within, 1e-5 * np.abs(y[finite]).max()), name
+            size = np.abs(y[finite]).max()  # float32's error grows with it, and differs between processors
+            assert np.abs(x[finite] - y[finite]).max() <= min(within * max(1, size), 1e-5 * size), name
 
 
 def test_the_widths_are_all_hooks_of_the_default_model(run):
