@@ -24,7 +24,19 @@ LANGUAGES = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, YELLOW, INK)
 GROUPS = (INK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE)
 LAYERS = ("#BBD3E8", "#6FA8D6", "#2171B5", "#08306B")
 KIND_COLOURS = {"right": GREEN, "right_value_other_language": SKY, "wrong_value": ORANGE, "other": GREY}
-SEPARATE_TO_UNIFIED = [(0.0, VERMILION), (0.5, "#FFFFFF"), (1.0, BLUE)]
+PAPER = "#FFFFFF"
+# On dark paper these colours stand for those of light paper; the others serve on both.
+DARK = {
+    INK: "#E6E8EC",
+    RULE: "#343A45",
+    GREY: "#9AA1AC",
+    PAPER: "#1B1F27",
+    LAYERS[0]: "#33536F",
+    LAYERS[1]: "#4F8CC0",
+    LAYERS[2]: "#7DBBF0",
+    LAYERS[3]: "#D3E9FF",
+}
+SEPARATE_TO_UNIFIED = [(0.0, VERMILION), (0.5, PAPER), (1.0, BLUE)]
 
 
 @dataclass(frozen=True)
@@ -111,6 +123,7 @@ def step_axis(figure: go.Figure, steps: Iterable[int], *, narrow: bool = False, 
     ticks = [10**power for power in range(int(narrow), len(str(last)))]
     if not narrow:
         ticks = [*(tick for tick in ticks if tick < last / 1.6), last]
+    figure.update_layout(meta={"clock": "step"})  # so that a page can mark the checkpoint chosen elsewhere
     figure.update_xaxes(
         type="log",
         range=[math.log10(ZERO_AT), math.log10(max(last, 1)) + 0.02],

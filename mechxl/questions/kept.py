@@ -22,13 +22,14 @@ def kept_finding(run: Run, question: str, thorough: bool = False) -> Finding | N
     return Finding.read(finding_path(run, question), finding_digest(run, thorough))
 
 
-def finding_digest(run: Run, thorough: bool, reads: Sequence[str] = ()) -> str:
+def finding_digest(run: Run, thorough: bool, reads: Sequence[str] = (), sources: Sequence[Path] = ()) -> str:
     """A hash of all that a finding is computed from: settings, checkpoints, metrics, this package's code, precision.
 
     Args:
         run: whose finding.
         thorough: precision.
         reads: other questions whose kept findings it is computed from.
+        sources: files of an own question.
     """
     found = hashlib.sha256(json.dumps({"settings": flat(run.config), "thorough": thorough}, default=str).encode())
     if not (metrics := run.file("metrics.jsonl")).is_file():
@@ -36,7 +37,7 @@ def finding_digest(run: Run, thorough: bool, reads: Sequence[str] = ()) -> str:
     for step in run.steps:
         found.update(run.checkpoint(step).read_bytes())
     found.update(metrics.read_bytes())
-    for source in sorted(Path(mechxl.__file__).parent.rglob("*.py")):
+    for source in [*sorted(Path(mechxl.__file__).parent.rglob("*.py")), *sources]:
         found.update(source.read_bytes())
     for question in reads:
         path = finding_path(run, question)

@@ -38,6 +38,19 @@ def figures(finding: Finding) -> list[Panel]:
     return panels
 
 
+def overview(finding: Finding) -> Panel:
+    """The time line without its caption, small: for the first screen."""
+    figure = _timeline(finding).figure
+    axis: Any = figure.layout["yaxis"]
+    rows = len(axis["categoryarray"])
+    figure.update_layout(height=70 + 25 * rows, margin={"t": 4, "b": 44}, font={"size": 12})
+    caption = (
+        "Bar: from 10 to 90 % of a rise; diamond: half-rise step with its 95 % interval; open: not finished. A dashed "
+        "line marks the checkpoint chosen below."
+    )
+    return Panel("overview", "The phases of this run", caption, figure)
+
+
 def colour_of(quantity: str, n_layers: int) -> str:
     """One colour for each quantity; layers by their own palette."""
     if quantity.startswith("unification"):
@@ -159,7 +172,7 @@ def _lags(finding: Finding) -> Panel:
         y=[label.replace("unification, layer", "unif.") for label in labels],
         mode="markers",
         marker={"size": 9, "color": [BLUE if p <= 0.05 else GREY for p in lags["p"]]},
-        error_x={"type": "data", "symmetric": False, "array": high - factor, "arrayminus": factor - low},
+        error_x={"type": "data", "symmetric": False, "array": high - factor, "arrayminus": factor - low, "color": GREY},
         text=[f"p = {p:.3f}" for p in lags["p"]],
         hovertemplate="%{x:.2f} times, %{text}<extra></extra>",
         showlegend=False,

@@ -14,7 +14,6 @@ import pandas as pd
 from jaxtyping import Bool, Float, Int
 
 from mechxl.data.corpus import Corpus
-from mechxl.data.world import stream
 from mechxl.findings import Finding
 from mechxl.instruments.store import activations
 from mechxl.measures.measured import Measured
@@ -24,6 +23,7 @@ from mechxl.measures.sample import Sample
 from mechxl.measures.statistics import scan_p
 from mechxl.measures.vectors import centre, cosine_matrix
 from mechxl.model.evaluation import Questions, answer_trie, ask_questions
+from mechxl.questions.shown_facts import answers, labels, shown_facts
 from mechxl.questions.unification_figures import figures as figures
 from mechxl.questions.unification_measures import (
     DRAWS,
@@ -41,7 +41,6 @@ from mechxl.questions.unification_words import words
 from mechxl.run import Run
 
 FEW_STEPS = 8  # checkpoints that the costly measures are taken at
-SHOWN_FACTS = 32  # on the checkerboard and the map
 SHOWN_LAYER = 1
 CENTRINGS_SHOWN = ("whole", "per_language")
 
@@ -61,7 +60,7 @@ def compute(run: Run, thorough: bool = False) -> Finding:
     of = corpus.mixture.group
     parts = groups(corpus, thorough)
     main = next(iter(parts))
-    shown = _shown_facts(corpus, parts[main].facts)
+    shown = shown_facts(corpus, parts[main].facts)
     costly = run.steps if thorough else few_steps(run.steps, FEW_STEPS)
     items = items_of(corpus, parts["mono"].facts if "mono" in parts else np.zeros(0, dtype=int))
 
@@ -98,7 +97,8 @@ def compute(run: Run, thorough: bool = False) -> Finding:
         "permutations": PERMUTATIONS,
         "few_permutations": FEW_PERMUTATIONS,
         "languages": corpus.lexicon.language_names,
-        "shown_facts": _labels(corpus, parts[main].facts[shown]),
+        "shown_facts": labels(corpus, parts[main].facts[shown]),
+        "shown_answers": answers(run, parts[main].facts[shown]),
         "shown_relation": corpus.world.relation[parts[main].facts[shown]].tolist(),
         "explained": [[round(float(share), 3) for _, share in pair] for pair in planes],
         "sizes": {name: _sizes(corpus, group.facts) for name, group in parts.items()},
@@ -209,21 +209,3 @@ def _references(sample: Sample) -> dict[str, float]:
 
 def _sizes(corpus: Corpus, facts: Int[np.ndarray, " fact"]) -> list[int]:
     return [len(facts), len(np.unique(corpus.world.entity[facts]))]
-
-
-def _shown_facts(corpus: Corpus, facts: Int[np.ndarray, " fact"]) -> Int[np.ndarray, " shown"]:
-    """Places of a few facts of each of at most four relations, ordered by relation and value."""
-    world = corpus.world
-    relations = np.unique(world.relation[facts])[:4]
-    each = SHOWN_FACTS // max(len(relations), 1)
-    chosen = []
-    for relation in relations:
-        here = np.flatnonzero(world.relation[facts] == relation)
-        here = stream(0, f"checkerboard {relation}").permutation(here)[:each]
-        chosen.append(here[np.lexsort((here, world.value[facts[here], 0]))])
-    return np.concatenate(chosen)
-
-
-def _labels(corpus: Corpus, facts: Int[np.ndarray, " shown"]) -> list[list[str]]:
-    """Each rendering as text: by language, then by fact."""
-    return [[corpus.text(int(fact), language) for fact in facts] for language in range(corpus.world.n_languages)]

@@ -48,7 +48,8 @@ def checkerboard_panel(finding: Finding) -> Panel:
         figure.add_shape(y0=at, y1=at, x0=0, x1=1, xref="x domain", **rule)
     themed(figure)
     margin = {"l": 30, "r": 10, "t": 70, "b": 90}
-    figure.update_layout(sliders=[step_slider(steps)], hovermode="closest", margin=margin, height=None)
+    meta = {"facts": per_language}
+    figure.update_layout(sliders=[step_slider(steps)], hovermode="closest", margin=margin, height=None, meta=meta)
     centres = [per_language * (at + 0.5) - 0.5 for at in range(len(names))]
     square = {"tickvals": centres, "ticktext": names, "showgrid": False, "constrain": "domain"}
     figure.update_xaxes(**square)
@@ -104,6 +105,7 @@ def map_panel(finding: Finding) -> Panel:
     figure.update_layout(
         sliders=[step_slider(steps)],
         hovermode="closest",
+        meta={"facts": len(relation)},
         margin={"l": 10, "r": 10, "t": 34, "b": 120},
         legend={"y": 1.1, "yref": "paper", "yanchor": "bottom"},
     )

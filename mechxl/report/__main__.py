@@ -28,7 +28,8 @@ class Report:
     only: Annotated[
         tuple[str, ...],
         tyro.conf.arg(
-            help="questions to ask (learning, unification, language_identity, patching, phases); without it all"
+            help="questions to ask (learning, unification, language_identity, patching, phases), or modules of one's "
+            "own, as my_package.my_question; without it all of mechxl's"
         ),
     ] = ()
     thorough: Annotated[bool, tyro.conf.arg(help="all facts rather than samples of large worlds")] = False

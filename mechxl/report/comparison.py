@@ -1,16 +1,20 @@
 """Lays out a comparison of runs as one HTML page."""
 
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
-
-import pandas as pd
-from plotly.offline import get_plotlyjs
 
 from mechxl.findings import Finding
 from mechxl.questions.comparison import compare, figures
-from mechxl.report.page import environment, figure_html, write_page
+from mechxl.report.page import render_page, write_page
+from mechxl.report.sections import drawn, for_figures, table
 from mechxl.run import Run
+
+CAPTIONS = {
+    "by_group": "Onsets by group: half-rise steps, geometric mean over seeds, 95 % t interval in ln; by clock.",
+    "differences": "Paired differences between groups, corrected for their number.",
+    "settings": "Settings that are not the same in all runs, but for seeds.",
+    "runs": "A step on other clocks: tokens, exposures of a mono fact, FLOP.",
+}
 
 
 def write_comparison(
@@ -37,43 +41,14 @@ def write_comparison(
 
 def render_comparison(finding: Finding, title: str, *, inline: bool) -> str:
     """The page as text."""
-    by_group = finding.tables["by_group"]
-    shown = by_group[by_group["clock"] == "step"].drop(columns=["clock", "not_finished"])
-    tables = [
-        ("Onsets by group", "by-group", "Half-rise steps: geometric mean over seeds, 95 % t interval in ln.", shown),
-        (
-            "What differs",
-            "settings",
-            "Settings that are not the same in all runs, but for seeds.",
-            finding.tables["settings"],
-        ),
-        ("Runs", "runs", "A step on other clocks: tokens, exposures of a mono fact, FLOP.", finding.tables["runs"]),
-    ]
-    return (
-        environment()
-        .get_template("comparison.html")
-        .render(
-            title=title,
-            runs=finding.tables["runs"].to_dict("records"),
-            summary=finding.summary,
-            panels=[(panel, figure_html(panel)) for panel in figures(finding)],
-            tables=[
-                (name, anchor, caption, list(rows.columns), _cells(rows)) for name, anchor, caption, rows in tables
-            ],
-            equal=finding.notes["equal"],
-            plotly_js=get_plotlyjs() if inline else "",
-            version=version("mechxl"),
-        )
+    shown = {name: rows for name, rows in finding.tables.items() if len(rows)}
+    return render_page(
+        "comparison.html",
+        inline,
+        title=title,
+        n_runs=len(finding.tables["runs"]),
+        summary=finding.summary,
+        figures=[drawn(panel) for panel in figures(for_figures(finding))],
+        tables=[(table(name, rows), CAPTIONS.get(name, "")) for name, rows in shown.items()],
+        equal=finding.notes["equal"],
     )
-
-
-def _cells(table: pd.DataFrame) -> list[list[str]]:
-    return [[_cell(value) for value in row] for row in table.itertuples(index=False)]
-
-
-def _cell(value: object) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return "–" if value != value else f"{value:,.4g}" if abs(value) < 1e6 else f"{value:.3g}"
-    return f"{value:,}" if isinstance(value, int) else str(value)

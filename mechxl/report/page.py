@@ -1,41 +1,26 @@
 """Lays out findings as one HTML page."""
 
+import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import filelock
 import jinja2
 from plotly.offline import get_plotlyjs
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from mechxl.config import RunConfig, as_toml_table, flat
-from mechxl.data.description import Description, describe
+from mechxl.data.description import describe
 from mechxl.findings import Finding
-from mechxl.plots import Panel
-from mechxl.questions.ask import QUESTIONS, ask
-from mechxl.refusals import InputError
+from mechxl.plots import DARK
+from mechxl.questions.ask import QUESTIONS, ask, question_module
+from mechxl.questions.phases_figures import overview
+from mechxl.refusals import Failure, InputError
+from mechxl.report.sections import Section, drawn, failed, for_figures, section
 from mechxl.run import Run, write_text
-
-TITLES = {
-    "learning": "What the model learns, and when",
-    "unification": "Whether a fact is one thing in all languages",
-    "language_identity": "The language: in the text, in the model, and what it is used for",
-    "patching": "Patching: is the unified representation the one that is used?",
-    "phases": "Phases: when does each thing happen?",
-}
-
-
-@dataclass(frozen=True)
-class Section:
-    """A question's part of the page."""
-
-    name: str
-    title: str
-    summary: list[str]
-    panels: list[tuple[Panel, str]]
 
 
 def write_report(
@@ -52,7 +37,7 @@ def write_report(
     Args:
         run: a run with checkpoints.
         out: the page.
-        only: questions to ask; empty: all.
+        only: questions to ask, modules of one's own among them; empty: all of mechxl's.
         thorough: all facts rather than samples.
         plotly: inline (one self-contained file) or beside (plotly.min.js next to the page, shared by many).
         quiet: no progress bar.
@@ -62,21 +47,35 @@ def write_report(
 
     Raises:
         InputError: no such question, the run has no checkpoints, or the page can't be written.
+        Failure: a question raised; the page is written all the same, with the error in its section.
     """
     out = Path(out)
-    if out.is_dir():
-        raise InputError(f"{out}: is a directory, and a report is a file; give --out FILE.html")
+    _refuse_directory(out)
     names = list(only) or list(QUESTIONS)
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TimeElapsedColumn())
     findings: dict[str, Finding] = {}
+    sections: list[Section] = []
     with Progress(*columns, console=console, disable=quiet or not console.is_terminal) as bar:
         task = bar.add_task("", total=len(names))
         for name in names:
             bar.update(task, description=f"asking {name}")
-            findings[name] = ask(run, name, thorough=thorough)
+            module = None
+            try:
+                module = question_module(name)
+                findings[name] = ask(run, name, thorough=thorough)
+                sections.append(section(name, findings[name], module))
+            except InputError:
+                raise
+            except Exception as error:  # whatever a question raises; the others are reported all the same
+                sections.append(failed(name, module, error))
+                console.print("".join(traceback.format_exception(error)), markup=False, highlight=False)
             bar.advance(task)
-    return write_page(render(run, findings, thorough=thorough, inline=plotly == "inline"), out, plotly)
+    page = render(run, sections, findings, thorough=thorough, inline=plotly == "inline")
+    write_page(page, out, plotly)
+    if wrong := [one.name for one in sections if one.error]:
+        raise Failure(f"{out}: is written, with an error in the place of {', '.join(wrong)}")
+    return out
 
 
 def write_page(page: str, out: Path, plotly: str) -> Path:
@@ -85,8 +84,7 @@ def write_page(page: str, out: Path, plotly: str) -> Path:
     Raises:
         InputError: it can't be written.
     """
-    if out.is_dir():
-        raise InputError(f"{out}: is a directory, and a report is a file; give --out FILE.html")
+    _refuse_directory(out)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         write_text(out, page)
@@ -97,61 +95,65 @@ def write_page(page: str, out: Path, plotly: str) -> Path:
     return out
 
 
-def render(run: Run, findings: dict[str, Finding], *, thorough: bool, inline: bool) -> str:
+def _refuse_directory(out: Path) -> None:
+    if out.is_dir():
+        raise InputError(f"{out}: is a directory, and a report is a file; give --out FILE.html")
+
+
+def render(run: Run, sections: Sequence[Section], findings: dict[str, Finding], *, thorough: bool, inline: bool) -> str:
     """The page as text."""
-    sections = [
-        Section(
-            name,
-            TITLES[name],
-            finding.summary,
-            [(panel, figure_html(panel)) for panel in QUESTIONS[name].figures(finding)],
-        )
-        for name, finding in findings.items()
-    ]
-    description: Description = describe(run.config, run.corpus)
-    return (
-        environment()
-        .get_template("template.html")
-        .render(
-            run=run,
-            sections=sections,
-            description=description,
-            settings=_settings(run.config),
-            environment=_environment(run),
-            thorough=thorough,
-            checkpoints=findings["learning"].tables["checkpoints"].to_dict("records") if "learning" in findings else [],
-            plotly_js=get_plotlyjs() if inline else "",
-            version=version("mechxl"),
-            **_lead(run),
-        )
+    timeline = drawn(overview(for_figures(findings["phases"]))) if "phases" in findings else None
+    return render_page(
+        "template.html",
+        inline,
+        run=run,
+        sections=sections,
+        timeline=timeline,
+        steps=run.steps,
+        description=describe(run.config, run.corpus),
+        settings=_settings(run.config),
+        environment=_environment(run),
+        thorough=thorough,
+        **_lead(run),
     )
 
 
-def environment() -> jinja2.Environment:
-    """Templates of this package; all that they show is escaped."""
-    return jinja2.Environment(
+def render_page(template: str, inline: bool, **content: Any) -> str:
+    """A template of this package, filled in; all that it shows is escaped."""
+    environment = jinja2.Environment(
         loader=jinja2.PackageLoader("mechxl.report", "."),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-
-
-def figure_html(panel: Panel) -> str:
-    """A panel's figure as a part of a page."""
-    config = {"responsive": True, "displaylogo": False, "displayModeBar": False}
-    return panel.figure.to_html(
-        full_html=False, include_plotlyjs=False, div_id=f"figure-{panel.name}", config=config, auto_play=False
-    )
+    shared = {"version": version("mechxl"), "plotly_js": get_plotlyjs() if inline else "", "dark": DARK}
+    return environment.get_template(template).render(**shared, **content)
 
 
 def _lead(run: Run) -> dict[str, Any]:
     config = run.config
     given, defaults = _flattened(as_toml_table(config)), _flattened(as_toml_table(RunConfig()))
     changed = [(name, _plain(value)) for name, value in given.items() if value != defaults.get(name)]
-    state = "" if run.complete else f"Not finished: step {run.steps[-1]:,} of {config.training.steps:,}."
+    state = ""
+    if not run.complete:
+        how = "Training is under way" if _under_way(run) else "Training was interrupted"
+        state = f"Not finished. {how}: step {run.steps[-1]:,} of {config.training.steps:,}."
     return {"changed": changed, "state": state, "facts": int(run.corpus.world.seen.sum())}
+
+
+def _under_way(run: Run) -> bool:
+    """Whether a trainer holds the run's lock."""
+    path = run.file("lock")
+    if not path.is_file():
+        return False
+    try:
+        with filelock.FileLock(path, timeout=0):
+            return False
+    except filelock.Timeout:
+        return True
+    except OSError:  # somebody else's run, that this process may not lock
+        return False
 
 
 def _flattened(table: dict[str, Any]) -> dict[str, Any]:
