@@ -139,8 +139,8 @@ def _heat_panel(finding: Finding) -> Panel:
     figure.update_yaxes(showticklabels=False, col=2)
     caption = (
         "Bits that a linear probe reads of the language at each layer (0: embeddings) and checkpoint, by role; right: "
-        "the same probes with languages shuffled within each fact, the null. Below 0 (white): surer than it should be. "
-        f"n = {_n(finding)}; {finding.notes['folds']} folds by entity; one run. Intervals are in the finding's table "
+        "the same probes with languages shuffled within each fact, the null. Below 0 (no colour): surer than it "
+        f"should be. n = {_n(finding)}; {finding.notes['folds']} folds by entity; one run. Intervals are in the finding's table "
         "`probes`; they are narrower than ±"
         f"{_widest(probes):.2f} bits. Every cell is shown; none is a test."
     )

@@ -72,7 +72,7 @@ def map_panel(finding: Finding) -> Panel:
     texts, relation = finding.notes["shown_facts"], finding.notes["shown_relation"]
     symbols = ["circle", "square", "diamond", "triangle-up"]
     by_relation = {number: symbols[at % 4] for at, number in enumerate(sorted(set(relation)))}
-    titles = ("centred on the whole sample", "for contrast: each language on itself")
+    titles = ("whole sample", "per language")  # what is centred on; short, for phones
     figure = make_subplots(rows=1, cols=2, subplot_titles=titles, horizontal_spacing=0.03)
     for column in (1, 2):
         for at, (x, y) in enumerate(_traces(maps[column - 1, last], len(names))):

@@ -33,13 +33,6 @@ class Page(HTMLParser):
         self.text.append(data)
 
 
-@pytest.fixture(scope="module")
-def page(trained, tmp_path_factory):
-    out = tmp_path_factory.mktemp("report") / "page.html"
-    assert main([str(trained.path), "--out", str(out)]) == 0
-    return out
-
-
 def test_one_self_contained_file_with_every_part(trained, page):
     assert [path.name for path in page.parent.iterdir()] == ["page.html"]
     parsed = Page(page.read_text(encoding="utf-8"))

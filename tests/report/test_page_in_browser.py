@@ -1,0 +1,295 @@
+"""The page as a reader meets it: in a browser, from a file, with the network off."""
+
+import csv
+import io
+import json
+import shutil
+
+import numpy as np
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+
+from mechxl import ask
+from mechxl.findings import Finding
+from mechxl.questions.ask import QUESTIONS
+from mechxl.questions.comparison import compare
+from mechxl.report.comparison import render_comparison
+from mechxl.report.page import render
+from mechxl.report.sections import section
+from mechxl.run import Run
+from tests.report.conftest import scrolled
+
+HOSTILE = "<img src=x onerror='window.pwned=1'><b data-hostile>&lt;i</b>"
+
+
+def layout(tab, figure, path):
+    return tab.evaluate(f"document.getElementById('plot-{figure}').layout{path}")
+
+
+def put_checkpoint(tab, place):
+    tab.evaluate(
+        "(at) => { const bar = document.getElementById('checkpoint'); bar.value = at;"
+        " bar.dispatchEvent(new Event('input')); }",
+        place,
+    )
+
+
+def pixel(tab, figure, x, y):
+    """Where a point in data units is on the screen."""
+    tab.locator(f"#plot-{figure}").scroll_into_view_if_needed()
+    tab.wait_for_function(f"document.getElementById('plot-{figure}').ready")
+    return tab.evaluate(
+        """([figure, x, y]) => {
+            const plot = document.getElementById('plot-' + figure), full = plot._fullLayout;
+            const box = plot.getBoundingClientRect();
+            const place = (axis, value) => axis._offset + axis.d2p(value);
+            return [box.left + place(full.xaxis, x), box.top + place(full.yaxis, y)];
+        }""",
+        [figure, x, y],
+    )
+
+
+@pytest.mark.parametrize("width", [390, 1440])
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_nothing_is_asked_for_said_or_cut_off_and_axe_has_no_serious_complaint(page, looked_at, width, theme):
+    tab = looked_at(page, width=width, theme=theme)
+    scrolled(tab)
+    assert tab.evaluate("document.documentElement.dataset.theme") == theme
+    tab.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    tab.wait_for_selector("details.rows td")
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width
+    found = Axe().run(tab).response["violations"]
+    serious = [f"{one['id']}: {one['nodes'][0]['html']}" for one in found if one["impact"] in ("serious", "critical")]
+    assert serious == []
+
+
+def test_a_checkpoint_chosen_in_one_figure_is_chosen_in_all(trained, page, looked_at):
+    boards = ask(trained, "unification").arrays["checkerboard"]
+    tab = looked_at(page)
+    scrolled(tab)
+    for place, step in ((0, 0), (2, trained.steps[2])):
+        put_checkpoint(tab, place)
+        tab.wait_for_function(f"document.getElementById('step').textContent === 'step {step:,}'")
+        tab.locator("#plot-checkerboard").scroll_into_view_if_needed()
+        tab.wait_for_function(f"document.getElementById('plot-checkerboard').layout.sliders[0].active === {place}")
+        shown = tab.evaluate("document.getElementById('plot-checkerboard').calcdata[0][0].z.map((row) => [...row])")
+        assert np.array_equal(shown, boards[place])
+        tab.locator("#plot-loss").scroll_into_view_if_needed()
+        tab.wait_for_function(
+            f"document.getElementById('plot-loss').layout.shapes.some((one) => one.x0 === {step or 0.4})"
+        )
+    # by a click on a curve
+    curves = ask(trained, "learning").tables["curves"]
+    row = curves[curves["step"] == trained.steps[-2]].iloc[0] if trained.steps[-2] in set(curves["step"]) else None
+    assert row is not None
+    tab.mouse.click(*pixel(tab, "loss", int(row["step"]), float(row["loss"])))
+    tab.wait_for_function(f"document.getElementById('step').textContent === 'step {int(row['step']):,}'")
+    # by a figure's own slider
+    tab.locator("#plot-map").scroll_into_view_if_needed()
+    rail = tab.locator("#plot-map .slider-rail-touch-rect")
+    rail.click(position={"x": 8, "y": 8})
+    tab.wait_for_function("document.getElementById('step').textContent === 'step 0'")
+    assert tab.locator("#checkpoint").input_value() == "0"
+
+
+def test_a_fact_is_told_in_every_language_with_its_answers(trained, page, looked_at):
+    notes = ask(trained, "unification").notes
+    told, answers, steps = notes["shown_facts"], notes["shown_answers"], notes["steps"]
+    tab = looked_at(page, anchor="#fact")
+    tab.locator("#fact-choice").select_option("3")
+    put_checkpoint(tab, 1)
+    tab.wait_for_function(f"document.getElementById('fact-step').textContent.endsWith('step {steps[1]:,}')")
+    rows = tab.locator("#fact-table tbody tr")
+    assert rows.count() == 2
+    for a in range(2):
+        cells = rows.nth(a).locator("td")
+        assert cells.nth(2).inner_text() == told[a][3]
+        assert cells.nth(1).inner_text().strip() == ("✓" if answers["told"][a][3] else "")
+        kinds = [f"kind{answers['kind'][place][a][3]}" for place in range(len(steps))]
+        bars = cells.nth(3).locator("button")
+        assert [bars.nth(place).get_attribute("class").split()[0] for place in range(len(steps))] == kinds
+        word = answers["words"][answers["word"][1][a][3]] or "no value"
+        assert cells.nth(4).inner_text().startswith(f"{word} (")
+    x, y = (tab.evaluate(f"document.getElementById('plot-map').data[1].{axis}[5]") for axis in "xy")
+    tab.mouse.click(*pixel(tab, "map", x, y))
+    chosen = int(tab.locator("#fact-choice").input_value())
+    points = tab.evaluate("[...document.getElementById('plot-map').data[1].x.keys()]")
+    assert chosen in points
+    assert chosen != 3
+
+
+def test_what_is_answered_is_what_the_model_answers(trained):
+    """The answers told of single facts, against the model's own forward."""
+    notes, corpus = ask(trained, "unification").notes, trained.corpus
+    answers, model = notes["shown_answers"], trained.model(-1)
+    table = trained.facts
+    for a, name in enumerate("AB"):
+        for at, text in enumerate(notes["shown_facts"][a][:6]):
+            words = (
+                table[f"entity_word_{name}"] + " " + table[f"relation_word_{name}"] + " " + table[f"value_word_{name}"]
+            )
+            fact = int(np.flatnonzero(words == text)[0])
+            prompt = corpus.sequences(np.array([fact]), np.array([a])).prompts()
+            token = int(model(np_tensor(prompt))[0, -1].argmax())
+            word = answers["words"][answers["word"][-1][a][at]]
+            assert (word or "no value") == (_word_of(corpus, token) or "no value")
+            assert bool(answers["told"][a][at]) == (name in table["told_in"][fact])
+
+
+def np_tensor(array):
+    import torch
+
+    return torch.as_tensor(array)
+
+
+def _word_of(corpus, token):
+    """The value word whose one token this is; empty for none."""
+    values = np.unique(corpus.lexicon.value_words[corpus.lexicon.value_words >= 0])
+    return next((str(corpus.lexicon.words[word]) for word in values if corpus.word_tokens[word, 0] == token), "")
+
+
+def test_tables_sort_and_are_saved(trained, page, looked_at):
+    table = ask(trained, "learning").tables["rates"]
+    tab = looked_at(page, anchor="#learning")
+    details = tab.locator("details.rows[data-file$='learning-rates']")
+    details.locator("summary").click()
+    if (more := details.get_by_role("button", name="show all rows")).is_visible():
+        more.click()
+    assert details.locator("tbody tr").count() == len(table)
+    at = list(table.columns).index("accuracy")
+    for direction in ("ascending", "descending"):
+        details.locator("th button").nth(at).click()
+        assert details.locator("th").nth(at).get_attribute("aria-sort") == direction
+        cells = details.locator(f"tbody tr td:nth-child({at + 1})").all_inner_texts()
+        numbers = [float(cell) for cell in cells if cell != "–"]
+        assert numbers == sorted(numbers, reverse=direction == "descending")
+        assert cells[len(numbers) :] == ["–"] * (len(cells) - len(numbers))
+    with tab.expect_download() as download:
+        details.get_by_role("button", name="save as CSV").click()
+    assert download.value.suggested_filename == "trained-learning-rates.csv"
+    rows = list(csv.DictReader(io.StringIO(download.value.path().read_text(encoding="utf-8-sig"))))
+    assert list(rows[0]) == list(table.columns)
+    assert [row["group"] for row in rows] == table["group"].tolist()
+    kept = [float(row["accuracy"]) if row["accuracy"] else np.nan for row in rows]
+    assert np.allclose(kept, table["accuracy"], atol=1e-5, equal_nan=True)
+
+
+def test_the_theme_is_kept_and_figures_follow_it(page, looked_at):
+    tab = looked_at(page)
+    ink = "getComputedStyle(document.querySelector('#plot-loss .xtick text')).fill"
+    tab.locator("#plot-loss").scroll_into_view_if_needed()
+    tab.wait_for_selector("#plot-loss .xtick text")
+    light = tab.evaluate(ink)
+    tab.get_by_role("button", name="Use the dark theme").click()
+    tab.wait_for_function(f"{ink} !== '{light}'")
+    assert tab.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(27, 31, 39)"
+    tab.reload()
+    assert tab.evaluate("document.documentElement.dataset.theme") == "dark"
+
+
+@pytest.mark.parametrize("anchor", ["checkerboard", "steering", "fits", "fact", "settings"])
+def test_a_deep_link_leads_to_its_figure(page, looked_at, anchor):
+    tab = looked_at(page, anchor=f"#{anchor}")
+    tab.wait_for_timeout(600)  # figures above are drawn meanwhile, and must not push it away
+    top = tab.evaluate(f"document.getElementById('{anchor}').getBoundingClientRect().top")
+    at_the_end = tab.evaluate("innerHeight + scrollY >= document.documentElement.scrollHeight - 2")
+    assert -5 <= top <= 120 or at_the_end
+    if anchor not in ("fact", "settings"):
+        assert tab.locator(f"#{anchor} .anchor").get_attribute("href") == f"#{anchor}"
+
+
+def test_keyboard_reaches_the_checkpoint(trained, page, looked_at):
+    tab = looked_at(page)
+    tab.keyboard.press("Tab")
+    assert tab.evaluate("document.activeElement.className") == "skip"
+    tab.locator("#checkpoint").focus()
+    tab.keyboard.press("ArrowLeft")
+    step = f"step {trained.steps[-2]:,}"
+    tab.wait_for_function(f"document.getElementById('step').textContent === '{step}'")
+    assert tab.locator("#checkpoint").get_attribute("aria-valuetext") == step
+
+
+def hostile(value):
+    """The same with every text that is shown, and names nothing, turned against the page."""
+    return HOSTILE if isinstance(value, str) else value
+
+
+def test_html_in_names_values_and_settings_is_text_everywhere(trained, tmp_path, looked_at):
+    place = tmp_path / "<img src=x onerror=window.pwned=1>"
+    shutil.copytree(trained.path, place)
+    environment = json.loads((place / "environment.json").read_text())
+    environment |= {"platform": HOSTILE, "commit": HOSTILE, "command": [HOSTILE], "device": HOSTILE}
+    environment["versions"]["torch"] = HOSTILE
+    (place / "environment.json").write_text(json.dumps(environment))
+    run = Run(place)
+    findings: dict[str, Finding] = {}
+    for name in QUESTIONS:
+        found = ask(trained, name)
+        tables = {
+            key: rows.assign(reason=HOSTILE) for key, rows in found.tables.items() if "value" in rows or "n" in rows
+        }
+        findings[name] = Finding(
+            name,
+            [HOSTILE] * 2,
+            found.tables | {"hostile": next(iter(tables.values()))},
+            dict(found.notes),
+            found.arrays,
+        )
+    notes = findings["unification"].notes
+    notes["shown_facts"] = [[f"{HOSTILE} {text}" for text in texts] for texts in notes["shown_facts"]]
+    notes["shown_answers"] = notes["shown_answers"] | {"words": [HOSTILE for _ in notes["shown_answers"]["words"]]}
+    sections = [section(name, found, QUESTIONS[name]) for name, found in findings.items()]
+    out = tmp_path / "page.html"
+    out.write_text(render(run, sections, findings, thorough=False, inline=True), encoding="utf-8")
+
+    tab = looked_at(out)
+    scrolled(tab)
+    tab.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    tab.wait_for_selector("details.rows td")
+    assert tab.evaluate("window.pwned") is None
+    assert tab.locator("[data-hostile], img").count() == 0
+    assert tab.title().startswith("<img src=x onerror=window.pwned=1>")
+    assert tab.locator("h1").inner_text() == place.name
+    assert HOSTILE in tab.locator(".claim").first.inner_text()
+    for shown in ("#settings", "#fact-table", "#fact-choice", "details.rows tbody"):
+        assert any(HOSTILE in text for text in tab.locator(shown).all_text_contents()), shown
+    # hover texts of figures
+    for figure, point in (
+        ("checkerboard", "[{curveNumber: 0, pointNumber: [3, 4]}]"),
+        ("map", "[{curveNumber: 1, pointNumber: 2}]"),
+    ):
+        tab.locator(f"#plot-{figure}").scroll_into_view_if_needed()
+        tab.evaluate(f"Plotly.Fx.hover(document.getElementById('plot-{figure}'), {point})")
+        tab.wait_for_selector(f"#plot-{figure} .hoverlayer text")
+        assert "<b data-hostile>&lt;i</b>" in tab.locator(f"#plot-{figure} .hoverlayer").text_content()
+
+
+@pytest.fixture(scope="module")
+def compared(trained, tmp_path_factory):
+    """Two runs whose names hold HTML, as groups of a comparison."""
+    folder = tmp_path_factory.mktemp("pair")
+    runs = []
+    for name in ("<b data-hostile>one", "<img src=x onerror=window.pwned=1>"):
+        shutil.copytree(trained.path, folder / name)
+        runs.append(Run(folder / name))
+    text = (runs[1].path / "config.toml").read_text()
+    (runs[1].path / "config.toml").write_text(text.replace("learning_rate = 0.002", "learning_rate = 0.003"))
+    assert Run(runs[1].path).config != runs[0].config
+    out = folder / "comparison.html"
+    found = compare([Run(run.path) for run in runs], False, quiet=True)
+    out.write_text(render_comparison(found, "<b data-hostile>title", inline=True), encoding="utf-8")
+    return out
+
+
+@pytest.mark.parametrize("width", [390, 1440])
+def test_the_comparison_is_the_same_kind_of_page(compared, looked_at, width):
+    tab = looked_at(compared, width=width, theme="dark")
+    scrolled(tab)
+    tab.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    tab.wait_for_selector("details.rows td")
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width
+    assert tab.evaluate("window.pwned") is None
+    assert tab.locator("[data-hostile], img").count() == 0
+    assert tab.locator("h1").inner_text() == "<b data-hostile>title"
+    found = Axe().run(tab).response["violations"]
+    assert [one["id"] for one in found if one["impact"] in ("serious", "critical")] == []
