@@ -140,8 +140,8 @@ def _heat_panel(finding: Finding) -> Panel:
     caption = (
         "Bits that a linear probe reads of the language at each layer (0: embeddings) and checkpoint, by role; right: "
         "the same probes with languages shuffled within each fact, the null. Below 0 (no colour): surer than it "
-        f"should be. n = {_n(finding)}; {finding.notes['folds']} folds by entity; one run. Intervals are in the finding's table "
-        "`probes`; they are narrower than ±"
+        f"should be. n = {_n(finding)}; {finding.notes['folds']} folds by entity; one run. Intervals are in the "
+        "finding's table `probes`; they are narrower than ±"
         f"{_widest(probes):.2f} bits. Every cell is shown; none is a test."
     )
     themed(figure, height=160 + 110 * len(roles)).update_layout(hovermode="closest", margin={"t": 90, "b": 60})

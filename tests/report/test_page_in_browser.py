@@ -209,11 +209,6 @@ def test_keyboard_reaches_the_checkpoint(trained, page, looked_at):
     assert tab.locator("#checkpoint").get_attribute("aria-valuetext") == step
 
 
-def hostile(value):
-    """The same with every text that is shown, and names nothing, turned against the page."""
-    return HOSTILE if isinstance(value, str) else value
-
-
 def test_html_in_names_values_and_settings_is_text_everywhere(trained, tmp_path, looked_at):
     place = tmp_path / "<img src=x onerror=window.pwned=1>"
     shutil.copytree(trained.path, place)
@@ -254,12 +249,9 @@ def test_html_in_names_values_and_settings_is_text_everywhere(trained, tmp_path,
     for shown in ("#settings", "#fact-table", "#fact-choice", "details.rows tbody"):
         assert any(HOSTILE in text for text in tab.locator(shown).all_text_contents()), shown
     # hover texts of figures
-    for figure, point in (
-        ("checkerboard", "[{curveNumber: 0, pointNumber: [3, 4]}]"),
-        ("map", "[{curveNumber: 1, pointNumber: 2}]"),
-    ):
-        tab.locator(f"#plot-{figure}").scroll_into_view_if_needed()
-        tab.evaluate(f"Plotly.Fx.hover(document.getElementById('plot-{figure}'), {point})")
+    x, y = (tab.evaluate(f"document.getElementById('plot-map').data[1].{axis}[2]") for axis in "xy")
+    for figure, at in (("checkerboard", (4, 3)), ("map", (x, y))):
+        tab.mouse.move(*pixel(tab, figure, *at))
         tab.wait_for_selector(f"#plot-{figure} .hoverlayer text")
         assert "<b data-hostile>&lt;i</b>" in tab.locator(f"#plot-{figure} .hoverlayer").text_content()
 
