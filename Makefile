@@ -37,7 +37,8 @@ notebooks: setup  ## run the notebooks of analyses/notebooks on a small run, two
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -n 2 --nbmake --nbmake-timeout=600 analyses/notebooks
 
 rendered: setup  ## run the notebooks and write them as HTML, build/notebooks
-	$(BIN)/jupyter nbconvert --log-level=WARN --to html --execute --output-dir build/notebooks analyses/notebooks/*.ipynb
+	@# a page holds plotly.js itself; a notebook leaves that to what shows it
+	PLOTLY_RENDERER=notebook $(BIN)/jupyter nbconvert --log-level=WARN --to html --execute --output-dir build/notebooks analyses/notebooks/*.ipynb
 
 docs: setup  ## write the API reference from the docstrings, build/docs/mechxl.html
 	$(BIN)/python docs/reference.py build/docs
