@@ -6,10 +6,10 @@ BIN := .venv/bin
 STAMP := .venv/.setup
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test check bench lock clean
+.PHONY: help setup demo test check notebooks rendered docs bench lock clean
 
 help:  ## list the targets
-	@awk -F ':.*##  *' '/^[a-z]+:.*##/ { printf "make %-6s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*##  *' '/^[a-z]+:.*##/ { printf "make %-9s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(STAMP)  ## make .venv from requirements.lock; nothing to do when it is current
 
@@ -32,6 +32,16 @@ check: setup  ## format, lint, types and import contracts; the first that fails,
 	$(BIN)/ruff check .
 	$(BIN)/basedpyright
 	$(BIN)/lint-imports
+
+notebooks: setup  ## run the notebooks of analyses/notebooks on a small run, two at a time; they stay without outputs
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -n 2 --nbmake --nbmake-timeout=600 analyses/notebooks
+
+rendered: setup  ## run the notebooks and write them as HTML, build/notebooks
+	@# a page holds plotly.js itself; a notebook leaves that to what shows it
+	PLOTLY_RENDERER=notebook $(BIN)/jupyter nbconvert --log-level=WARN --to html --execute --output-dir build/notebooks analyses/notebooks/*.ipynb
+
+docs: setup  ## write the API reference from the docstrings, build/docs/mechxl.html
+	$(BIN)/python docs/reference.py build/docs
 
 bench: setup  ## measure speed against named peers, about 45 minutes (BENCH_ARGS="--only training" for a part)
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)

@@ -1,9 +1,18 @@
 """mechxl: watch small Transformers learn the same facts in several languages, and see when they unify.
 
 The notebook face. Names are imported on first use, so that `import mechxl` is quick.
+
+Example:
+    >>> from mechxl import Run, activations, ask, patch
+    >>> run = Run("runs/default")
+    >>> run.metrics, run.facts, run.steps  # pandas, and the checkpoints' steps
+    >>> activations(run, "resid_post", steps=-1, n=100)  # xarray
+    >>> patch(run, donor="A", receiver="B")  # xarray
+    >>> ask(run, "learning").summary
 """
 
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -33,4 +42,6 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+    """What tab completion offers: the face and the rooms that were imported, not what this file needs for itself."""
+    rooms = [name for name, value in globals().items() if isinstance(value, ModuleType)]
+    return sorted({*__all__, *rooms, *(name for name in globals() if name.startswith("__"))})

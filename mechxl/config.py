@@ -171,7 +171,13 @@ class Seeds:
 
 
 class RunConfig(Section):
-    """All settings of a run."""
+    """All settings of a run.
+
+    Example:
+        >>> from mechxl.config import TrainingConfig, WorldConfig
+        >>> config = RunConfig(seed=3, world=WorldConfig(n_entities=200), training=TrainingConfig(steps=600))
+        >>> config.world.n_relations, config.seeds.world
+    """
 
     seed: int = setting(0, "sets the five seeds below that are not given themselves", low=0)
     world: WorldConfig = WorldConfig()

@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,11 @@ class Finding:
         tables: data frames by name; every NaN's row has a `reason`.
         notes: what a reader must know of how it was taken (samples, draws, centring), by name.
         arrays: larger numbers that figures need (matrices), by name.
+
+    Example:
+        >>> table = pd.DataFrame({"step": [0, 10], "norm": [0.5, 2.0]})
+        >>> found = Finding("norms", ["The norm grows from .50 to 2.00."], {"norms": table})
+        >>> found.tables["norms"].query("step > 0")
     """
 
     question: str
@@ -27,6 +33,18 @@ class Finding:
     tables: dict[str, pd.DataFrame]
     notes: dict[str, Any] = field(default_factory=dict)
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def _repr_html_(self) -> str:
+        """Summary, and what there is to look into: the names of tables and arrays with their shapes."""
+        said = "".join(f"<p>{escape(sentence)}</p>" for sentence in self.summary)
+        parts = [
+            (f'tables["{name}"]', f"{len(table):,} × {table.shape[1]}: {', '.join(map(str, table.columns))}")
+            for name, table in self.tables.items()
+        ]
+        parts += [(f'arrays["{name}"]', " × ".join(map(str, array.shape))) for name, array in self.arrays.items()]
+        parts += [("notes", ", ".join(self.notes))] if self.notes else []
+        listed = "".join(f"<li><code>{escape(name)}</code> {escape(text)}</li>" for name, text in parts)
+        return f"<div><b>Finding {escape(self.question)}</b>{said}<ul>{listed}</ul></div>"
 
     def to_json(self, digest: str) -> str:
         """The finding as JSON. NaN becomes null; a row with null has its reason beside it.

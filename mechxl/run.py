@@ -15,6 +15,7 @@ COMPLETE            written last
 import json
 import os
 import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -36,10 +37,14 @@ if TYPE_CHECKING:
 class Run:
     """A run on disk.
 
+    In a notebook it shows itself: its state, the settings that are not at their default, facts and last rates.
+
     Example:
         >>> run = Run("runs/default")
-        >>> run.metrics.plot(x="step", y=["recall_accuracy", "transfer_accuracy"])
-        >>> run.model(-1).to_tokens("vahgal baf gow")
+        >>> run.metrics[["step", "loss", "recall_accuracy", "transfer_accuracy"]].tail()
+        >>> run.facts.query("group == 'mono'").groupby("told_in").size()
+        >>> run.metrics.plot(x="step", y=["recall_accuracy", "transfer_accuracy"], backend="plotly")
+        >>> logits, cache = run.model(-1).run_with_cache(run.corpus.text(0, 1))
 
     Raises:
         InputError: the path is no run directory, or its settings can't be read.
@@ -59,6 +64,16 @@ class Run:
     def __repr__(self) -> str:
         state = "complete" if self.complete else "not complete"
         return f"Run({str(self.path)!r}: {state}, {len(self.steps)} checkpoints, {self.config.training.steps:,} steps)"
+
+    def _repr_html_(self) -> str:
+        from mechxl.display import error_html, run_html
+
+        try:
+            groups = dict(Counter(self.facts["group"])) if self.file("facts.parquet").is_file() else {}
+            rows = read_rows(self.file("metrics.jsonl"))
+            return run_html(self.path, self.config, self.complete, self.steps, groups, rows[-1] if rows else {})
+        except InputError as error:  # a display of what is damaged says so
+            return error_html(self.path, error)
 
     def file(self, name: str) -> Path:
         """The path of a file in the run directory."""
@@ -144,6 +159,10 @@ class Run:
 
         Args:
             step: a step that is saved; negative counts from the end, -1 being the last.
+
+        Example:
+            >>> model = run.model(run.steps[0])  # as it was before training
+            >>> model.generate("vahgal baf", max_new_tokens=1, do_sample=False, verbose=False)
 
         Raises:
             InputError: that step is not saved; those that are get named.

@@ -69,8 +69,8 @@ def activations(
 
     Example:
         >>> h = activations(run, "resid_post", facts="mono", role=["name_last", "prompt_last"])
-        >>> h.sel(checkpoint=512, layer=1, language="A", role="prompt_last").values  # (fact, d_model)
-        >>> activations(run, "pattern", steps=-1, n=100).mean("fact")
+        >>> h.sel(checkpoint=run.steps[-1], layer=1, language="A", role="prompt_last").values  # (fact, d_model)
+        >>> activations(run, "pattern", steps=-1, n=100).mean("fact")  # attention from the prompt's last token
     """
     if batch_size is not None and batch_size < 1:
         raise InputError(f"batch_size = {batch_size}: must be at least 1")

@@ -48,6 +48,13 @@ def train_run(
         overwrite: replace a run at `out`, once the new one is under way.
         quiet: no progress bar and no messages.
 
+    Example:
+        >>> from mechxl import RunConfig
+        >>> from mechxl.config import TrainingConfig, WorldConfig
+        >>> training = TrainingConfig(steps=60, checkpoints=6, warmup_steps=10)
+        >>> run = train_run(RunConfig(world=WorldConfig(n_entities=60), training=training), "runs/tiny", quiet=True)
+        >>> run.metrics["recall_accuracy"].iloc[-1]
+
     Raises:
         InputError: settings that can't hold, `out` can't be written, is no run, is another run, or has a trainer at
             work.

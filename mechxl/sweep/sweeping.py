@@ -41,6 +41,13 @@ def sweep(
         engine: what carries the runs out.
         quiet: say nothing but failures.
 
+    Example:
+        >>> from mechxl.sweep import parse_study, sweep
+        >>> base = {"world.n_entities": 60, "training.steps": 60, "training.warmup_steps": 10}
+        >>> study = parse_study({"base": base, "grid": {"tokenization.kind": ["word", "character"]}}, "tiny")
+        >>> table = sweep(study, quiet=True)  # in runs/tiny
+        >>> table[["tokenization.kind", "recall_accuracy", "transfer_accuracy"]]
+
     Raises:
         InputError: `out` can't be a study's directory.
         KeyboardInterrupt: stopped by Ctrl-C, with everything saved and the table written; the same call goes on. After

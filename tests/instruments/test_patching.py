@@ -242,6 +242,46 @@ def test_pairs_of_patch_are_answered_rightly(trained):
         assert answered_rightly(trained.model(), trained.corpus, fact, np.full(len(fact), language)).all()
 
 
+def test_pairs_that_are_given_are_run_as_drawn_ones_and_answers_are_words(trained):
+    drawn = patch(trained, donor="A", receiver="B", n=12, group="parallel")
+    pairs = [(int(f), int(g)) for f, g in zip(drawn["donor_fact"].values, drawn["fact"].values, strict=True)]
+    given = patch(trained, donor="A", receiver="B", pairs=pairs)
+    for name in ("outcome", "answer", "log_prob_donor", "there"):
+        np.testing.assert_array_equal(given[name].values, drawn[name].values)
+    assert given.attrs["kept"] == 1
+    words, value = trained.corpus.lexicon.value_words, trained.corpus.world.value
+    relation = trained.corpus.world.relation
+    for at, (f, g) in enumerate(pairs):
+        wanted = trained.corpus.lexicon.words[words[relation[g], value[f, 0], 1]]
+        answers, outcome = given["answer"].values[..., at], given["outcome"].values[..., at]
+        assert (answers[outcome == 0] == wanted).all()
+        assert (answers[outcome != 0] != wanted).all()
+
+
+def test_pairs_that_are_given_are_kept_whatever_is_answered(trained):
+    pairs = [(0, 4), (8, 12)]
+    found = patch(trained, donor="A", receiver="B", pairs=pairs, step=0, roles="prompt_last")
+    assert found.attrs["kept"] == 0
+    assert found.sizes["pair"] == 2
+
+
+@pytest.mark.parametrize(
+    ("pairs", "named"),
+    [
+        ([(0, 1)], "relations 0 and 1"),
+        ([(0, 0)], "one value"),
+        ([(0, 100_000)], "there are 0 to 335"),
+        ([(0, 240)], "fact 240: has no value"),
+        ([0, 4], "pairs: must be"),
+        ([(0.5, 4)], "pairs: must be"),
+        ([], "pairs: must be"),
+    ],
+)
+def test_pairs_that_can_not_be_patched_are_refused(trained, pairs, named):
+    with pytest.raises(InputError, match=named):
+        patch(trained, donor="A", receiver="B", pairs=pairs)
+
+
 def test_roles_at_one_position_are_run_once_and_equal(trained, monkeypatch):
     import mechxl.instruments.patching as engine
 

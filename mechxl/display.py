@@ -1,0 +1,86 @@
+"""How a run looks in a notebook: a small table of text, without scripts or colours of its own; everything escaped."""
+
+import math
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from mechxl.config import RunConfig, differences
+
+RATES = {"loss": "loss (nats an answer)", "recall_accuracy": "recall", "transfer_accuracy": "transfer"}
+GROUPS = {"parallel": "told in every language", "mono": "told in one", "unseen": "told in none"}
+
+
+def run_html(
+    path: Path,
+    config: RunConfig,
+    complete: bool,
+    steps: Sequence[int],
+    groups: Mapping[str, int],
+    last: Mapping[str, Any],
+) -> str:
+    """A run as a small HTML table.
+
+    Args:
+        path: of the run directory.
+        config: its settings.
+        complete: whether training has ended.
+        steps: of the checkpoints.
+        groups: how many facts each group has; empty where the table of facts is not there yet.
+        last: the last row of metrics; empty where there is none yet.
+    """
+    rows = {"path": str(path), "state": _state(config, complete, steps, last), "settings": _settings(config)}
+    if groups:
+        told = [f"{count:,} {name} ({GROUPS.get(name, name)})" for name, count in groups.items()]
+        rows["facts"] = f"{', '.join(told)}; {config.languages.count} languages"
+    rows["checkpoints"] = _checkpoints(steps)
+    if last:
+        rates = [f"{label} {_number(last, name)}" for name, label in RATES.items()]
+        rows[f"at step {int(last['step']):,}"] = ", ".join(rates)
+    return table_html(f"Run {path.resolve().name}", rows)
+
+
+def error_html(path: Path, error: Exception) -> str:
+    """What stands in a run's place where it can't be read."""
+    return table_html(f"Run {path.resolve().name}", {"can't be read": str(error)})
+
+
+def table_html(title: str, rows: Mapping[str, str]) -> str:
+    """A table of two columns under a title; all text is escaped here."""
+    cell = "text-align: left; vertical-align: top"
+    body = "".join(
+        f'<tr><th scope="row" style="{cell}">{escape(name)}</th><td style="{cell}">{escape(text)}</td></tr>'
+        for name, text in rows.items()
+    )
+    return f'<table><caption style="{cell}"><b>{escape(title)}</b></caption><tbody>{body}</tbody></table>'
+
+
+def _state(config: RunConfig, complete: bool, steps: Sequence[int], last: Mapping[str, Any]) -> str:
+    if complete:
+        return f"complete, {config.training.steps:,} steps"
+    at = max([int(last.get("step", 0)), *steps])
+    return f"under way or stopped, at step {at:,} of {config.training.steps:,}"
+
+
+def _settings(config: RunConfig) -> str:
+    """The settings that are not at their default; seeds and shares that follow from others are not told again."""
+    own = differences(RunConfig(seed=config.seed), config)
+    if not config.mixture.language_shares:  # equal ones, whose number follows from that of the languages
+        own.pop("mixture.language_shares", None)
+    told = [f"seed = {config.seed}"] if config.seed else []
+    told += [f"{name} = {value}" for name, (_, value) in own.items()]
+    return ", ".join(told) if told else "all at their defaults"
+
+
+def _checkpoints(steps: Sequence[int]) -> str:
+    return f"{len(steps)}, steps {steps[0]:,} to {steps[-1]:,}" if steps else "none yet"
+
+
+def _number(row: Mapping[str, Any], name: str) -> str:
+    """A rate with three decimals; where there is none, its reason."""
+    value = row.get(name)
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        reason = row.get(name.replace("_accuracy", "_reason"))
+        return f"- ({reason})" if isinstance(reason, str) else "-"
+    return f"{value:.3f}"
