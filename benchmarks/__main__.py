@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import activations, default, growth, many, patching, profile, training
+from benchmarks import activations, default, growth, many, page, patching, profile, training
 from benchmarks.machine import environment
 
 HERE = Path(__file__).parent
@@ -25,6 +25,7 @@ SECTIONS: dict[str, tuple[str, Callable[[bool], str]]] = {
     "growth": ("Growth", growth.growth),
     "activations": ("Activations across checkpoints", activations.section),
     "patching": ("Patching across checkpoints", patching.section),
+    "page": ("The page in a browser", page.section),
 }
 
 

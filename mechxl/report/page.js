@@ -51,39 +51,38 @@
   function redraw(plot) {
     if (!plot.ready) return;
     const spec = specOf(plot);
-    plot.shown = undefined;
+    plot.shown = plot.pickedShown = undefined;
     Plotly.react(plot, themed(spec.data), themed(spec.layout), config).then(() => follow(plot));
   }
-  const near = new IntersectionObserver((entries) => entries.forEach(function (entry) {
-    entry.target.near = entry.isIntersecting;
-    if (entry.isIntersecting) { draw(entry.target); follow(entry.target); }
-  }), { rootMargin: "500px 0px" });
-  plots.forEach((plot) => near.observe(plot));
+  const near = new IntersectionObserver((entries) => entries.forEach((entry) => entry.isIntersecting && draw(entry.target)), { rootMargin: "500px 0px" });
+  const seen = new IntersectionObserver((entries) => entries.forEach(function (entry) {
+    entry.target.seen = entry.isIntersecting;
+    follow(entry.target);
+  }), { rootMargin: "50px 0px" });
+  plots.forEach((plot) => { near.observe(plot); seen.observe(plot); });
   window.addEventListener("beforeprint", () => plots.forEach(draw));
 
   // ---- one checkpoint for all figures
   const nearest = (among, wanted) => among.reduce((best, one) => Math.abs(one - wanted) < Math.abs(best - wanted) ? one : best);
   function follow(plot) {
-    if (!plot.ready || !plot.near || step === null || plot.shown === `${step} ${fact}`) return;
-    plot.shown = `${step} ${fact}`;
-    const layout = specOf(plot).layout, change = {};
-    if (layout.sliders && layout.sliders.length) {
-      const names = layout.sliders[0].steps.map((one) => Number(one.args[0][0]));
-      const at = names.indexOf(nearest(names, step));
-      Plotly.animate(plot, [String(names[at])], { mode: "immediate", frame: { duration: 0, redraw: true }, transition: { duration: 0 } });
-      change["sliders[0].active"] = at;
+    if (!plot.ready || !plot.seen || step === null) return; // one that is out of sight follows when it is seen
+    const layout = specOf(plot).layout, markers = plot.data.map((trace, at) => trace.mode === "markers" ? at : -1).filter((at) => at >= 0);
+    if (plot.picked && plot.pickedShown !== fact && layout.meta && layout.meta.facts && markers.length) {
+      plot.pickedShown = fact;
+      Plotly.restyle(plot, { selectedpoints: [[fact]] }, markers);
+    }
+    if (plot.shown === step) return;
+    plot.shown = step;
+    if (layout.sliders && layout.sliders.length) { // the slider follows its frames by itself
+      const name = String(nearest(layout.sliders[0].steps.map((one) => Number(one.args[0][0])), step));
+      Plotly.animate(plot, [name], { mode: "immediate", frame: { duration: 0, redraw: true }, transition: { duration: 0 } });
     } else if (layout.meta && layout.meta.clock === "step") {
       const line = { color: getComputedStyle(root).getPropertyValue("--chosen").trim(), width: 1.5, dash: "dash" };
       const marks = Object.keys(layout).filter((key) => /^xaxis\d*$/.test(key) && layout[key].type === "log").map(function (key) {
         const number = key.slice(5);
         return { type: "line", xref: "x" + number, yref: "y" + number + " domain", x0: step || ZERO_AT, x1: step || ZERO_AT, y0: 0, y1: 1, line: line, layer: "below" };
       });
-      change.shapes = themed(layout.shapes || []).concat(marks);
-    }
-    if (Object.keys(change).length) Plotly.relayout(plot, change);
-    if (layout.meta && layout.meta.facts && plot.id === "plot-map") {
-      const markers = plot.data.map((trace, at) => trace.mode === "markers" ? at : -1).filter((at) => at >= 0);
-      Plotly.restyle(plot, { selectedpoints: [plot.picked ? [fact] : null] }, markers);
+      Plotly.relayout(plot, { shapes: themed(layout.shapes || []).concat(marks) });
     }
   }
   function choose(wanted) {

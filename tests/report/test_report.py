@@ -1,5 +1,6 @@
 """The report as a user makes it: one file that asks nobody for anything, and refusals in one sentence."""
 
+import json
 import os
 import re
 import shutil
@@ -7,7 +8,9 @@ import subprocess
 import sys
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
+from filelock import FileLock
 
 from mechxl.report.__main__ import main
 from mechxl.run import Run
@@ -51,7 +54,9 @@ def test_one_self_contained_file_with_every_part(trained, page):
 
 
 def test_captions_say_n_interval_and_null(page):
-    captions = re.findall(r'<p class="caption">(.*?)</p>', page.read_text(encoding="utf-8"), re.DOTALL)
+    captions = re.findall(
+        r'<figcaption class="caption">(.*?)</figcaption>', page.read_text(encoding="utf-8"), re.DOTALL
+    )
     score = next(caption for caption in captions if caption.startswith("Unification score"))
     for part in ("n =", "95 % interval", "permut", "one run", "seed"):
         assert part.lower() in score.lower()
@@ -98,8 +103,83 @@ def test_an_unfinished_run_is_reported_as_such(trained, tmp_path):
     shutil.copytree(trained.path, tmp_path / "cut")
     (tmp_path / "cut" / "COMPLETE").unlink()
     Run(tmp_path / "cut").checkpoint(trained.steps[-1]).unlink()
-    assert main([str(tmp_path / "cut"), "--out", str(tmp_path / "cut.html"), "--only", "learning"]) == 0
-    assert "Not finished" in (tmp_path / "cut.html").read_text(encoding="utf-8")
+    at = f"step {trained.steps[-2]:,} of {trained.config.training.steps:,}"
+    asked = [str(tmp_path / "cut"), "--out", str(tmp_path / "cut.html"), "--only", "learning"]
+    with FileLock(tmp_path / "cut" / "lock"):  # as a trainer holds it
+        assert main(asked) == 0
+    assert f"Not finished. Training is under way: {at}" in (tmp_path / "cut.html").read_text(encoding="utf-8")
+    assert main(asked) == 0
+    assert f"Not finished. Training was interrupted: {at}" in (tmp_path / "cut.html").read_text(encoding="utf-8")
+
+
+OWN = """
+'''How large are the embeddings of names?'''
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from mechxl import activations
+from mechxl.findings import Finding
+from mechxl.plots import Panel
+
+TITLE = "How large names are"
+DEFINITION = "The root mean square of the embedding of a name's first token."
+
+
+def compute(run):
+    size = float((activations(run, "resid_pre", layers=1, steps=-1, role="name_first") ** 2).mean() ** 0.5)
+    table = pd.DataFrame({"step": [run.steps[-1]], "size": [size]})
+    return Finding("size", [f"Names have size {size:.3f} <at the end>."], {"sizes": table})
+
+
+def figures(finding):
+    row = finding.tables["sizes"]
+    return [Panel("sizes", "Sizes of names", "One run.", go.Figure(go.Bar(x=row["step"], y=row["size"])))]
+"""
+
+
+def test_an_own_question_from_anywhere(trained, tmp_path):
+    package = tmp_path / "my_package"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "my_question.py").write_text(OWN)
+    (package / "wrong.py").write_text(OWN.replace("size = float", "size = 1 / 0 + float"))
+    (package / "no_question.py").write_text("compute = None")
+    command = [sys.executable, "-m", "mechxl.report", str(trained.path), "--out", "page.html", "--only"]
+
+    def reported(*names):
+        return subprocess.run([*command, *names], cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    done = reported("my_package.my_question")
+    assert done.returncode == 0, done.stderr
+    parsed = Page((tmp_path / "page.html").read_text(encoding="utf-8"))
+    text = " ".join(parsed.text)
+    assert {"my_package.my_question", "sizes"} <= parsed.ids
+    assert "How large names are" in text
+    assert "The root mean square of the embedding" in text
+    kept = json.loads((trained.path / "findings" / "my_package.my_question.json").read_text(encoding="utf-8"))
+    w = trained.model(-1)
+    fact, language = np.meshgrid(np.arange(len(trained.facts)), np.arange(2))
+    first = trained.corpus.sequences(fact.ravel(), language.ravel()).tokens[:, 1]
+    size = float(((w.W_E[first] + w.W_pos[1]) ** 2).mean() ** 0.5)
+    assert kept["tables"]["sizes"]["size"] == pytest.approx([size], abs=1e-4)
+    assert f"Names have size {size:.3f} <at the end>." in text
+    # another file, another answer: what is kept no longer fits
+    (package / "my_question.py").write_text(OWN.replace("Names have", "Words have"))
+    done = reported("my_package.wrong", "my_package.my_question")
+    assert done.returncode == 1
+    assert "my_package.wrong" in done.stderr.splitlines()[-1]
+    assert "ZeroDivisionError" in done.stderr
+    text = " ".join(Page((tmp_path / "page.html").read_text(encoding="utf-8")).text)
+    assert "ZeroDivisionError: division by zero" in text
+    assert "wrong.py, line" in text
+    assert "Words have size" in text
+    done = reported("my_package.nothing")
+    assert done.returncode == 2
+    assert "learning, unification" in done.stderr
+    done = reported("my_package.no_question")
+    assert done.returncode == 2
+    assert "has no function compute" in done.stderr
 
 
 def test_help_is_quick_to_import():
