@@ -3,12 +3,13 @@
 The notebook face. Names are imported on first use, so that `import mechxl` is quick.
 
 Example:
-    >>> from mechxl import Run, activations, ask, patch
+    >>> from mechxl import Run, activations, ask, explore, patch
     >>> run = Run("runs/default")
     >>> run.metrics, run.facts, run.steps  # pandas, and the checkpoints' steps
     >>> activations(run, "resid_post", steps=-1, n=100)  # xarray
     >>> patch(run, donor="A", receiver="B")  # xarray
     >>> ask(run, "learning").summary
+    >>> explore(run)  # a widget
 """
 
 from importlib import import_module
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mechxl.config import RunConfig as RunConfig
+    from mechxl.explorer import explore as explore
     from mechxl.instruments.patch import patch as patch
     from mechxl.instruments.store import activations as activations
     from mechxl.model.training import train_run as train_run
@@ -28,11 +30,12 @@ _FACE = {
     "RunConfig": "mechxl.config",
     "activations": "mechxl.instruments.store",
     "ask": "mechxl.questions.ask",
+    "explore": "mechxl.explorer",
     "patch": "mechxl.instruments.patch",
     "train_run": "mechxl.model.training",
 }
 
-__all__ = ["Run", "RunConfig", "activations", "ask", "patch", "train_run"]
+__all__ = ["Run", "RunConfig", "activations", "ask", "explore", "patch", "train_run"]
 
 
 def __getattr__(name: str) -> Any:
