@@ -12,7 +12,7 @@ import mechxl
 from mechxl import findings
 from mechxl.run import Run
 
-VERBS = {name: getattr(mechxl, name) for name in mechxl.__all__ if name != "ask"}
+VERBS = {name: getattr(mechxl, name) for name in mechxl.__all__}
 EXAMPLES = VERBS | {"mechxl": mechxl, "Finding": findings.Finding, "Run.model": Run.model}
 
 

@@ -76,6 +76,11 @@ def ask(run: Run, question: str, *, thorough: bool = False) -> Finding:
     Raises:
         InputError: no such question, or the run has no checkpoints or metrics.
         TypeError: an own question that gives something else than a Finding.
+
+    Example:
+        >>> found = ask(run, "learning")
+        >>> found.summary[0]  # in words
+        >>> found.tables["rates"].tail()  # pandas
     """
     module = question_module(question)
     if not run.steps:
