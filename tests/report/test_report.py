@@ -158,10 +158,11 @@ def test_an_own_question_from_anywhere(trained, tmp_path):
     assert "How large names are" in text
     assert "The root mean square of the embedding" in text
     kept = json.loads((trained.path / "findings" / "my_package.my_question.json").read_text(encoding="utf-8"))
-    w = trained.model(-1)
+    model = trained.model(-1)
     fact, language = np.meshgrid(np.arange(len(trained.facts)), np.arange(2))
     first = trained.corpus.sequences(fact.ravel(), language.ravel()).tokens[:, 1]
-    size = float(((w.W_E[first] + w.W_pos[1]) ** 2).mean() ** 0.5)
+    vectors = (model.W_E[first] + model.W_pos[1]).detach()
+    size = float((vectors**2).mean() ** 0.5)
     assert kept["tables"]["sizes"]["size"] == pytest.approx([size], abs=1e-4)
     assert f"Names have size {size:.3f} <at the end>." in text
     # another file, another answer: what is kept no longer fits
