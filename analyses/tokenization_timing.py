@@ -1,9 +1,10 @@
 """Does the tokenization move the phases of learning, on which clock, and what does it do to transfer?
 
-    python -m analyses.tokenization_timing [--runs runs/tokenization_timing]
+    python -m analyses.tokenization_timing [--runs runs/tokenization_timing] [--trained]
 
 trains what is missing (python -m mechxl.sweep; complete runs are skipped), measures every run, prints the tables and
-the tests, and writes results/tokenization_timing.json and reports/studies/tokenization_timing.html.
+the tests, and writes results/tokenization_timing.json and reports/studies/tokenization_timing.html. --trained: trains
+nothing, and takes the runs that are there; those that are missing are named.
 
 Hypothesis (claim 6 of Blum et al. 2025: changing the tokenization changes transfer; and claim 1, that unification is a
 phase). With equal facts, model, batch and steps: (a) the more tokens a word has, the later recall is half-risen, by
@@ -52,9 +53,14 @@ def main() -> None:
     """Trains what is missing, measures, prints, writes the results and the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=Path, default=Path("runs/tokenization_timing"), help="where the runs are")
+    parser.add_argument("--trained", action="store_true", help="take the runs that are there")
     options = parser.parse_args()
-    sweep(read_study(HERE / "studies" / "tokenization_timing.toml"), options.runs)
-    runs = [Run(options.runs / f"{kind},seed={seed}") for kind in KINDS for seed in SEEDS]
+    if not options.trained:
+        sweep(read_study(HERE / "studies" / "tokenization_timing.toml"), options.runs)
+    places = [options.runs / f"{kind},seed={seed}" for kind in KINDS for seed in SEEDS]
+    runs = [Run(place) for place in places if (place / "COMPLETE").is_file()]
+    if missing := [place.name for place in places if not (place / "COMPLETE").is_file()]:
+        print(f"Not trained, and left out: {', '.join(missing)}\n")
     rows = [measured(run) for run in runs]
     RESULTS.write_text(json.dumps(rows, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     print(f"{table(rows)}\n\n{tests(rows)}")
@@ -96,14 +102,14 @@ def table(rows: list[dict[str, Any]]) -> str:
     onsets = {"recall_onset": "recall, step", "score_onset": "unification, step", "transfer_onset": "transfer, step"}
     head = ["kind", "tokens of a word", *columns.values(), *onsets.values(), "recall, tokens seen"]
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
-    for kind in KINDS:
+    for kind in (kind for kind in KINDS if any(row["run"] == kind for row in rows)):
         cells = [kind, f"{values(rows, kind, 'tokens_of_a_word').mean():.2f}"]
         for key in columns:
             one = values(rows, kind, key)
             half = stats.t.ppf(0.975, len(one) - 1) * stats.sem(one)
             ends = f"[{signed(one.mean() - half)}, {signed(one.mean() + half)}]"
             cells.append(f"{signed(float(one.mean()))} {ends} ({' '.join(signed(float(v)) for v in np.sort(one))})")
-        scales = [np.ones(len(SEEDS))] * 3 + [values(rows, kind, "tokens_a_step")]
+        scales = [np.ones(len(values(rows, kind, "seed")))] * 3 + [values(rows, kind, "tokens_a_step")]
         for key, scale in zip((*onsets, "recall_onset"), scales, strict=True):
             cells.append(_onset(values(rows, kind, key) * scale))
         lines.append(f"| {' | '.join(cells)} |")
