@@ -53,12 +53,6 @@ def looked_at(chromium):
 
 def scrolled(tab: Page) -> None:
     """Down to the end, until every figure is drawn."""
-    tab.evaluate(
-        """async () => {
-            for (let y = 0; y < document.documentElement.scrollHeight; y += 600) {
-                scrollTo(0, y);
-                await new Promise((done) => setTimeout(done, 30));
-            }
-        }"""
-    )
-    tab.wait_for_function("[...document.querySelectorAll('.plot')].every((plot) => plot.ready)")
+    for name in tab.evaluate("[...document.querySelectorAll('.plot')].map((plot) => plot.id)"):
+        tab.locator(f"[id='{name}']").scroll_into_view_if_needed()
+        tab.wait_for_function("(name) => document.getElementById(name).ready", arg=name)
