@@ -4,26 +4,52 @@ import importlib
 import importlib.util
 import inspect
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mechxl.findings import Finding
-from mechxl.questions import language_identity, learning, patching, phases, unification
+from mechxl.plots import Panel
 from mechxl.questions.kept import finding_digest, finding_path
 from mechxl.refusals import InputError
 from mechxl.run import Run, write_text
 
-QUESTIONS: dict[str, Any] = {
-    "learning": learning,
-    "unification": unification,
-    "language_identity": language_identity,
-    "patching": patching,
-    "phases": phases,  # last: it reads what the others found
+
+@dataclass(frozen=True)
+class Question:
+    """A question of mechxl's own. Its modules are imported when they are needed: what is kept can be drawn at once.
+
+    Attributes:
+        name: mechxl.questions.NAME computes it, mechxl.questions.NAME_figures draws it.
+        READS: other questions whose kept findings it reads.
+    """
+
+    name: str
+    READS: tuple[str, ...] = ()
+
+    def compute(self, run: Run, thorough: bool = False) -> Finding:
+        """The answer, anew."""
+        return importlib.import_module(f"mechxl.questions.{self.name}").compute(run, thorough)
+
+    def figures(self, finding: Finding) -> list[Panel]:
+        """The answer, drawn."""
+        return importlib.import_module(f"mechxl.questions.{self.name}_figures").figures(finding)
+
+
+QUESTIONS = {
+    question.name: question
+    for question in (
+        Question("learning"),
+        Question("unification"),
+        Question("language_identity"),
+        Question("patching"),
+        Question("phases", READS=("learning", "language_identity", "patching")),  # last: it reads what these found
+    )
 }
 
 
 def question_module(name: str) -> Any:
-    """The module that answers a question: one of QUESTIONS, or an own one, by its dotted name.
+    """What answers a question: one of QUESTIONS, or an own module, by its dotted name.
 
     An own question is a module with `compute(run) -> Finding` (or `compute(run, thorough)`) and
     `figures(finding) -> list[Panel]`; `TITLE`, `DEFINITION` and `CAVEATS`, where it has them, go into the report. It is

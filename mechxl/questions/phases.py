@@ -24,7 +24,6 @@ from mechxl.questions.phases_words import words
 from mechxl.questions.scores import scores_over_training
 from mechxl.run import Run
 
-READS = ("learning", "language_identity", "patching")  # kept findings of other questions
 LOG_P = "log p beyond H(A | R, S)"
 DRAWS = 200
 NEAR = 0.03  # nats: KL(P || model) below which the model has learned a marginal

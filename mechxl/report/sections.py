@@ -87,8 +87,13 @@ def drawn(panel: Panel) -> Figure:
 
 def for_figures(finding: Finding) -> Finding:
     """The finding with <, > and & of every text written as entities, since plotly reads a little HTML in its texts."""
-    tables = {name: rows.map(_escaped) if len(rows.columns) else rows for name, rows in finding.tables.items()}
+    tables = {name: _escaped_table(rows) for name, rows in finding.tables.items()}
     return replace(finding, tables=tables, notes=_escaped(finding.notes))
+
+
+def _escaped_table(rows: pd.DataFrame) -> pd.DataFrame:
+    texts = [column for column in rows.columns if rows[column].dtype.kind not in "biuf"]
+    return rows.assign(**{str(column): rows[column].map(_escaped) for column in texts})
 
 
 def _escaped(value: Any) -> Any:
