@@ -9,6 +9,7 @@ from mechxl.report.page import render_page, write_page
 from mechxl.report.sections import drawn, for_figures, table
 from mechxl.run import Run
 
+MOST_ROWS = 4000  # of a table that the page holds: the curves of dozens of runs stand in each run's own report
 CAPTIONS = {
     "by_group": "Onsets by group: half-rise steps, geometric mean over seeds, 95 % t interval in ln; by clock.",
     "differences": "Paired differences between groups, corrected for their number.",
@@ -41,7 +42,7 @@ def write_comparison(
 
 def render_comparison(finding: Finding, title: str, *, inline: bool) -> str:
     """The page as text."""
-    shown = {name: rows for name, rows in finding.tables.items() if len(rows)}
+    shown = {name: rows for name, rows in finding.tables.items() if 0 < len(rows) <= MOST_ROWS}
     return render_page(
         "comparison.html",
         inline,
