@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from rich.console import Console
 from rich.progress import track
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
@@ -53,7 +54,9 @@ def compare(runs: Sequence[Run], thorough: bool = False, *, quiet: bool = True) 
     fixed = [name for name in settings[0] if name not in SEEDS + MACHINE]
     differ = [name for name in fixed if len({str(one[name]) for one in settings}) > 1]
     groups = [_label(one, differ) for one in settings]
-    findings = [ask(run, "phases", thorough=thorough) for run in track(runs, "asking phases", disable=quiet)]
+    console = Console(stderr=True)
+    waited = track(runs, "asking phases", console=console, disable=quiet or not console.is_terminal)
+    findings = [ask(run, "phases", thorough=thorough) for run in waited]
     layer = Counter(found.notes["headline"] for found in findings).most_common(1)[0][0]
     quantities = {"recall": "accuracy", f"unification, layer {layer}": "score", "transfer": "accuracy"}
     curves, onsets = [], []
