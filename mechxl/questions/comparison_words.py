@@ -47,9 +47,16 @@ def _obstacles(notes: Mapping[str, Any]) -> list[str]:
 
 def _onset(row: Mapping[str, Any]) -> str:
     if not row["n"]:
-        return f"{row['quantity']} has no transition in {row['runs']} of {row['runs']} runs"
+        none = row["runs"] - row["not_finished"]
+        counts = ((none, "has no transition"), (row["not_finished"], "is not finished"))
+        said = [f"{what} in {number} of {row['runs']} runs" for number, what in counts if number]
+        return f"{row['quantity']} {' and '.join(said)}"
     interval = f" [{row['low']:,.0f}, {row['high']:,.0f}]" if np.isfinite(row["low"]) else ""
     return f"{row['quantity']} half-risen at step {row['onset']:,.0f}{interval} (n = {row['n']} of {row['runs']} seeds)"
+
+
+def _p(value: float) -> str:
+    return "< 0.001" if value < 0.001 else f"= {value:.3f}"
 
 
 def _differences(table: pd.DataFrame, notes: Mapping[str, Any]) -> list[str]:
@@ -61,11 +68,11 @@ def _differences(table: pd.DataFrame, notes: Mapping[str, Any]) -> list[str]:
     told = known[(known["p_holm"] <= 0.05) & (known["clock"] == "step")]
     said = [
         f"By step, {row['quantity']} rises {row['ratio']:.2f} [{row['low']:.2f}, {row['high']:.2f}] times as late with "
-        f"{row['second']} as with {row['first']} (n = {row['n']} seeds, p = {row['p_holm']:.3f} after Holm)."
+        f"{row['second']} as with {row['first']} (n = {row['n']} seeds, p {_p(row['p_holm'])} after Holm)."
         for row in told.to_dict("records")
     ]
     if not said:
-        said = [f"By step no difference can be told from 0: the smallest p after Holm is {known['p_holm'].min():.3f}."]
+        said = [f"By step no difference can be told from 0: the smallest p after Holm: {_p(known['p_holm'].min())}."]
     fewest = int(known["n"].min())
     if fewest < ENOUGH:
         said.append(f"Some pairs share {fewest} seeds only; a claim needs {ENOUGH} at least.")

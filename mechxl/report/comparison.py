@@ -7,6 +7,7 @@ from mechxl.findings import Finding
 from mechxl.questions.comparison import compare, figures
 from mechxl.report.page import render_page, write_page
 from mechxl.report.sections import drawn, for_figures, table
+from mechxl.report.story import STORY
 from mechxl.run import Run
 
 MOST_ROWS = 4000  # of a table that the page holds: the curves of dozens of runs stand in each run's own report
@@ -49,6 +50,7 @@ def render_comparison(finding: Finding, title: str, *, inline: bool) -> str:
         title=title,
         n_runs=len(finding.tables["runs"]),
         summary=finding.summary,
+        chapter=STORY["phases"],
         figures=[drawn(panel) for panel in figures(for_figures(finding))],
         tables=[(table(name, rows), CAPTIONS.get(name, "")) for name, rows in shown.items()],
         equal=finding.notes["equal"],

@@ -6,6 +6,7 @@ import pytest
 from scipy import stats
 
 from mechxl.questions.comparison import _by_group, _differences, clocks, compare, figures
+from mechxl.questions.comparison_words import words
 from mechxl.refusals import InputError
 from mechxl.report.__main__ import main
 from tests.instruments.runs import small_run
@@ -152,3 +153,20 @@ def test_the_command_writes_the_page(runs, tmp_path):
     page = out.read_text()
     assert "kind character" in page
     assert (tmp_path / "plotly.min.js").is_file()
+
+
+def test_not_finished_is_not_called_no_transition():
+    """Two groups: one whose curves all rise still at the end, one in which one does and one never rises."""
+    rows = [
+        {"group": group, "quantity": "transfer", "unit": "accuracy", "clock": "step", "n": 0, "runs": 2, "onset": np.nan,
+         "low": np.nan, "high": np.nan, "not_finished": unfinished}
+        for group, unfinished in (("a", 2), ("b", 1))
+    ]  # fmt: skip
+    runs = pd.DataFrame({"group": ["a", "a", "b", "b"], "seed": [0, 1, 0, 1]})
+    differences = pd.DataFrame({"p_holm": [0.0002], "clock": ["step"], "quantity": ["recall"], "ratio": [2.0],
+                                "low": [1.9], "high": [2.1], "first": ["a"], "second": ["b"], "n": [6]})  # fmt: skip
+    notes = {"groups": ["a", "b"], "differ": ["x"], "equal": [], "worlds": [], "under_way": [], "apart": []}
+    said = words({"by_group": pd.DataFrame(rows), "runs": runs, "differences": differences}, notes)
+    assert "a: transfer is not finished in 2 of 2 runs." in said
+    assert "b: transfer has no transition in 1 of 2 runs and is not finished in 1 of 2 runs." in said
+    assert any(sentence.endswith("(n = 6 seeds, p < 0.001 after Holm).") for sentence in said)
