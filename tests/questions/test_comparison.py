@@ -158,8 +158,8 @@ def test_the_command_writes_the_page(runs, tmp_path):
 def test_not_finished_is_not_called_no_transition():
     """Two groups: one whose curves all rise still at the end, one in which one does and one never rises."""
     rows = [
-        {"group": group, "quantity": "transfer", "unit": "accuracy", "clock": "step", "n": 0, "runs": 2, "onset": np.nan,
-         "low": np.nan, "high": np.nan, "not_finished": unfinished}
+        {"group": group, "quantity": "transfer", "unit": "accuracy", "clock": "step", "n": 0, "runs": 2,
+         "onset": np.nan, "low": np.nan, "high": np.nan, "not_finished": unfinished}
         for group, unfinished in (("a", 2), ("b", 1))
     ]  # fmt: skip
     runs = pd.DataFrame({"group": ["a", "a", "b", "b"], "seed": [0, 1, 0, 1]})
