@@ -60,7 +60,16 @@
     follow(entry.target);
   }), { rootMargin: "50px 0px" });
   plots.forEach((plot) => { near.observe(plot); seen.observe(plot); });
-  window.addEventListener("beforeprint", () => plots.forEach(draw));
+  let before = null; // paper is light, and shows every figure at the checkpoint chosen
+  window.addEventListener("beforeprint", function () {
+    before = root.dataset.theme;
+    root.dataset.theme = "light";
+    plots.forEach(function (plot) { plot.seen = true; if (plot.ready && before === "dark") redraw(plot); else draw(plot); follow(plot); });
+  });
+  window.addEventListener("afterprint", function () {
+    root.dataset.theme = before;
+    if (before === "dark") plots.forEach(redraw);
+  });
 
   // ---- one checkpoint for all figures
   const nearest = (among, wanted) => among.reduce((best, one) => Math.abs(one - wanted) < Math.abs(best - wanted) ? one : best);

@@ -52,22 +52,23 @@ def write_report(
     out = Path(out)
     _refuse_directory(out)
     names = list(only) or list(QUESTIONS)
+    asked = [(name, _module(name)) for name in names]  # one that there is not is refused before any is asked
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TimeElapsedColumn())
     findings: dict[str, Finding] = {}
     sections: list[Section] = []
     with Progress(*columns, console=console, disable=quiet or not console.is_terminal) as bar:
         task = bar.add_task("", total=len(names))
-        for name in names:
+        for name, module in asked:
             bar.update(task, description=f"asking {name}")
-            module = None
             try:
-                module = question_module(name)
+                if isinstance(module, Exception):
+                    raise module
                 findings[name] = ask(run, name, thorough=thorough)
                 sections.append(section(name, findings[name], module))
-            except InputError:
-                raise
             except Exception as error:  # whatever a question raises; the others are reported all the same
+                if isinstance(error, InputError) and (name in QUESTIONS or not run.steps):
+                    raise  # something is wrong with the run
                 sections.append(failed(name, module, error))
                 console.print("".join(traceback.format_exception(error)), markup=False, highlight=False)
             bar.advance(task)
@@ -76,6 +77,16 @@ def write_report(
     if wrong := [one.name for one in sections if one.error]:
         raise Failure(f"{out}: is written, with an error in the place of {', '.join(wrong)}")
     return out
+
+
+def _module(name: str) -> Any:
+    """What answers a question, or what it raised while it was imported."""
+    try:
+        return question_module(name)
+    except InputError:
+        raise
+    except Exception as error:  # anything may stand in an own module; its section tells it
+        return error
 
 
 def write_page(page: str, out: Path, plotly: str) -> Path:

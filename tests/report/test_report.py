@@ -175,8 +175,16 @@ def test_an_own_question_from_anywhere(trained, tmp_path):
     assert "ZeroDivisionError: division by zero" in text
     assert "wrong.py, line" in text
     assert "Words have size" in text
-    done = reported("my_package.nothing")
+    # refused by an own question: told in its section too; one that there is not: before any is asked
+    (package / "picky.py").write_text(OWN.replace('role="name_first"', 'role="nonsense"'))
+    done = reported("my_package.picky")
+    assert done.returncode == 1
+    assert "InputError: role" in " ".join(Page((tmp_path / "page.html").read_text(encoding="utf-8")).text)
+    (tmp_path / "page.html").unlink()
+    done = reported("my_package.wrong", "my_package.nothing")
     assert done.returncode == 2
+    assert "ZeroDivisionError" not in done.stderr
+    assert not (tmp_path / "page.html").exists()
     assert "learning, unification" in done.stderr
     done = reported("my_package.no_question")
     assert done.returncode == 2
