@@ -155,7 +155,9 @@ class Cache:
         self._clear(array.parent)
         self._clear(array)
         with suppress(OSError):
-            if any(array.glob("c.*")):  # else there is no such array, or someone is about to describe it
+            # A writer describes an array before its first chunk: whoever sees a chunk must look again at what was not
+            # there before. Without a chunk there is no such array, or someone is about to describe it.
+            if any(array.glob("c.*")) and not self.layout.described(array):
                 self._say_damaged(array / "zarr.json", ValueError("it does not describe this array"))
                 self.layout.describe(array)
 

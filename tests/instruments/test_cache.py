@@ -142,6 +142,23 @@ def test_damage_is_mended_and_said(run, kept, damage, capsys):
     assert np.asarray(zarr.open_array(array_of(run, 4), mode="r")[:]) == pytest.approx(found[2, 2, :, :, 0])
 
 
+def test_an_array_that_another_writes_while_it_is_looked_for_is_not_damaged(run, kept, capsys, monkeypatch, tmp_path):
+    expected, array, away = activations(kept).values, array_of(run, 4), tmp_path / "not yet written"
+    array.rename(away)
+    described = chunks.Layout.described
+
+    def then_written(layout, path):
+        found = described(layout, path)
+        if path == array and away.exists():
+            away.rename(array)
+        return found
+
+    monkeypatch.setattr(chunks.Layout, "described", then_written)
+    assert activations(run).values == pytest.approx(expected, abs=1e-6)
+    assert not away.exists()
+    assert capsys.readouterr().err == ""
+
+
 def test_a_missing_chunk_and_missing_groups_are_as_never_asked(run, kept, capsys, counted):
     expected = activations(kept).values
     (array_of(run, 4) / "c.1.0.0").unlink()
