@@ -6,14 +6,17 @@ refined by a parabola.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float, Num
 
 LEAST_RISE = 0.1  # in the units of accuracies and scores
 LEAST_SDS = 4.0  # of the innovations; 5 finds .60 of the rises that are 5 of them high, in white noise, and 4 finds .94
-LEAST_BIC = 6.0  # strong evidence (Kass and Raftery 1995); 10 misses more (docs/phases.md)
+# by how much the AICc must be better, set on planted curves (docs/phases.md)
+LEAST_AICC = 3.0
+SEARCHED = 10.0  # times ln(all evaluations / those from the minimum on): a late minimum of noise looks like a rise
+WANDERING, WANDERS = 0.7, 10.0  # residuals of a higher rho wander, and a wandering curve looks like a rise too
 FEWEST_POINTS = 8
 DRAWS = 200
 MIDPOINTS, WIDTHS, RHOS = 71, 10, (0.0, 0.2, 0.4, 0.6, 0.75, 0.87, 0.95, 0.99)
@@ -47,7 +50,8 @@ class Fits:
 
     Attributes:
         c, A, m, w, rho, sd: of each curve; sd: of the innovations (maximum likelihood).
-        bic: of the logistic less the smallest of constant's and lines'; negative: the logistic is better.
+        aicc: of the logistic less the smallest of constant's and lines' (Hurvich and Tsai 1989); negative: the logistic
+            is better.
         profile: largest log likelihood at each midpoint of the grid.
     """
 
@@ -57,7 +61,7 @@ class Fits:
     w: Float[np.ndarray, " curve"]
     rho: Float[np.ndarray, " curve"]
     sd: Float[np.ndarray, " curve"]
-    bic: Float[np.ndarray, " curve"]
+    aicc: Float[np.ndarray, " curve"]
     profile: Float[np.ndarray, "midpoint curve"]
 
 
@@ -70,7 +74,7 @@ def whiten(values: Float[np.ndarray, "*some point"], rho: float) -> Float[np.nda
 
 
 def fit_rises(grid: Grid, y: Float[np.ndarray, "curve point"]) -> Fits:
-    """The most likely rising logistic of each curve, its AR(1) residuals and its BIC against constant and line."""
+    """The most likely rising logistic of each curve, its AR(1) residuals and its AICc against constant and line."""
     n, points = y.shape
     shapes, ones = grid.shapes(), np.ones(points)
     best = np.full(
@@ -104,9 +108,13 @@ def fit_rises(grid: Grid, y: Float[np.ndarray, "curve point"]) -> Fits:
     w = grid.w[which % len(grid.w)]
     rho = np.array(RHOS)[best_rho[which, np.arange(n)]]
     c, a, sd = _linear(grid.x, y, m, w, rho)
-    cost = np.log(points)
-    others = -2 * flat + np.array([3, 4, 4])[:, None] * cost
-    return Fits(c, a, m, w, rho, sd, -2 * like.max(axis=0) + 6 * cost - others.min(axis=0), profile)
+    others = -2 * flat + _cost(np.array([3, 4, 4]), points)[:, None]
+    return Fits(c, a, m, w, rho, sd, -2 * like.max(axis=0) + _cost(6, points) - others.min(axis=0), profile)
+
+
+def _cost(parameters: Any, points: int) -> Any:
+    """AICc's price of parameters, rho and the innovations' variance among them."""
+    return 2 * parameters * points / (points - parameters - 1)
 
 
 def _without(rows: Float[np.ndarray, "row point"], one: Float[np.ndarray, " point"]) -> Float[np.ndarray, "row point"]:
@@ -171,6 +179,7 @@ class Rise:
     grid: Grid
     y: Float[np.ndarray, " point"]
     fits: Fits
+    evaluations: int  # from step 1 on, those before the minimum included
 
     @classmethod
     def of(cls, step: Num[np.ndarray, " point"], y: Float[np.ndarray, " point"]) -> "Rise | str":
@@ -184,15 +193,20 @@ class Rise:
             return f"its minimum lies {len(y) - start} evaluations before the end, fewer than {FEWEST_POINTS}: no rise"
         x = np.log(step[start:].astype(float))
         grid = Grid.of(x)
-        return cls(grid, y[start:], fit_rises(grid, y[None, start:]))
+        return cls(grid, y[start:], fit_rises(grid, y[None, start:]), len(y))
+
+    def margin(self) -> float:
+        """By how much the AICc must be better than those of constant and lines."""
+        searched = SEARCHED * float(np.log(self.evaluations / len(self.y)))
+        return LEAST_AICC + searched + (WANDERS if self.fits.rho[0] > WANDERING else 0.0)
 
     def outcome(self) -> tuple[Outcome, str]:
         """The judgement, and its reason."""
         f, x = self.fits, self.grid.x
-        if -f.bic[0] <= LEAST_BIC:
+        if -f.aicc[0] <= self.margin():
             return (
                 "no transition",
-                f"BIC: {-f.bic[0]:.1f} better than constant and line, needs more than {LEAST_BIC:.0f}",
+                f"AICc: {-f.aicc[0]:.1f} better than constant and lines, needs more than {self.margin():.1f}",
             )
         if f.A[0] <= LEAST_RISE:
             return "no transition", f"it rises by {f.A[0]:.3f}, needs more than {LEAST_RISE:g}"

@@ -1,7 +1,8 @@
 """When does a curve rise, and does it rise at all? Half-rise steps with intervals; "no transition" is an answer.
 
-Onset = the half-rise of the logistic of `rises.py`. It counts as a transition if (a) its BIC beats those of a constant,
-a line in ln(step) and a line in step, all with AR(1) residuals, by more than 6; (b) it is higher than 4 standard
+Onset = the half-rise of the logistic of `rises.py`. It counts as a transition if (a) its AICc beats those of a
+constant, a line in ln(step) and a line in step, all with AR(1) residuals, by more than 3 (by more where its residuals
+wander, or evaluations before a minimum are left out: `Rise.margin`); (b) it is higher than 4 standard
 deviations of the residuals' innovations, and than LEAST_RISE; (c) it is below .1 of its height at the first point and
 above .9 at the last. Failing (c) alone: not finished, and the onset is censored. A curve that falls is to be given with
 its sign changed. How often this errs is measured in `analyses/transitions.py` (table in docs/phases.md).

@@ -157,7 +157,7 @@ def _curves(finding: Finding) -> Panel:
     caption = (
         "Every curve, with its fitted logistic in ln(step) where a rise is accepted or not finished; shaded: the 95 % "
         "interval of the half-rise. Bits about the language have their sign changed: losing it is a rise. Null: "
-        f"constant and lines with AR(1) residuals, by BIC. n, evaluations: {counts}; one run."
+        f"constant and lines with AR(1) residuals, by AICc. n, evaluations: {counts}; one run."
     )
     return Panel("fits", "The curves behind it", caption, figure)
 

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from scipy.stats import multivariate_normal
 
-from mechxl.measures.rises import FEWEST_POINTS, Grid, Rise, fit_rises, whiten, window_start
+from mechxl.measures.rises import FEWEST_POINTS, RHOS, Grid, Rise, fit_rises, whiten, window_start
 from mechxl.measures.transitions import Lag, change_points, lag, onset, precedes
 
 STEP = np.geomspace(1, 3000, 90)
@@ -16,6 +17,12 @@ def rng(seed=0):
 
 def logistic(m, w=0.25, height=1.0, floor=0.0, x=X):
     return floor + height / (1 + np.exp(-(x - np.log(m)) / w))
+
+
+def rise_of(y):
+    found = Rise.of(STEP, y)
+    assert not isinstance(found, str)
+    return found
 
 
 def noise(seed, sd=0.05, rho=0.3):
@@ -61,6 +68,51 @@ def test_likelihood_is_that_of_a_multivariate_normal_with_ar1_covariance():
     assert found.profile.max() == pytest.approx(best, abs=1e-6)
 
 
+def test_aicc_is_the_textbooks_against_rivals_fitted_by_brute_force():
+    x, y = X[::3], (logistic(200) + noise(3))[::3]
+    n, found = len(x), fit_rises(Grid.of(x), y[None])
+    ones, lags = np.ones(n), np.abs(np.subtract.outer(np.arange(n), np.arange(n)))
+    rivals = {(k, j): -np.inf for j, k in enumerate((3, 4, 4))}
+    for rho in RHOS:
+        covariance = rho**lags / (1 - rho**2)
+        for (k, j), best in rivals.items():
+            design = np.stack([[ones], [ones, x], [ones, np.exp(x)]][j], axis=1)
+            weights = np.linalg.solve(
+                design.T @ np.linalg.solve(covariance, design), design.T @ np.linalg.solve(covariance, y)
+            )
+            rest = y - design @ weights
+            variance = rest @ np.linalg.solve(covariance, rest) / n
+            like = multivariate_normal(np.zeros(n), variance * covariance).logpdf(rest)
+            rivals[k, j] = max(best, like + n / 2 * np.log(2 * np.pi) + n / 2)  # constants that cancel
+
+    def aicc(like, k):
+        return -2 * like + 2 * k + 2 * k * (k + 1) / (n - k - 1)
+
+    expected = aicc(found.profile.max(), 6) - min(aicc(like, k) for (k, _), like in rivals.items())
+    assert found.aicc[0] == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_margin_is_wider_where_residuals_wander_or_evaluations_are_left_out():
+    y = logistic(200) + noise(1)
+    y[0] = y.min()
+    assert rise_of(y).margin() == 3
+    left_out = rise_of((STEP < 30) + logistic(500, height=1.2) + noise(1))
+    assert left_out.margin() == pytest.approx(3 + 10 * np.log(90 / len(left_out.y)))
+    assert len(left_out.y) < 60
+    wanders = rise_of(logistic(200) + noise(1, sd=0.1, rho=0.97))
+    assert wanders.fits.rho[0] > 0.7
+    assert wanders.margin() >= 13
+
+
+def test_rises_of_five_sds_are_found_and_wandering_noise_is_not():
+    """A small version of the table in docs/phases.md."""
+    found = [rise_of(logistic(400) + noise(seed, sd=0.2, rho=0.3)).outcome()[0] for seed in range(40)]
+    assert found.count("no transition") <= 4
+    rises = [Rise.of(STEP, noise(1000 + seed, sd=1, rho=0.95)) for seed in range(40)]
+    alarms = [rise for rise in rises if not isinstance(rise, str) and rise.outcome()[0] == "transition"]
+    assert len(alarms) <= 4
+
+
 def test_whitened_ar1_noise_is_white():
     steps = rng().normal(size=4000)
     out = np.zeros(4000)
@@ -79,9 +131,9 @@ def test_units_of_the_curve_and_of_the_clock_move_the_onset_as_they_must():
 @pytest.mark.parametrize(
     ("curve", "outcome", "reason"),
     [
-        (np.full(90, 0.3), "no transition", "BIC"),
-        (X / X[-1], "no transition", "BIC"),
-        (STEP / STEP[-1], "no transition", "BIC"),
+        (np.full(90, 0.3), "no transition", "AICc"),
+        (X / X[-1], "no transition", "AICc"),
+        (STEP / STEP[-1], "no transition", "AICc"),
         (logistic(200, height=0.05) + 0.001 * noise(1), "no transition", "needs more than 0.1"),
         (logistic(2900, w=0.3) + 0.2 * noise(1), "not finished", "at the last step"),
         (-logistic(200), "no transition", "minimum"),
