@@ -31,6 +31,7 @@ CLOCKS = {
 }
 SEEDS = ("world.seed", "languages.seed", "mixture.seed", "training.init_seed", "training.order_seed")
 MACHINE = ("training.threads", "training.device")  # where it ran, not what
+NO_EFFECT = "no effect"  # a setting of another kind
 WORLD = ("world.", "languages.", "mixture.")
 
 
@@ -111,13 +112,17 @@ def clocks(run: Run) -> dict[str, float]:
 
 
 def _settings(config: RunConfig) -> dict[str, Any]:
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in flat(config).items()}
+    found = {name: tuple(value) if isinstance(value, list) else value for name, value in flat(config).items()}
+    if config.tokenization.kind != "bpe":
+        found["tokenization.vocab_size"] = NO_EFFECT
+    return found
 
 
 def _label(row: dict[str, Any], differ: Sequence[str]) -> str:
     """A group's name: what differs, without the section where that is clear."""
     short = Counter(name.split(".")[1] for name in differ)
-    parts = [f"{name if short[name.split('.')[1]] > 1 else name.split('.')[1]} {row[name]}" for name in differ]
+    counts = [name for name in differ if row[name] != NO_EFFECT]
+    parts = [f"{name if short[name.split('.')[1]] > 1 else name.split('.')[1]} {row[name]}" for name in counts]
     return ", ".join(parts) or "all runs"
 
 

@@ -11,12 +11,54 @@ from scipy import stats
 
 from mechxl.findings import Finding
 from mechxl.plots import BLUE, GREY, Panel, band, group_colour, line, small_multiples, themed
+from mechxl.questions.phases_figures import colour_of
 
 
 def figures(finding: Finding) -> list[Panel]:
     """Curves by group; onsets by group; differences."""
     panels = [_curves(finding), _onsets(finding)]
     return panels + ([_differences(finding)] if finding.tables["differences"]["p"].notna().any() else [])
+
+
+def overview(finding: Finding) -> Panel:
+    """When each group learns what, by step, small: for the first screen."""
+    by_group, quantities, groups = (
+        finding.tables["by_group"], finding.notes["quantities"], finding.notes["groups"]
+    )  # fmt: skip
+    by_step, figure, rows = by_group[by_group["clock"] == "step"], go.Figure(), np.arange(len(groups))
+    for number, quantity in enumerate(quantities):
+        of = by_step[by_step["quantity"] == quantity].set_index("group").loc[groups]
+        shown = (
+            f"{one['n']} of {one['runs']} seeds: {one['onset']:,.0f} [{one['low']:,.0f}, {one['high']:,.0f}]"
+            for one in of.to_dict("records")
+        )
+        marks = go.Scatter(
+            x=of["onset"],
+            y=rows + 0.2 * (number - (len(quantities) - 1) / 2),
+            mode="markers",
+            name=quantity,
+            marker={"color": colour_of(quantity, finding.notes["layers"]), "size": 9, "symbol": "diamond"},
+            error_x={"type": "data", "symmetric": False, "array": of["high"] - of["onset"],
+                     "arrayminus": of["onset"] - of["low"], "thickness": 2, "width": 0},
+            text=[f"{group}, {quantity}, {one}" for group, one in zip(groups, shown, strict=True)],
+            hovertemplate="%{text}<extra></extra>",
+        )  # fmt: skip
+        figure.add_trace(marks)
+    ends = [by_step["onset"].min() / 1.5, finding.tables["curves"]["step"].max()]
+    if not np.isfinite(ends[0]):
+        figure.add_annotation(text="no transition in any group", showarrow=False, font={"color": GREY, "size": 12})
+        ends[0] = 1.0
+    figure.update_xaxes(
+        type="log", range=np.log10(ends).tolist(), nticks=5, tickangle=0, title={"text": "step", "standoff": 4}
+    )
+    figure.update_yaxes(tickvals=rows, ticktext=groups, range=[len(groups) - 0.5, -0.5], tickfont={"size": 11})
+    themed(figure, height=110 + 34 * len(groups))
+    figure.update_layout(hovermode="closest", margin={"t": 4, "b": 84})
+    caption = (
+        "Half-rise step by group: geometric mean and 95 % t interval over the seeds that have a transition (n on "
+        "hover). What has no mark has no transition, or none that finished, in any seed."
+    )
+    return Panel("overview", "When each group learns what", caption, figure)
 
 
 def _clock_menu(
@@ -41,12 +83,14 @@ def _curves(finding: Finding) -> Panel:
     curves, quantities, clocks = finding.tables["curves"], finding.notes["quantities"], finding.notes["clocks"]
     figure, xs = small_multiples(quantities, columns=1), []
     for row, quantity in enumerate(quantities, start=1):
+        lowest = 0.0
         for number, group in enumerate(finding.notes["groups"]):
             part = curves[(curves["quantity"] == quantity) & (curves["group"] == group) & (curves["step"] >= 1)]
             if not len(part):
                 continue
             wide = part.pivot_table(index="step", columns="run", values="value").dropna()
             mean, n, colour = wide.mean(axis=1), wide.shape[1], group_colour(number)
+            lowest = min(lowest, mean.min())
             at = {clock: np.array(wide.index) * _rate(part, clock) for clock in clocks}
             if n > 1:
                 half = stats.t.ppf(0.975, n - 1) * wide.std(axis=1) / np.sqrt(n)
@@ -55,6 +99,7 @@ def _curves(finding: Finding) -> Panel:
             trace = line(at["step"], mean, f"{group} (n = {n})", colour, group=group, showlegend=row == 1)
             figure.add_trace(trace, row=row, col=1)
             xs.append({clock: (list(x),) for clock, x in at.items()})
+        figure.update_yaxes(range=[lowest - 0.05, 1.05], row=row, col=1)  # few seeds' t intervals leave it
     figure.update_xaxes(type="log", showticklabels=True, exponentformat="power", nticks=8)
     axes = ["xaxis", "xaxis2", "xaxis3"][: len(quantities)]
     figure.update_xaxes(title={"text": clocks["step"], "standoff": 4})

@@ -72,7 +72,7 @@ def _differences(table: pd.DataFrame, notes: Mapping[str, Any]) -> list[str]:
         for row in told.to_dict("records")
     ]
     if not said:
-        said = [f"By step no difference can be told from 0: the smallest p after Holm: {_p(known['p_holm'].min())}."]
+        said = [f"By step no difference can be told from 0: the smallest p after Holm {_p(known['p_holm'].min())}."]
     fewest = int(known["n"].min())
     if fewest < ENOUGH:
         said.append(f"Some pairs share {fewest} seeds only; a claim needs {ENOUGH} at least.")

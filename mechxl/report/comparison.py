@@ -5,6 +5,7 @@ from pathlib import Path
 
 from mechxl.findings import Finding
 from mechxl.questions.comparison import compare, figures
+from mechxl.questions.comparison_figures import overview
 from mechxl.report.page import render_page, write_page
 from mechxl.report.sections import drawn, for_figures, table
 from mechxl.report.story import STORY
@@ -44,6 +45,7 @@ def write_comparison(
 def render_comparison(finding: Finding, title: str, *, inline: bool) -> str:
     """The page as text."""
     shown = {name: rows for name, rows in finding.tables.items() if 0 < len(rows) <= MOST_ROWS}
+    escaped = for_figures(finding)
     return render_page(
         "comparison.html",
         inline,
@@ -51,7 +53,8 @@ def render_comparison(finding: Finding, title: str, *, inline: bool) -> str:
         n_runs=len(finding.tables["runs"]),
         summary=finding.summary,
         chapter=STORY["phases"],
-        figures=[drawn(panel) for panel in figures(for_figures(finding))],
+        timeline=drawn(overview(escaped)),
+        figures=[drawn(panel) for panel in figures(escaped)],
         tables=[(table(name, rows), CAPTIONS.get(name, "")) for name, rows in shown.items()],
         equal=finding.notes["equal"],
     )

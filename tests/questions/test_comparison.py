@@ -1,11 +1,15 @@
 """Comparisons: groups by what differs, clocks in closed form, paired tests against scipy, what stands in the way."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
 
+from mechxl.findings import Finding
 from mechxl.questions.comparison import _by_group, _differences, clocks, compare, figures
+from mechxl.questions.comparison_figures import overview
 from mechxl.questions.comparison_words import words
 from mechxl.refusals import InputError
 from mechxl.report.__main__ import main
@@ -90,6 +94,28 @@ def test_seeds_without_a_transition_in_both_do_not_count():
     one = _differences(planted_onsets(seeds=1), ["a", "b"])
     assert one["p"].isna().all()
     assert one["reason"].str.contains("no test").all()
+
+
+def test_a_setting_that_has_no_effect_is_in_no_name(runs, tmp_path):
+    pairs = small_run(tmp_path / "bpe", tokenization={"kind": "bpe", "vocab_size": 120}, training=LEARNED)
+    found = compare([*runs[::2], pairs])
+    assert found.notes["groups"] == ["kind syllable", "kind character", "kind bpe, vocab_size 120"]
+    sizes = found.tables["settings"].set_index(["setting", "group"])["value"]["tokenization.vocab_size"]
+    assert sizes.tolist() == ["no effect", "no effect", "120"]
+
+
+def test_the_first_screen_marks_each_groups_mean_and_interval():
+    onsets = planted_onsets(missing=[("b", seed) for seed in range(6)])
+    tables = {"by_group": _by_group(onsets, ["a", "b"]), "curves": pd.DataFrame({"step": [1, 3000]})}
+    notes = {"groups": ["a", "b"], "quantities": ["recall"], "layers": 2}
+    marks: Any = overview(Finding("comparison", [], tables, notes)).figure.data[0]
+    ln = np.log(onsets[onsets["group"] == "a"]["step"])
+    low, high = np.exp(stats.t.interval(0.95, 5, ln.mean(), stats.sem(ln)))
+    assert list(marks["x"]) == pytest.approx([np.exp(ln.mean()), np.nan], nan_ok=True)
+    assert (marks["x"] + marks["error_x"]["array"])[0] == pytest.approx(high)
+    assert (marks["x"] - marks["error_x"]["arrayminus"])[0] == pytest.approx(low)
+    assert "a, recall, 6 of 6 seeds" in marks["text"][0]
+    assert "b, recall, 0 of 6 seeds" in marks["text"][1]
 
 
 def test_it_has_figures_with_n_and_survives_json(finding):
