@@ -20,7 +20,8 @@ from benchmarks.activations import timed
 from benchmarks.machine import table
 from mechxl.config import RunConfig
 from mechxl.instruments.pairs import Pairs, answered_rightly, draw_pairs
-from mechxl.instruments.patching import Patching, Place
+from mechxl.instruments.patching import run_plan
+from mechxl.instruments.places import Place, Plan
 from mechxl.model.hooked import load_parameters
 from mechxl.model.memory import kept_memory
 from mechxl.model.training import train_run
@@ -37,11 +38,11 @@ def engine(run: Run, pairs: Pairs) -> np.ndarray:
     places = [Place(component, block, role) for component, block in PLACES for role in range(len(ROLES))]
     first = run.corpus.word_tokens[:, 0]
     steps, model = [], run.model()
-    patching = Patching.of(run.corpus, pairs, ROLES, places, run.config.model.n_layers)
+    plan = Plan.of(run.corpus, pairs, ROLES, places, run.config.model.n_layers)
     with kept_memory():
         for step in run.steps:
             load_parameters(model, run.checkpoint(step))
-            found = patching.run(weights_of(model))
+            found = run_plan(plan, weights_of(model))
             token = np.where(found.word >= 0, first[found.word], -1)
             steps.append(np.stack([token, *np.moveaxis(found.log_prob, 2, 0), found.logit_diff], axis=2))
     return np.stack(steps)

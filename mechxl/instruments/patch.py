@@ -10,7 +10,8 @@ from mechxl.data.corpus import Corpus
 from mechxl.data.roles import PROMPT_ROLES, role_names
 from mechxl.instruments.pairs import OUTCOMES, Pairs, answered_rightly, draw_pairs, outcomes
 from mechxl.instruments.patched import BY_HEAD, COMPONENTS
-from mechxl.instruments.patching import Place, run_patches
+from mechxl.instruments.patching import run_patches
+from mechxl.instruments.places import Place
 from mechxl.instruments.selection import choose_steps
 from mechxl.model.weights import weights_of
 from mechxl.refusals import InputError

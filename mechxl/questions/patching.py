@@ -16,7 +16,7 @@ from mechxl.data.world import stream
 from mechxl.findings import Finding
 from mechxl.instruments.checkpoints import read_checkpoint, use_checkpoint
 from mechxl.instruments.patched import BY_HEAD
-from mechxl.instruments.patching import Place
+from mechxl.instruments.places import Place
 from mechxl.measures.interchange import best_place
 from mechxl.model.forward import Model
 from mechxl.model.memory import kept_memory

@@ -12,7 +12,8 @@ from mechxl.data.corpus import Corpus
 from mechxl.instruments.checkpoints import read_checkpoint, use_checkpoint
 from mechxl.instruments.pairs import Pairs, answered_rightly, value_words
 from mechxl.instruments.patched import COMPONENTS
-from mechxl.instruments.patching import NOTHING, Patching, Place
+from mechxl.instruments.patching import run_plan
+from mechxl.instruments.places import NOTHING, Place, Plan
 from mechxl.measures.interchange import mean_interval
 from mechxl.model.evaluation import Questions, answer_trie, ask_questions
 from mechxl.model.forward import Model
@@ -76,7 +77,7 @@ def _itself(
     own = Pairs(pairs.fact, pairs.language, pairs.fact, pairs.language)
     places = [Place(c, block, role) for c in COMPONENTS for block in range(n_blocks) for role in range(len(roles))]
     places.append(Place(NOTHING, n_blocks - 1, 0))
-    found = Patching.of(corpus, own, roles, places, n_blocks).run(weights_of(model))
+    found = run_plan(Plan.of(corpus, own, roles, places, n_blocks), weights_of(model))
     change = np.abs(found.log_prob[:-1] - found.log_prob[-1])
     value, reason = float(np.nanmax(change)), "the largest of all: no interval"
     return {"control": "self", "group": group, "n": len(pairs), "value": value, "low": np.nan, "high": np.nan,
@@ -85,7 +86,7 @@ def _itself(
 
 def _final(model: Model, corpus: Corpus, pairs: Pairs, n_blocks: int, group: str) -> dict[str, Any]:
     places = [Place("resid_post", n_blocks - 1, 0)]
-    found = Patching.of(corpus, pairs, ["prompt_last"], places, n_blocks).run(weights_of(model)).word[0]
+    found = run_plan(Plan.of(corpus, pairs, ["prompt_last"], places, n_blocks), weights_of(model)).word[0]
     asked = Questions.of(corpus, pairs.donor_fact, pairs.donor_language)
     own = ask_questions(model, asked, answer_trie(corpus)).word
     read, first = found >= 0, corpus.word_tokens[:, 0]  # what is no value's word has no tokens to compare here
@@ -105,7 +106,7 @@ def _other_relation(
     rows = []
     for asked, (entity, value) in zip((moved, moved.within()), (names[:2], names[2:]), strict=True):
         # of these donors the answer is read alone: their log p would be of another relation's values
-        word = Patching.of(corpus, asked, roles, [place], n_blocks).run(weights_of(model)).word[0]
+        word = run_plan(Plan.of(corpus, asked, roles, [place], n_blocks), weights_of(model)).word[0]
         of_entity = value_words(corpus, asked, world.value[pairs.donor_fact, asked.donor_language], asked.language)
         of_value = corpus.lexicon.value_words[
             world.relation[other], world.value[other, asked.donor_language], asked.language

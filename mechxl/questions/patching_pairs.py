@@ -13,7 +13,8 @@ from mechxl.data.corpus import Corpus
 from mechxl.data.roles import role_positions
 from mechxl.instruments.pairs import OUTCOMES, Pairs, answered_rightly, draw_pairs, outcomes, value_words
 from mechxl.instruments.patched import READ_LATER
-from mechxl.instruments.patching import NOTHING, Patched, Patching, Place
+from mechxl.instruments.patching import Patched, run_plan
+from mechxl.instruments.places import NOTHING, Place, Plan
 from mechxl.measures.interchange import interchange, mean_interval, permuted_accuracy
 from mechxl.model.forward import Model
 from mechxl.model.weights import weights_of
@@ -87,7 +88,7 @@ class Spots:
         pieces = [part for one in sets for way in DIRECTIONS for part in _both(getattr(one, way))]
         self._ends = np.cumsum([0, *(len(piece) for piece in pieces)])
         self._pieces = pieces
-        self.patching = Patching.of(
+        self.plan = Plan.of(
             corpus, Pairs.joined(pieces), roles, [*self.places, Place(NOTHING, n_blocks - 1, 0)], n_blocks
         )
 
@@ -131,7 +132,7 @@ class Spots:
 
     def run(self, model: Model) -> list[tuple[Patched, Int[np.ndarray, "place pair"]]]:
         """What came out of each piece, the unpatched answer last, and the outcomes."""
-        found, pieces = self.patching.run(weights_of(model)), []
+        found, pieces = run_plan(self.plan, weights_of(model)), []
         for piece, start, end in zip(self._pieces, self._ends[:-1], self._ends[1:], strict=True):
             own = Patched(
                 found.word[:, start:end],

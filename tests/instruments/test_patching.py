@@ -12,7 +12,8 @@ from mechxl.data.roles import role_positions
 from mechxl.instruments.pairs import OUTCOMES, Pairs, answered_rightly, draw_pairs, outcomes
 from mechxl.instruments.patch import choose_prompt_roles, patch
 from mechxl.instruments.patched import COMPONENTS, Past, blocks_from, embed, unembed
-from mechxl.instruments.patching import Place, run_patches
+from mechxl.instruments.patching import run_patches
+from mechxl.instruments.places import Place
 from mechxl.model.evaluation import Questions, answer_trie, ask_questions
 from mechxl.model.weights import weights_of
 from mechxl.refusals import InputError
@@ -283,10 +284,10 @@ def test_pairs_that_can_not_be_patched_are_refused(trained, pairs, named):
 
 
 def test_roles_at_one_position_are_run_once_and_equal(trained, monkeypatch):
-    import mechxl.instruments.patching as engine
+    from mechxl.instruments.restart import Restart
 
-    ran, answers = [], engine._Batch.answers
-    monkeypatch.setattr(engine._Batch, "answers", lambda self, final: (ran.extend(self.some), answers(self, final))[1])
+    ran, answers = [], Restart.answers
+    monkeypatch.setattr(Restart, "answers", lambda self, final: (ran.extend(self.some), answers(self, final))[1])
     found = patch(trained, donor="A", receiver="B", at="resid_mid", n=16, group="parallel")
     one, other = (found["log_prob_donor"].sel(role=role).values for role in ("relation_first", "prompt_last"))
     np.testing.assert_array_equal(one, other)
