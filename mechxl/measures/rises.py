@@ -12,12 +12,12 @@ import numpy as np
 from jaxtyping import Float, Num
 
 LEAST_RISE = 0.1  # in the units of accuracies and scores
-LEAST_SDS = 4.0  # of the innovations; 5 finds .60 of the rises that are 5 of them high, in white noise, and 4 finds .94
+LEAST_SDS = 4.0  # of the innovations; 5 finds .63 of the rises that are 5 of them high, in white noise, and 4 finds .99
 # by how much the AICc must be better, set on planted curves (docs/phases.md)
 LEAST_AICC = 3.0
 SEARCHED = 10.0  # times ln(all evaluations / those from the minimum on): a late minimum of noise looks like a rise
 WANDERING, WANDERS = 0.7, 10.0  # residuals of a higher rho wander, and a wandering curve looks like a rise too
-FEWEST_POINTS = 8
+FEWEST_POINTS = 12  # with fewer the AICc prices a logistic so dearly that no rise could be accepted
 DRAWS = 200
 MIDPOINTS, WIDTHS, RHOS = 71, 10, (0.0, 0.2, 0.4, 0.6, 0.75, 0.87, 0.95, 0.99)
 Outcome = Literal["transition", "not finished", "no transition"]

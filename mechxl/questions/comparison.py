@@ -31,7 +31,7 @@ CLOCKS = {
 }
 SEEDS = ("world.seed", "languages.seed", "mixture.seed", "training.init_seed", "training.order_seed")
 MACHINE = ("training.threads", "training.device")  # where it ran, not what
-NO_EFFECT = "no effect"  # a setting of another kind
+NO_EFFECT = "no effect"  # vocab_size, of tokenizations that are not BPE
 WORLD = ("world.", "languages.", "mixture.")
 
 
@@ -74,12 +74,14 @@ def compare(runs: Sequence[Run], thorough: bool = False, *, quiet: bool = True) 
         "curves": pd.DataFrame(curves).drop(columns="from"),
         "onsets": pd.DataFrame(onsets),
     }
+    known = [quantity for quantity in quantities if (tables["onsets"]["quantity"] == quantity).any()]
     tables["by_group"] = _by_group(tables["onsets"], list(dict.fromkeys(groups)))
     tables["differences"] = _differences(tables["onsets"], list(dict.fromkeys(groups)))
     worlds = [name for name in differ if name.startswith(WORLD)]
     notes = {
         "groups": list(dict.fromkeys(groups)),
-        "quantities": list(quantities),
+        "quantities": known,
+        "missing": [quantity for quantity in quantities if quantity not in known],
         "clocks": CLOCKS,
         "differ": differ,
         "equal": [name for name in fixed if name not in differ],
@@ -121,8 +123,8 @@ def _settings(config: RunConfig) -> dict[str, Any]:
 def _label(row: dict[str, Any], differ: Sequence[str]) -> str:
     """A group's name: what differs, without the section where that is clear."""
     short = Counter(name.split(".")[1] for name in differ)
-    counts = [name for name in differ if row[name] != NO_EFFECT]
-    parts = [f"{name if short[name.split('.')[1]] > 1 else name.split('.')[1]} {row[name]}" for name in counts]
+    acting = [name for name in differ if row[name] != NO_EFFECT]
+    parts = [f"{name if short[name.split('.')[1]] > 1 else name.split('.')[1]} {row[name]}" for name in acting]
     return ", ".join(parts) or "all runs"
 
 

@@ -29,7 +29,8 @@ def overview(finding: Finding) -> Panel:
     for number, quantity in enumerate(quantities):
         of = by_step[by_step["quantity"] == quantity].set_index("group").loc[groups]
         shown = (
-            f"{one['n']} of {one['runs']} seeds: {one['onset']:,.0f} [{one['low']:,.0f}, {one['high']:,.0f}]"
+            f"{one['n']} of {one['runs']} seeds: {one['onset']:,.0f}"
+            + (f" [{one['low']:,.0f}, {one['high']:,.0f}]" if np.isfinite(one["low"]) else "")
             for one in of.to_dict("records")
         )
         marks = go.Scatter(
@@ -56,7 +57,8 @@ def overview(finding: Finding) -> Panel:
     figure.update_layout(hovermode="closest", margin={"t": 4, "b": 84})
     caption = (
         "Half-rise step by group: geometric mean and 95 % t interval over the seeds that have a transition (n on "
-        "hover). What has no mark has no transition, or none that finished, in any seed."
+        "hover; those of few seeds may leave the figure). What has no mark has no transition, or none that finished, "
+        "in any seed."
     )
     return Panel("overview", "When each group learns what", caption, figure)
 
@@ -83,14 +85,14 @@ def _curves(finding: Finding) -> Panel:
     curves, quantities, clocks = finding.tables["curves"], finding.notes["quantities"], finding.notes["clocks"]
     figure, xs = small_multiples(quantities, columns=1), []
     for row, quantity in enumerate(quantities, start=1):
-        lowest = 0.0
+        means = [0.0, 1.0]
         for number, group in enumerate(finding.notes["groups"]):
             part = curves[(curves["quantity"] == quantity) & (curves["group"] == group) & (curves["step"] >= 1)]
             if not len(part):
                 continue
             wide = part.pivot_table(index="step", columns="run", values="value").dropna()
             mean, n, colour = wide.mean(axis=1), wide.shape[1], group_colour(number)
-            lowest = min(lowest, mean.min())
+            means += [mean.min(), mean.max()]
             at = {clock: np.array(wide.index) * _rate(part, clock) for clock in clocks}
             if n > 1:
                 half = stats.t.ppf(0.975, n - 1) * wide.std(axis=1) / np.sqrt(n)
@@ -99,7 +101,7 @@ def _curves(finding: Finding) -> Panel:
             trace = line(at["step"], mean, f"{group} (n = {n})", colour, group=group, showlegend=row == 1)
             figure.add_trace(trace, row=row, col=1)
             xs.append({clock: (list(x),) for clock, x in at.items()})
-        figure.update_yaxes(range=[lowest - 0.05, 1.05], row=row, col=1)  # few seeds' t intervals leave it
+        figure.update_yaxes(range=[min(means) - 0.05, max(means) + 0.05], row=row, col=1)
     figure.update_xaxes(type="log", showticklabels=True, exponentformat="power", nticks=8)
     axes = ["xaxis", "xaxis2", "xaxis3"][: len(quantities)]
     figure.update_xaxes(title={"text": clocks["step"], "standoff": 4})
@@ -108,9 +110,10 @@ def _curves(finding: Finding) -> Panel:
     figure.update_layout(updatemenus=[menu], margin={"t": 90}, hovermode="closest")
     caption = (
         "Recall, the score (S - W, mono facts) and transfer by group: means over seeds, with 95 % t intervals over "
-        "them where there are two or more; n, seeds, in the legend. The menu changes the clock: tokens seen, "
-        "expected exposures of a mono fact, and compute (6 x parameters of the blocks x tokens) are proportional to "
-        "the step within a run, and not the same thing for two tokenizations. No null is drawn: see each run's report."
+        "them where there are two or more (those of few seeds may leave the figure); n, seeds, in the legend. The menu "
+        "changes the clock: tokens seen, expected exposures of a mono fact, and compute (6 x parameters of the blocks "
+        "x tokens) are proportional to the step within a run, and not the same thing for two tokenizations. No null is "
+        "drawn: see each run's report."
     )
     return Panel("curves", "The same curves, side by side", caption, figure)
 

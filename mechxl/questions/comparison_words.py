@@ -37,6 +37,8 @@ def _obstacles(notes: Mapping[str, Any]) -> list[str]:
         )
     if notes["under_way"]:
         said.append(f"Under way, and compared as far as they are: {', '.join(notes['under_way'])}.")
+    if notes["missing"]:
+        said.append(f"No run has a curve of {' or '.join(notes['missing'])}: nothing is compared there.")
     if notes["apart"]:
         said.append(
             f"Some runs have no range in common by {', '.join(notes['apart'])}: their curves do not overlap there, and "

@@ -92,8 +92,9 @@ STORY = {
         "Phases: when does each thing happen?",
         (
             "Onset: the half-rise step of a logistic in ln(step) with AR(1) residuals. A transition is accepted where "
-            "its AICc beats constant and line, its amplitude stands out of the noise, and the curve begins below 10 % "
-            "and ends above 90 % of it; where only the last fails it is “not finished”, else “no transition”.",
+            "its AICc beats those of a constant and of lines by a margin, its amplitude stands out of the noise, and "
+            "the curve begins below 10 % and ends above 90 % of it; where only the last fails it is “not finished”, "
+            "else “no transition”.",
             "A lag is a ratio of half-rise steps; its null is that both curves have one onset.",
         ),
         (

@@ -116,6 +116,22 @@ def test_the_first_screen_marks_each_groups_mean_and_interval():
     assert (marks["x"] - marks["error_x"]["arrayminus"])[0] == pytest.approx(low)
     assert "a, recall, 6 of 6 seeds" in marks["text"][0]
     assert "b, recall, 0 of 6 seeds" in marks["text"][1]
+    alone = planted_onsets(missing=[("b", seed) for seed in range(1, 6)])
+    tables["by_group"] = _by_group(alone, ["a", "b"])
+    marks = overview(Finding("comparison", [], tables, notes)).figure.data[0]
+    assert marks["text"][1] == f"b, recall, 1 of 6 seeds: {marks['x'][1]:,.0f}"  # no interval
+
+
+def test_what_no_run_has_a_curve_of_is_said_and_the_rest_compared(tmp_path):
+    parallel = [
+        small_run(tmp_path / str(seed), mixture={"parallel_fraction": 1.0}, training=LEARNED | {"init_seed": seed})
+        for seed in (0, 1)
+    ]
+    found = compare(parallel)
+    assert "transfer" not in found.notes["quantities"]
+    assert "recall" in found.notes["quantities"]
+    assert "No run has a curve of transfer: nothing is compared there." in found.summary
+    assert [panel.name for panel in [overview(found), *figures(found)]] == ["overview", "curves", "onsets"]
 
 
 def test_it_has_figures_with_n_and_survives_json(finding):
@@ -191,7 +207,15 @@ def test_not_finished_is_not_called_no_transition():
     runs = pd.DataFrame({"group": ["a", "a", "b", "b"], "seed": [0, 1, 0, 1]})
     differences = pd.DataFrame({"p_holm": [0.0002], "clock": ["step"], "quantity": ["recall"], "ratio": [2.0],
                                 "low": [1.9], "high": [2.1], "first": ["a"], "second": ["b"], "n": [6]})  # fmt: skip
-    notes = {"groups": ["a", "b"], "differ": ["x"], "equal": [], "worlds": [], "under_way": [], "apart": []}
+    notes = {
+        "groups": ["a", "b"],
+        "differ": ["x"],
+        "equal": [],
+        "worlds": [],
+        "under_way": [],
+        "apart": [],
+        "missing": [],
+    }
     said = words({"by_group": pd.DataFrame(rows), "runs": runs, "differences": differences}, notes)
     assert "a: transfer is not finished in 2 of 2 runs." in said
     assert "b: transfer has no transition in 1 of 2 runs and is not finished in 1 of 2 runs." in said
