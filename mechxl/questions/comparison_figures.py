@@ -164,7 +164,8 @@ def _onsets(finding: Finding) -> Panel:
             xs.append({clock: ([whole[clock]["onset"]], errors[clock]) for clock in clocks})
     figure.update_xaxes(type="log", exponentformat="power", nticks=4, tickangle=0)
     figure.update_xaxes(title={"text": clocks["step"], "standoff": 2}, title_font_size=11)
-    figure.update_yaxes(type="category", categoryorder="array", categoryarray=groups[::-1], tickfont={"size": 11})
+    every: Any = {"categoryarray": groups[::-1], "range": [-0.5, len(groups) - 0.5]}  # those without an onset too
+    figure.update_yaxes(type="category", categoryorder="array", tickfont={"size": 11}, **every)
     themed(figure, height=150 + len(quantities) * (90 + 26 * len(groups)))
     axes = ["xaxis", "xaxis2", "xaxis3"][: len(quantities)]
     menu = _clock_menu(clocks, xs, ["x", "error_x"], {"axes": axes})
@@ -199,7 +200,7 @@ def _differences(finding: Finding) -> Panel:
             mode="markers",
             marker={"size": 9, "color": [BLUE if p <= 0.05 else GREY for p in rows["p_holm"]]},
             error_x={"type": "data", "symmetric": False, "array": rows["high"] - rows["ratio"],
-                     "arrayminus": rows["ratio"] - rows["low"]},
+                     "arrayminus": rows["ratio"] - rows["low"], "color": GREY},
             text=[_test(row) for row in rows.to_dict("records")],
             hovertemplate="%{x:.2f} times, %{text}<extra></extra>",
             showlegend=False,

@@ -268,6 +268,8 @@ def compared(trained, tmp_path_factory):
     assert Run(runs[1].path).config != runs[0].config
     out = folder / "comparison.html"
     found = compare([Run(run.path) for run in runs], False, quiet=True)
+    tested = {"n": 6, "ratio": 1.5, "low": 1.2, "high": 1.9, "p": 0.01, "p_holm": 0.04}  # one seed has no test to draw
+    found.tables["differences"] = found.tables["differences"].assign(**tested)
     out.write_text(render_comparison(found, "<b data-hostile>title", inline=True), encoding="utf-8")
     return out
 
@@ -276,6 +278,8 @@ def compared(trained, tmp_path_factory):
 def test_the_comparison_is_the_same_kind_of_page(compared, looked_at, width):
     tab = looked_at(compared, width=width, theme="dark")
     scrolled(tab)
+    for name in ("overview", "curves", "onsets", "differences"):
+        assert tab.locator(f"#plot-{name} .main-svg").count(), name
     tab.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
     tab.wait_for_selector("details.rows td")
     assert tab.evaluate("document.documentElement.scrollWidth") <= width
