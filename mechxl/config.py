@@ -267,6 +267,14 @@ def differences(one: RunConfig, other: RunConfig) -> dict[str, tuple[Any, Any]]:
     return {name: (first[name], second[name]) for name in first if first[name] != second[name]}
 
 
+def changed_settings(config: RunConfig) -> dict[str, Any]:
+    """Settings that are not at their default; seeds and shares that follow from others are not told again."""
+    own = differences(RunConfig(seed=config.seed), config)
+    if not config.mixture.language_shares:  # equal ones, whose number follows from that of the languages
+        own.pop("mixture.language_shares", None)
+    return ({"seed": config.seed} if config.seed else {}) | {name: value for name, (_, value) in own.items()}
+
+
 def flat(config: RunConfig) -> dict[str, Any]:
     """All settings by dotted name, the five seeds (which `seed` stands for) and the shares filled in."""
     values = {

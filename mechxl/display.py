@@ -6,7 +6,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from mechxl.config import RunConfig, differences
+from mechxl.config import RunConfig, changed_settings
 
 RATES = {"loss": "loss (nats an answer)", "recall_accuracy": "recall", "transfer_accuracy": "transfer"}
 GROUPS = {"parallel": "told in every language", "mono": "told in one", "unseen": "told in none"}
@@ -64,13 +64,7 @@ def _state(config: RunConfig, complete: bool, steps: Sequence[int], last: Mappin
 
 
 def _settings(config: RunConfig) -> str:
-    """The settings that are not at their default; seeds and shares that follow from others are not told again."""
-    own = differences(RunConfig(seed=config.seed), config)
-    if not config.mixture.language_shares:  # equal ones, whose number follows from that of the languages
-        own.pop("mixture.language_shares", None)
-    told = [f"seed = {config.seed}"] if config.seed else []
-    told += [f"{name} = {value}" for name, (_, value) in own.items()]
-    return ", ".join(told) if told else "all at their defaults"
+    return ", ".join(f"{name} = {value}" for name, value in changed_settings(config).items()) or "all at their defaults"
 
 
 def _checkpoints(steps: Sequence[int]) -> str:

@@ -11,7 +11,7 @@ import tomli_w
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mechxl.config import RunConfig, TrainingConfig, as_toml_table, differences, parse_config
+from mechxl.config import RunConfig, TrainingConfig, as_toml_table, changed_settings, differences, parse_config
 from mechxl.data.corpus import build_corpus
 from mechxl.refusals import InputError
 
@@ -206,6 +206,16 @@ def test_seed_fills_the_seeds_that_are_not_given():
 def test_shares_are_filled_in():
     assert parse_config({"languages": {"count": 4}}).shares == (0.25,) * 4
     assert parse_config({"mixture": {"language_shares": [0.75, 0.25]}}).shares == (0.75, 0.25)
+
+
+def test_changed_settings_are_those_that_do_not_follow_from_others():
+    assert changed_settings(RunConfig()) == {}
+    assert changed_settings(RunConfig(seed=3)) == {"seed": 3}  # and not the five that follow it
+    assert changed_settings(parse_config({"languages": {"count": 3}})) == {
+        "languages.count": 3
+    }  # and not the equal shares
+    shares = parse_config({"mixture": {"language_shares": [0.25, 0.75]}, "world": {"seed": 7}})
+    assert changed_settings(shares) == {"mixture.language_shares": (0.25, 0.75), "world.seed": 7}
 
 
 def test_differences():

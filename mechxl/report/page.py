@@ -12,7 +12,7 @@ from plotly.offline import get_plotlyjs
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from mechxl.config import RunConfig, as_toml_table, flat
+from mechxl.config import RunConfig, changed_settings, flat
 from mechxl.data.description import describe
 from mechxl.findings import Finding
 from mechxl.plots import DARK
@@ -144,13 +144,12 @@ def render_page(template: str, inline: bool, **content: Any) -> str:
 
 def _lead(run: Run) -> dict[str, Any]:
     config = run.config
-    given, defaults = _flattened(as_toml_table(config)), _flattened(as_toml_table(RunConfig()))
-    changed = [(name, _plain(value)) for name, value in given.items() if value != defaults.get(name)]
     state = ""
     if not run.complete:
         how = "Training is under way" if _under_way(run) else "Training was interrupted"
         state = f"Not finished. {how}: step {run.steps[-1]:,} of {config.training.steps:,}."
-    return {"changed": changed, "state": state, "facts": int(run.corpus.world.seen.sum())}
+    told = [(name, _plain(value)) for name, value in changed_settings(config).items()]
+    return {"changed": told, "state": state, "facts": int(run.corpus.world.seen.sum())}
 
 
 def _under_way(run: Run) -> bool:
@@ -165,12 +164,6 @@ def _under_way(run: Run) -> bool:
         return True
     except OSError:  # somebody else's run, that this process may not lock
         return False
-
-
-def _flattened(table: dict[str, Any]) -> dict[str, Any]:
-    """`{"seed": 0, "world": {"n_values": 16}}` as `{"seed": 0, "world.n_values": 16}`."""
-    sections = {name: value if isinstance(value, dict) else {"": value} for name, value in table.items()}
-    return {f"{name}.{key}".rstrip("."): value for name, fields in sections.items() for key, value in fields.items()}
 
 
 def _settings(config: RunConfig) -> list[tuple[str, str, str]]:
