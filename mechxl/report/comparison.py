@@ -56,5 +56,6 @@ def render_comparison(finding: Finding, title: str, *, inline: bool) -> str:
         timeline=drawn(overview(escaped)),
         figures=[drawn(panel) for panel in figures(escaped)],
         tables=[(table(name, rows), CAPTIONS.get(name, "")) for name, rows in shown.items()],
+        left_out=[(name, len(rows)) for name, rows in finding.tables.items() if len(rows) > MOST_ROWS],
         equal=finding.notes["equal"],
     )

@@ -13,6 +13,7 @@ from mechxl.questions.comparison_figures import overview
 from mechxl.questions.comparison_words import words
 from mechxl.refusals import InputError
 from mechxl.report.__main__ import main
+from mechxl.report.comparison import render_comparison
 from tests.instruments.runs import small_run
 
 LEARNED = {"steps": 12, "checkpoints": 12, "batch_size": 32, "warmup_steps": 2, "evaluate_every": 1}
@@ -186,6 +187,15 @@ def test_refusals_name_the_run(runs, capsys):
     assert "leave it out" in capsys.readouterr().err
     assert main([]) == 2
     assert "no run" in capsys.readouterr().err
+
+
+def test_a_table_that_is_too_long_is_left_out_and_named(finding, monkeypatch):
+    monkeypatch.setattr("mechxl.report.comparison.MOST_ROWS", 20)
+    page, rows = render_comparison(finding, "x", inline=False), len(finding.tables["curves"])
+    assert rows > 20 > len(finding.tables["settings"])
+    assert f"curves: {rows:,} rows, too many for this page" in page
+    assert 'data-file="x-curves"' not in page
+    assert 'data-file="x-settings"' in page
 
 
 def test_the_command_writes_the_page(runs, tmp_path):
