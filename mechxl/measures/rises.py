@@ -6,7 +6,7 @@ refined by a parabola.
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Num
@@ -17,7 +17,7 @@ LEAST_SDS = 4.0  # of the innovations; 5 finds .63 of the rises that are 5 of th
 LEAST_AICC = 3.0
 SEARCHED = 10.0  # times ln(all evaluations / those from the minimum on): a late minimum of noise looks like a rise
 WANDERING, WANDERS = 0.7, 10.0  # residuals of a higher rho wander, and a wandering curve looks like a rise too
-FEWEST_POINTS = 12  # with fewer the AICc prices a logistic so dearly that no rise could be accepted
+FEWEST_POINTS = 12  # with fewer the AICc prices a logistic so dearly that clean rises are refused
 DRAWS = 200
 MIDPOINTS, WIDTHS, RHOS = 71, 10, (0.0, 0.2, 0.4, 0.6, 0.75, 0.87, 0.95, 0.99)
 Outcome = Literal["transition", "not finished", "no transition"]
@@ -108,13 +108,10 @@ def fit_rises(grid: Grid, y: Float[np.ndarray, "curve point"]) -> Fits:
     w = grid.w[which % len(grid.w)]
     rho = np.array(RHOS)[best_rho[which, np.arange(n)]]
     c, a, sd = _linear(grid.x, y, m, w, rho)
-    others = -2 * flat + _cost(np.array([3, 4, 4]), points)[:, None]
-    return Fits(c, a, m, w, rho, sd, -2 * like.max(axis=0) + _cost(6, points) - others.min(axis=0), profile)
-
-
-def _cost(parameters: Any, points: int) -> Any:
-    """AICc's price of parameters, rho and the innovations' variance among them."""
-    return 2 * parameters * points / (points - parameters - 1)
+    parameters = np.array([6, 3, 4, 4])  # of the logistic, constant and lines: rho and the variance among them
+    price, *prices = 2 * parameters * points / (points - parameters - 1)
+    others = -2 * flat + np.array(prices)[:, None]
+    return Fits(c, a, m, w, rho, sd, -2 * like.max(axis=0) + price - others.min(axis=0), profile)
 
 
 def _without(rows: Float[np.ndarray, "row point"], one: Float[np.ndarray, " point"]) -> Float[np.ndarray, "row point"]:
