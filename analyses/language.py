@@ -30,13 +30,13 @@ import numpy as np
 from scipy import stats
 
 from mechxl.data.information import informativeness
-from mechxl.data.world import stream
 from mechxl.findings import signed
-from mechxl.instruments.store import activations
+from mechxl.instruments.activations.store import activations
 from mechxl.measures.sample import draw_sample
 from mechxl.measures.score import score
 from mechxl.measures.vectors import centre, unit
 from mechxl.questions.ask import ask
+from mechxl.random import generator
 from mechxl.run import Run
 
 RESULTS = Path(__file__).parent / "results" / "language.json"
@@ -82,7 +82,7 @@ def measured(runs: Path, name: str, seed: int) -> dict[str, Any]:
         row[f"model_bits_{layer}"] = float(probes[here & (probes["layer"] == layer)]["bits"].iloc[0])
         x = h.sel(layer=layer).transpose("fact", "language", "d_model").values.astype(float)
         relation, entity = corpus.world.relation[facts], corpus.world.entity[facts]
-        sample = draw_sample(relation, entity, 2, stream(0, "score"), draws=0, permutations=0)
+        sample = draw_sample(relation, entity, 2, generator(0, "score"), draws=0, permutations=0)
         row[f"score_{layer}"] = score(unit(centre(x, "whole")), sample)["score"].pooled.value
     row["recall"], row["transfer"] = float(last["recall_accuracy"]), float(last["transfer_accuracy"])
     for asked in ("recall", "transfer"):
@@ -115,7 +115,7 @@ def tests(rows: list[dict[str, Any]]) -> str:
     said = []
     level = {"informative_0": 0.0, "informative_half": 0.5, "informative_1": 1.0}
     shown = [row for row in rows if row["run"] in level]
-    k, draws = np.array([level[row["run"]] for row in shown]), stream(0, "runs permuted")
+    k, draws = np.array([level[row["run"]] for row in shown]), generator(0, "runs permuted")
     for key in ("transfer", "score_1", "score_2", "model_bits_1", "model_bits_2"):
         values = np.array([row[key] for row in shown])
         rho = spearman(k, values)

@@ -33,9 +33,9 @@ import pandas as pd
 from scipy import stats
 
 from analyses.language import spearman
-from mechxl.data.world import stream
 from mechxl.findings import signed
 from mechxl.questions.ask import ask
+from mechxl.random import generator
 from mechxl.run import Run
 
 RESULTS = Path(__file__).parent / "results" / "patching.json"
@@ -150,7 +150,7 @@ def tests(rows: list[dict[str, Any]]) -> str:
         low, high = stats.t.interval(0.95, len(gained) - 1, gained.mean(), stats.sem(gained))
         change = f"{signed(float(gained.mean()))} [{signed(low)}, {signed(high)}]"
         said.append(f"(a) default less {other}, {len(gained)} seeds: {change}, sign test p = {p:.3f}.")
-    draws = stream(0, "runs permuted")
+    draws = generator(0, "runs permuted")
     for key in ("transfer", "score"):
         pairs = np.array([[values(rows, name, of) for of in ("parallel_unification", key)] for name in VARIANTS])
         x, y = pairs.transpose(1, 0, 2).reshape(2, -1)

@@ -37,9 +37,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from mechxl.files import read_rows
 from mechxl.findings import Finding
 from mechxl.questions.ask import ask
-from mechxl.run import Run, read_rows
+from mechxl.run import Run
 
 RESULTS = Path(__file__).parent / "results" / "replication.json"
 WORDS = ["--languages.shared-words", "1", "--languages.cue", "tag", "--mixture.parallel-fraction", "0"]

@@ -35,9 +35,9 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from analyses.language import spearman
+from mechxl.comparison.compute import clocks
 from mechxl.findings import signed
 from mechxl.questions.ask import ask
-from mechxl.questions.comparison import clocks
 from mechxl.report.comparison import write_comparison
 from mechxl.run import Run
 from mechxl.sweep import read_study, sweep

@@ -25,9 +25,9 @@ import torch
 from benchmarks.machine import table
 from mechxl.config import RunConfig
 from mechxl.data.corpus import crossed
-from mechxl.instruments.store import activations
-from mechxl.model.training import train_run
+from mechxl.instruments.activations.store import activations
 from mechxl.run import Run
+from mechxl.training.loop import train_run
 
 CONFIG = RunConfig(
     world={"n_entities": 2000, "n_relations": 4, "n_unseen": 0},  # pyright: ignore[reportArgumentType]

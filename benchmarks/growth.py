@@ -19,14 +19,14 @@ import torch
 from benchmarks.machine import exponent, finished, table
 from mechxl.config import RunConfig, parse_config
 from mechxl.data.corpus import build_corpus
-from mechxl.model.batches import Batches
 from mechxl.model.hooked import build_model
-from mechxl.model.memory import kept_memory
-from mechxl.model.products import quick_products
-from mechxl.model.rates import Evaluation
-from mechxl.model.training import batch_losses
 from mechxl.model.weights import pack
 from mechxl.run import facts_table
+from mechxl.training.batches import Batches
+from mechxl.training.loop import batch_losses
+from mechxl.training.memory import kept_memory
+from mechxl.training.metrics import Evaluation
+from mechxl.training.products import quick_products
 
 LONG_NAMES = {"name_syllables": 64, "name_length": 3}
 SIZES: dict[str, list[int]] = {

@@ -15,8 +15,8 @@ from playwright.sync_api import sync_playwright
 
 from benchmarks.machine import table
 from mechxl.config import RunConfig
-from mechxl.model.training import train_run
 from mechxl.report.page import write_report
+from mechxl.training.loop import train_run
 
 PAINT = "performance.getEntriesByName('first-contentful-paint')[0].startTime"
 READY = "['checkerboard', 'map'].every((name) => document.getElementById('plot-' + name).ready)"

@@ -19,14 +19,14 @@ import transformer_lens.patching as theirs
 from benchmarks.activations import timed
 from benchmarks.machine import table
 from mechxl.config import RunConfig
-from mechxl.instruments.pairs import Pairs, answered_rightly, draw_pairs
-from mechxl.instruments.patching import run_plan
-from mechxl.instruments.places import Place, Plan
+from mechxl.instruments.patching.engine import run_plan
+from mechxl.instruments.patching.pairs import Pairs, answered_rightly, draw_pairs
+from mechxl.instruments.patching.plan import Place, Plan
 from mechxl.model.hooked import load_parameters
-from mechxl.model.memory import kept_memory
-from mechxl.model.training import train_run
 from mechxl.model.weights import weights_of
 from mechxl.run import Run
+from mechxl.training.loop import train_run
+from mechxl.training.memory import kept_memory
 
 setattr(theirs, "tqdm", list)  # noqa: B010 - no bar for the peer either
 ROLES = ("name_first", "name_last", "prompt_last")  # the default prompt's positions 1, 2 and 3

@@ -24,12 +24,12 @@ from torch.utils.data import Dataset
 
 from mechxl.config import RunConfig
 from mechxl.data.corpus import Corpus, build_corpus
-from mechxl.model.batches import Batches
 from mechxl.model.hooked import build_model
-from mechxl.model.memory import kept_memory
-from mechxl.model.products import quick_products
-from mechxl.model.training import batch_losses, train_run
 from mechxl.model.weights import pack
+from mechxl.training.batches import Batches
+from mechxl.training.loop import batch_losses, train_run
+from mechxl.training.memory import kept_memory
+from mechxl.training.products import quick_products
 
 CONFIG = RunConfig()
 SIZE = CONFIG.training.batch_size

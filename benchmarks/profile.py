@@ -7,8 +7,8 @@ from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.machine import finished, table
 from benchmarks.peers import lean_step
-from mechxl.model.memory import kept_memory
-from mechxl.model.products import quick_products
+from mechxl.training.memory import kept_memory
+from mechxl.training.products import quick_products
 
 GROUPS = {
     "matrix products": ("aten::mm", "aten::addmm", "aten::bmm"),

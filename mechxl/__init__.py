@@ -19,20 +19,20 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mechxl.config import RunConfig as RunConfig
     from mechxl.explorer import explore as explore
-    from mechxl.instruments.patch import patch as patch
-    from mechxl.instruments.store import activations as activations
-    from mechxl.model.training import train_run as train_run
+    from mechxl.instruments.activations.store import activations as activations
+    from mechxl.instruments.patching.patch import patch as patch
     from mechxl.questions.ask import ask as ask
     from mechxl.run import Run as Run
+    from mechxl.training.loop import train_run as train_run
 
 _FACE = {
     "Run": "mechxl.run",
     "RunConfig": "mechxl.config",
-    "activations": "mechxl.instruments.store",
+    "activations": "mechxl.instruments.activations.store",
     "ask": "mechxl.questions.ask",
     "explore": "mechxl.explorer",
-    "patch": "mechxl.instruments.patch",
-    "train_run": "mechxl.model.training",
+    "patch": "mechxl.instruments.patching.patch",
+    "train_run": "mechxl.training.loop",
 }
 
 __all__ = ["Run", "RunConfig", "activations", "ask", "explore", "patch", "train_run"]

@@ -19,7 +19,7 @@ import tyro
 from pydantic import BaseModel
 
 from mechxl.config import RunConfig, parse_config
-from mechxl.refusals import Failure, InputError
+from mechxl.errors import Failure, InputError
 
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 

@@ -13,7 +13,8 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from mechxl.refusals import InputError, hold_together
+from mechxl.checks import hold_together
+from mechxl.errors import InputError
 
 Number = int | float | None
 

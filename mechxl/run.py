@@ -12,12 +12,8 @@ lock                while a trainer is at work
 COMPLETE            written last
 """
 
-import json
-import os
 import tomllib
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +22,8 @@ import pandas as pd
 
 from mechxl.config import RunConfig, parse_config
 from mechxl.data.corpus import Corpus, build_corpus
-from mechxl.refusals import InputError
+from mechxl.errors import InputError
+from mechxl.files import read_json, read_rows
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -207,47 +204,3 @@ def facts_table(corpus: Corpus) -> pd.DataFrame:
         "".join(n for n, t in zip(lexicon.language_names, row, strict=True) if t) for row in mixture.told
     ]
     return pd.DataFrame(columns)
-
-
-def read_json(path: Path) -> Any:
-    """A JSON file's content.
-
-    Raises:
-        InputError: the file is missing or damaged; it is named.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: can't be read ({error}); restore it, or train the run again") from None
-
-
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows of a JSON-lines file that is written while it is read: a torn last line is left out."""
-    if not path.is_file():
-        return []
-    try:
-        return [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1] if line]
-    except ValueError as error:
-        raise InputError(f"{path}: can't be read ({error}); restore it, or train the run again") from None
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` to write to; moved into place at the end, removed if something fails."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a whole file, or nothing."""
-    with whole_file(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Writes a whole JSON file, or nothing; NaN is refused."""
-    write_text(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")

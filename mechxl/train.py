@@ -42,7 +42,7 @@ def _train(argv: Sequence[str]) -> int:
 
         print_description(describe(config, build_corpus(config)))
         return DONE
-    from mechxl.model.training import train_run
+    from mechxl.training.loop import train_run
 
     train_run(config, options.out, resume=options.resume, overwrite=options.overwrite, quiet=options.quiet)
     return DONE

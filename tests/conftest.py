@@ -4,13 +4,13 @@ import pytest
 
 from mechxl.config import RunConfig, TrainingConfig, WorldConfig
 from mechxl.run import Run
-from tests.model.zygote import Zygote
+from tests.training.zygote import Zygote
 
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A small complete run: 60 entities, 24 unseen ones, 120 steps, 6 checkpoints. Leave it as it is."""
-    from mechxl.model.training import train_run
+    from mechxl.training.loop import train_run
 
     config = RunConfig(
         world=WorldConfig(n_entities=60, n_unseen=24),

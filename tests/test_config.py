@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from mechxl.config import RunConfig, TrainingConfig, as_toml_table, changed_settings, differences, parse_config
 from mechxl.data.corpus import build_corpus
-from mechxl.refusals import InputError
+from mechxl.errors import InputError
 
 WORKS = "the nearest that works: "
 

@@ -12,7 +12,8 @@ from safetensors.torch import load_file
 
 from mechxl import Run as FaceRun
 from mechxl.config import InputError
-from mechxl.run import Run, read_rows, whole_file, write_json, write_text
+from mechxl.files import read_rows, whole_file, write_json, write_text
+from mechxl.run import Run
 
 STEPS = [0, 1, 12, 48, 84, 120]
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from mechxl.model.training import train_run
 from mechxl.run import Run
+from mechxl.training.loop import train_run
 from tests.model.plain import command_line, contents, tiny
-from tests.model.zygote import ENVIRONMENT, REPOSITORY, Result, Zygote
+from tests.training.zygote import ENVIRONMENT, REPOSITORY, Result, Zygote
 
 DONE, BAD_INPUT = 0, 2
 SHORT = tiny(steps=6, checkpoints=3)

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 
 from mechxl.data.corpus import Corpus, crossed
 from mechxl.data.information import BITS, entropy, joint, mutual_information
-from mechxl.data.world import stream
+from mechxl.random import generator
 
 MOST_ENTITIES_CODED = 5000
 
@@ -108,7 +108,7 @@ def prequential_code_length(prompts: Prompts, vocabulary: int, seed: int) -> tup
         The code length, and the number of entities coded.
     """
     entities = np.unique(prompts.entity)
-    order = stream(seed, "order of entities coded").permutation(entities)[:MOST_ENTITIES_CODED]
+    order = generator(seed, "order of entities coded").permutation(entities)[:MOST_ENTITIES_CODED]
     count = int(prompts.language.max()) + 1
     by_entity = np.argsort(prompts.entity, kind="stable")
     starts = np.searchsorted(prompts.entity[by_entity], [order, order + 1])

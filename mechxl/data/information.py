@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 
 from mechxl.data.corpus import Corpus
 from mechxl.data.transfer import TransferItems
-from mechxl.data.world import stream
+from mechxl.random import generator
 
 BITS = 1 / math.log(2)
 
@@ -150,7 +150,7 @@ def informativeness(corpus: Corpus, seed: int, mono_only: bool, shuffles: int = 
         h = [_plogp(table), _plogp(by_relation), _plogp(table.sum(axis=1)), _plogp(by_relation.sum(axis=1))]
         return float(max((h[0] - h[1] - h[2] + h[3]) * BITS, 0.0))
 
-    rng = stream(seed, "shuffled languages")
+    rng = generator(seed, "shuffled languages")
     null = []
     for _ in range(shuffles):
         mixed = language.copy()

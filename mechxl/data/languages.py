@@ -12,8 +12,10 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from mechxl.config import LanguagesConfig
-from mechxl.data.world import World, stream
-from mechxl.refusals import exact_count, refuse, shared_counts
+from mechxl.counts import exact_count, shared_counts
+from mechxl.data.world import World
+from mechxl.errors import refuse
+from mechxl.random import generator
 
 SYLLABLE_LETTERS = 3
 LANGUAGE_NAMES = "ABCDEFGH"
@@ -75,13 +77,15 @@ def generate_lexicon(config: LanguagesConfig, world: World, seed: int) -> Lexico
 
     def write(part: str, parts: list[int], counts: list[int], length: int) -> list[list[str]]:
         """Words of one kind for each language; an exact count of each part is the shared inventory's."""
-        rng = stream(seed, f"shared {part}")
+        rng = generator(seed, f"shared {part}")
         flags = [rng.permutation(n) < count for n, count in zip(parts, counts, strict=True)]
         shared = np.concatenate(flags) if flags else np.zeros(0, bool)
-        common = _spell(inventories[part]["shared"], length, int(shared.sum()), stream(seed, f"{part} shared"))
+        common = _spell(inventories[part]["shared"], length, int(shared.sum()), generator(seed, f"{part} shared"))
         columns = []
         for language in LANGUAGE_NAMES[: config.count]:
-            own = _spell(inventories[part][language], length, int((~shared).sum()), stream(seed, f"{part} {language}"))
+            own = _spell(
+                inventories[part][language], length, int((~shared).sum()), generator(seed, f"{part} {language}")
+            )
             column = np.empty(len(shared), dtype=object)
             column[shared], column[~shared] = common, own
             columns.append(column.tolist())
@@ -123,7 +127,7 @@ def _inventories(config: LanguagesConfig, seed: int) -> dict[str, dict[str, list
             _check_room(
                 config, script, len(syllables), owners=1 if distinct else len(owners), per_owner=sum(sizes.values())
             )
-            pools[script] = stream(seed, f"syllables {script}").permutation(syllables).tolist()
+            pools[script] = generator(seed, f"syllables {script}").permutation(syllables).tolist()
         pools[owner] = pools[script]
     tables: dict[str, dict[str, list[str]]] = {part: {} for part in sizes}
     for owner in owners:

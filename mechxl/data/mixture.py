@@ -11,7 +11,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from mechxl.config import MixtureConfig
-from mechxl.data.world import World, stream
+from mechxl.data.world import World
+from mechxl.random import generator
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def language_given_value(
     table = np.empty((*world.value_probability.shape, len(shares)))
     orders = np.empty(world.value_probability.shape, dtype=int)
     for relation, probability in enumerate(world.value_probability):
-        order = stream(seed, f"value order {relation}").permutation(len(probability))
+        order = generator(seed, f"value order {relation}").permutation(len(probability))
         table[relation, order] = (1 - informativeness) * shares + informativeness * home(probability[order], shares)
         orders[relation] = order
     return table, orders
@@ -115,9 +116,9 @@ def mix(world: World, config: MixtureConfig, shares: tuple[float, ...], seed: in
     """
     share = np.asarray(shares, dtype=float)
     by_value, orders = language_given_value(world, share, config.informativeness, seed)
-    rank = np.lexsort((stream(seed, "order of equals").random(world.n_facts), -world.frequency))
+    rank = np.lexsort((generator(seed, "order of equals").random(world.n_facts), -world.frequency))
     rank = rank[world.seen[rank]]
-    rng = stream(seed, "ties")
+    rng = generator(seed, "ties")
     language = np.full(world.n_facts, -1)  # -1: parallel
     for relation in range(world.n_relations):
         owed_kind, owed = np.zeros(2), np.zeros(len(share))

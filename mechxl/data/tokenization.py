@@ -13,7 +13,7 @@ from jaxtyping import Int
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
 from mechxl.config import TokenizationConfig
-from mechxl.refusals import refuse
+from mechxl.errors import refuse
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

@@ -3,14 +3,14 @@
 Nothing downstream knows how a World was made. Another source (a CSV file, real facts) builds the same tables.
 """
 
-import zlib
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from mechxl.config import WorldConfig
-from mechxl.refusals import exact_count
+from mechxl.counts import exact_count
+from mechxl.random import generator
 
 
 @dataclass(frozen=True)
@@ -57,11 +57,6 @@ class World:
         return self.value[:, 0] >= 0
 
 
-def stream(seed: int, name: str) -> np.random.Generator:
-    """A random stream of its own for each purpose, so that one setting's draws never shift another's."""
-    return np.random.default_rng([seed, zlib.crc32(name.encode())])
-
-
 def zipf(n: int, exponent: float, rng: np.random.Generator) -> Float[np.ndarray, " n"]:
     """Probabilities proportional to rank^-exponent, ranks being a random permutation."""
     weight = np.arange(1, n + 1, dtype=float) ** -exponent
@@ -78,7 +73,7 @@ def generate_world(config: WorldConfig, n_languages: int, seed: int) -> World:
     unseen = config.n_unseen * config.n_relations
     entity, relation = np.divmod(np.arange(facts + unseen), config.n_relations)
 
-    rng = stream(seed, "value probabilities")
+    rng = generator(seed, "value probabilities")
     uniform = np.full(config.n_values, 1 / config.n_values)
     by_zipf = config.value_distribution == "zipf"
     probability = np.stack(
@@ -87,16 +82,16 @@ def generate_world(config: WorldConfig, n_languages: int, seed: int) -> World:
     cumulative = np.cumsum(probability, axis=1)[relation[:facts]]
 
     def draw(name: str) -> Int[np.ndarray, " fact"]:
-        uniforms = stream(seed, name).random(facts) * cumulative[:, -1]
+        uniforms = generator(seed, name).random(facts) * cumulative[:, -1]
         return (uniforms[:, None] >= cumulative).sum(axis=1)
 
     value = np.full((facts + unseen, n_languages), -1)
     value[:facts] = draw("values")[:, None]
-    own = stream(seed, "facts not shared").permutation(facts)[exact_count(config.shared_facts, facts) :]
+    own = generator(seed, "facts not shared").permutation(facts)[exact_count(config.shared_facts, facts) :]
     for language in range(1, n_languages):
         value[own, language] = draw(f"values in language {language}")[own]
 
     frequency = np.zeros(facts + unseen)
     by_zipf = config.frequency == "zipf"
-    frequency[:facts] = zipf(facts, config.zipf_exponent, stream(seed, "frequency")) if by_zipf else 1 / facts
+    frequency[:facts] = zipf(facts, config.zipf_exponent, generator(seed, "frequency")) if by_zipf else 1 / facts
     return World(entity, relation, value, frequency, probability)

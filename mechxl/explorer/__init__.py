@@ -9,7 +9,7 @@ widgets.py  the controls, and what a click does
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from mechxl.refusals import InputError
+from mechxl.errors import InputError
 from mechxl.run import Run
 
 if TYPE_CHECKING:

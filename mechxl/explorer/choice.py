@@ -6,10 +6,10 @@ from itertools import combinations
 import numpy as np
 from jaxtyping import Int
 
-from mechxl.data.world import stream
-from mechxl.instruments.patch import choose_prompt_roles
+from mechxl.instruments.patching.patch import choose_prompt_roles
 from mechxl.instruments.selection import GROUPS, choose_facts
 from mechxl.measures.vectors import CENTRINGS
+from mechxl.random import generator
 from mechxl.run import Run
 
 MEASURED = 200  # facts at most that centring, plane and score are of
@@ -82,5 +82,5 @@ def measured_facts(run: Run, choice: Choice) -> Int[np.ndarray, " fact"]:
 def shown_places(run: Run, choice: Choice) -> Int[np.ndarray, " shown"]:
     """Places among the facts measured of those that are shown: a seeded sample, ordered by relation and value."""
     facts, world = measured_facts(run, choice), run.corpus.world
-    some = stream(0, "explorer").permutation(len(facts))[: choice.shown]
+    some = generator(0, "explorer").permutation(len(facts))[: choice.shown]
     return some[np.lexsort((some, world.value[facts[some], choice.pair[0]], world.relation[facts[some]]))]

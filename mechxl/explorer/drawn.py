@@ -11,7 +11,7 @@ from plotly.subplots import make_subplots
 
 from mechxl.explorer.choice import Choice
 from mechxl.explorer.shown import Patched, Renderings
-from mechxl.instruments.pairs import OUTCOMES
+from mechxl.instruments.patching.pairs import OUTCOMES
 from mechxl.plots import (
     GREY,
     INK,

@@ -8,16 +8,16 @@ import pandas as pd
 import xarray as xr
 from jaxtyping import Float, Int
 
-from mechxl.data.world import stream
 from mechxl.explorer.choice import Choice, measured_facts, shown_places
-from mechxl.instruments.pairs import OUTCOMES
-from mechxl.instruments.patch import patch
-from mechxl.instruments.store import activations
+from mechxl.instruments.activations.store import activations
+from mechxl.instruments.patching.pairs import OUTCOMES
+from mechxl.instruments.patching.patch import patch
 from mechxl.measures.projection import principal_plane
 from mechxl.measures.sample import Sample, draw_sample
 from mechxl.measures.score import score
 from mechxl.measures.vectors import centre, cosine_matrix, undefined, unit
-from mechxl.model.evaluation import Questions, answer_trie, ask_questions
+from mechxl.model.answers import Questions, answer_trie, ask_questions
+from mechxl.random import generator
 from mechxl.run import Run
 
 KEPT = 16  # choices whose curves and patterns stay in memory
@@ -93,7 +93,7 @@ def curves(run: Run, choice: Choice) -> pd.DataFrame:
 @lru_cache(maxsize=KEPT)
 def _curves(run: Run, choice: Choice) -> pd.DataFrame:
     facts, world = measured_facts(run, choice), run.corpus.world
-    rng = stream(0, "explorer score")
+    rng = generator(0, "explorer score")
     sample = draw_sample(world.relation[facts], world.entity[facts], 2, rng, draws=0, permutations=0)
     rows = {step: [_score(h, choice, sample) for h in _vectors(run, choice, step)] for step in run.steps}
     return pd.DataFrame.from_dict(rows, orient="index")

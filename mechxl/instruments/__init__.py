@@ -1,1 +1,1 @@
-"""What is put to the model: activations, and later patching and erasure."""
+"""What is put to a model: activations are read, patches and erasures change them."""

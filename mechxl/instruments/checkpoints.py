@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from safetensors.torch import load
 
+from mechxl.errors import InputError
 from mechxl.model.hooked import copy_parameters
 from mechxl.model.weights import Model
-from mechxl.refusals import InputError
 from mechxl.run import Run
 
 VERSION = 1  # of what activations.zarr holds: one of another version is made anew

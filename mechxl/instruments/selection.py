@@ -8,8 +8,8 @@ from jaxtyping import Int
 
 from mechxl.data.corpus import Corpus
 from mechxl.data.roles import role_names
-from mechxl.data.world import stream
-from mechxl.refusals import InputError
+from mechxl.errors import InputError
+from mechxl.random import generator
 from mechxl.run import Run
 
 GROUPS = ("mono", "parallel", "unseen")
@@ -84,7 +84,7 @@ def choose_facts(
     if n is not None:
         if not 1 <= n <= len(found):
             raise InputError(f"n = {n}: between 1 and {len(found):,} of these facts can be sampled")
-        found = found[np.sort(stream(seed, "facts sampled").permutation(len(found))[:n])]
+        found = found[np.sort(generator(seed, "facts sampled").permutation(len(found))[:n])]
     return found
 
 

@@ -1,1 +1,1 @@
-"""What learns it: the HookedTransformer, its lean forward, its evaluation and its training."""
+"""What a model is and how it runs: the HookedTransformer, its lean forward, and the answers that it gives."""

@@ -4,48 +4,15 @@ import importlib
 import importlib.util
 import inspect
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mechxl.errors import InputError
+from mechxl.files import write_text
 from mechxl.findings import Finding
-from mechxl.plots import Panel
 from mechxl.questions.kept import finding_digest, finding_path
-from mechxl.refusals import InputError
-from mechxl.run import Run, write_text
-
-
-@dataclass(frozen=True)
-class Question:
-    """A question of mechxl's own. Its modules are imported when they are needed: what is kept can be drawn at once.
-
-    Attributes:
-        name: mechxl.questions.NAME computes it, mechxl.questions.NAME_figures draws it.
-        READS: other questions whose kept findings it reads.
-    """
-
-    name: str
-    READS: tuple[str, ...] = ()
-
-    def compute(self, run: Run, thorough: bool = False) -> Finding:
-        """The answer, anew."""
-        return importlib.import_module(f"mechxl.questions.{self.name}").compute(run, thorough)
-
-    def figures(self, finding: Finding) -> list[Panel]:
-        """The answer, drawn."""
-        return importlib.import_module(f"mechxl.questions.{self.name}_figures").figures(finding)
-
-
-QUESTIONS = {
-    question.name: question
-    for question in (
-        Question("learning"),
-        Question("unification"),
-        Question("language_identity"),
-        Question("patching"),
-        Question("phases", READS=("learning", "language_identity", "patching")),  # last: it reads what these found
-    )
-}
+from mechxl.questions.table import QUESTIONS
+from mechxl.run import Run
 
 
 def question_module(name: str) -> Any:

@@ -5,10 +5,9 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import mechxl
 from mechxl.config import flat
+from mechxl.errors import InputError
 from mechxl.findings import Finding
-from mechxl.refusals import InputError
 from mechxl.run import Run
 
 
@@ -37,7 +36,7 @@ def finding_digest(run: Run, thorough: bool, reads: Sequence[str] = (), sources:
     for step in run.steps:
         found.update(run.checkpoint(step).read_bytes())
     found.update(metrics.read_bytes())
-    for source in [*sorted(Path(mechxl.__file__).parent.rglob("*.py")), *sources]:
+    for source in [*sorted(Path(__file__).parents[1].rglob("*.py")), *sources]:
         found.update(source.read_bytes())
     for question in reads:
         path = finding_path(run, question)

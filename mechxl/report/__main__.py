@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from mechxl.cli import DONE, command, parse
-from mechxl.refusals import InputError
+from mechxl.errors import InputError
 
 
 @dataclass(frozen=True)

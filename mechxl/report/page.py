@@ -14,13 +14,14 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from mechxl.config import RunConfig, changed_settings, flat
 from mechxl.data.description import describe
+from mechxl.errors import Failure, InputError
+from mechxl.files import write_text
 from mechxl.findings import Finding
 from mechxl.plots import DARK
 from mechxl.questions.ask import QUESTIONS, ask, question_module
-from mechxl.questions.phases_figures import overview
-from mechxl.refusals import Failure, InputError
+from mechxl.questions.phases.panels import overview
 from mechxl.report.sections import Section, drawn, failed, for_figures, section
-from mechxl.run import Run, write_text
+from mechxl.run import Run
 
 
 def write_report(

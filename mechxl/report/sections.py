@@ -12,7 +12,6 @@ from markupsafe import Markup
 
 from mechxl.findings import Finding
 from mechxl.plots import Panel
-from mechxl.report.story import STORY, Chapter
 
 
 @dataclass(frozen=True)
@@ -43,6 +42,21 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Chapter:
+    """What the page says beside a question's finding.
+
+    Attributes:
+        title: of the section.
+        definition: what is measured, paragraph by paragraph.
+        caveats: what the numbers do not say.
+    """
+
+    title: str
+    definition: tuple[str, ...] = ()
+    caveats: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Section:
     """A question's part of the page. `error`: why there is nothing, and where that was."""
 
@@ -70,9 +84,7 @@ def failed(name: str, module: Any, error: Exception) -> Section:
 
 
 def chapter(name: str, module: Any) -> Chapter:
-    """A question's frame; an own question's from its module's TITLE, DEFINITION and CAVEATS."""
-    if name in STORY:
-        return STORY[name]
+    """A question's TITLE, DEFINITION and CAVEATS; an own question may lack some."""
     parts = (getattr(module, part, ()) for part in ("DEFINITION", "CAVEATS"))
     return Chapter(str(getattr(module, "TITLE", name)), *((p,) if isinstance(p, str) else tuple(p) for p in parts))
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import tyro
 
 from mechxl.cli import DONE, command, parse
-from mechxl.refusals import Failure, InputError
+from mechxl.errors import Failure, InputError
 
 HELP = """Trains the many runs of a study: variants x grid x seeds. Complete runs are skipped, interrupted ones resumed.
 

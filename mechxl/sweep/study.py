@@ -32,7 +32,7 @@ from pydantic import BaseModel
 
 from mechxl.cli import read_toml
 from mechxl.config import RunConfig, flat, parse_config
-from mechxl.refusals import InputError
+from mechxl.errors import InputError
 
 LONGEST = 200  # characters of a run's name; file systems take 255 bytes, and a new run needs some of them
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=,-]*")

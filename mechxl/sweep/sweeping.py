@@ -9,10 +9,10 @@ from typing import Any
 import pandas as pd
 
 from mechxl.config import differences
-from mechxl.refusals import InputError
+from mechxl.errors import InputError
 from mechxl.run import Run
 from mechxl.sweep.engine import Engine, Job, Outcome
-from mechxl.sweep.local import local
+from mechxl.sweep.engines.local import local
 from mechxl.sweep.machine import allot, cores
 from mechxl.sweep.study import Study
 from mechxl.sweep.table import runs_table, write_table

@@ -7,7 +7,8 @@ from typing import Any
 import pandas as pd
 
 from mechxl.config import flat
-from mechxl.run import Run, read_rows, whole_file
+from mechxl.files import read_rows, whole_file
+from mechxl.run import Run
 from mechxl.sweep.engine import Outcome
 from mechxl.sweep.study import Study
 

@@ -12,7 +12,7 @@ from mechxl.data.languages import Lexicon
 from mechxl.data.mixture import Mixture
 from mechxl.data.tokenization import build_tokenizer
 from mechxl.data.world import World
-from mechxl.refusals import InputError
+from mechxl.errors import InputError
 from tests.data.settings import FEW, said, small_corpus, small_settings
 
 PAD, BOS, EOS = 0, 1, 2

@@ -10,7 +10,7 @@ from mechxl.config import parse_config
 from mechxl.data.corpus import Corpus, build_corpus
 from mechxl.data.languages import generate_lexicon
 from mechxl.data.world import generate_world
-from mechxl.refusals import InputError
+from mechxl.errors import InputError
 from tests.data.settings import FEW, small_corpus, small_settings
 
 CONSONANTS, VOWELS = "bcdfghjklmnpqrstvwxz", "aeiou"

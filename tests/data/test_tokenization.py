@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 from mechxl.config import RunConfig, parse_config
 from mechxl.data.corpus import Corpus, build_corpus
 from mechxl.data.tokenization import transformers_tokenizer
-from mechxl.refusals import InputError
+from mechxl.errors import InputError
 from tests.data.settings import FEW, KINDS, said, small_corpus, small_settings
 
 SMALL = {

@@ -10,10 +10,10 @@ import torch
 from plotly.callbacks import Points
 
 from mechxl import explore, patch
+from mechxl.errors import InputError
 from mechxl.explorer.widgets import Explorer
-from mechxl.instruments.pairs import OUTCOMES
-from mechxl.questions.scores import scores_over_training
-from mechxl.refusals import InputError
+from mechxl.instruments.patching.pairs import OUTCOMES
+from mechxl.questions.common import scores_over_training
 from mechxl.run import Run
 from tests.model.plain import encode, hooked_greedy, prompt_text
 

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 
 from mechxl.config import parse_config
-from mechxl.model.training import train_run
 from mechxl.run import Run
+from mechxl.training.loop import train_run
 from tests.model.plain import answer_tokens, encode, prompt_text, value_word
 
 SETTINGS: dict[str, Any] = {

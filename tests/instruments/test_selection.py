@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mechxl import activations
-from mechxl.refusals import InputError
+from mechxl.errors import InputError
 from mechxl.run import Run
 from tests.instruments.runs import small_run
 

@@ -10,10 +10,10 @@ from transformer_lens import HookedTransformer
 
 from mechxl.config import ModelConfig, RunConfig, as_toml_table, parse_config
 from mechxl.data.corpus import Corpus, build_corpus
-from mechxl.model.batches import Batches
 from mechxl.model.hooked import build_model
-from mechxl.model.training import batch_losses
 from mechxl.model.weights import weights_of
+from mechxl.training.batches import Batches
+from mechxl.training.loop import batch_losses
 
 EOS = 2
 SMALL: dict[str, Any] = {

@@ -8,7 +8,7 @@ import pytest
 from mechxl.config import TokenizationConfig
 from mechxl.data.corpus import Corpus
 from mechxl.data.tokenization import build_tokenizer
-from mechxl.model.evaluation import Questions, answer_trie, ask_questions
+from mechxl.model.answers import Questions, answer_trie, ask_questions
 from tests.model.plain import (
     answer_tokens,
     encode,

@@ -13,12 +13,12 @@ from torch import Tensor
 from transformer_lens import HookedTransformer, HookedTransformerConfig
 from transformer_lens.hook_points import HookPoint
 
-from mechxl.model.batches import Batch, Batches
 from mechxl.model.forward import Positions, lean_logits
-from mechxl.model.products import quick_products
 from mechxl.model.sharing import Shared, shared
-from mechxl.model.training import batch_losses
 from mechxl.model.weights import pack, weights_of
+from mechxl.training.batches import Batch, Batches
+from mechxl.training.loop import batch_losses
+from mechxl.training.products import quick_products
 from tests.model.plain import small_corpus, small_model
 
 MODELS = {

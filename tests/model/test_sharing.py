@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from mechxl.model.batches import Batches
-from mechxl.model.evaluation import Questions
+from mechxl.model.answers import Questions
 from mechxl.model.sharing import Shared, nothing_shared, rows_of, shared
+from mechxl.training.batches import Batches
 from tests.model.plain import encode, prompt_text, questions_of, small_corpus
 
 MANY = settings(max_examples=200, deadline=None)
@@ -107,7 +107,7 @@ def test_questions_are_asked_once_each_and_share_beginnings_within_their_prompts
     corpus = small_corpus(**CORPORA[name])
     lengths = {}
     for at_once in (2048, 64, 3):
-        monkeypatch.setattr("mechxl.model.evaluation.ROWS_AT_ONCE", at_once)
+        monkeypatch.setattr("mechxl.model.answers.ROWS_AT_ONCE", at_once)
         for tag in (True, False):
             questions = Questions.of(corpus, *questions_of(corpus), tag=tag)
             assert sorted(int(row) for rows, _ in questions.parts for row in rows) == list(range(len(questions)))

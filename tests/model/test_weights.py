@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 from transformer_lens import HookedTransformer
 
-from mechxl.model.batches import Batches
 from mechxl.model.forward import logits
 from mechxl.model.hooked import load_parameters, save_model
-from mechxl.model.training import batch_losses
 from mechxl.model.weights import pack, weights_of
+from mechxl.training.batches import Batches
+from mechxl.training.loop import batch_losses
 from tests.model.plain import small_corpus, small_model
 from tests.model.test_forward import CORPORA, MODELS, assume_off_the_kink, gap, hooked_at
 

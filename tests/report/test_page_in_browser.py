@@ -10,9 +10,9 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 
 from mechxl import ask
+from mechxl.comparison.compute import compare
 from mechxl.findings import Finding
 from mechxl.questions.ask import QUESTIONS
-from mechxl.questions.comparison import compare
 from mechxl.report.comparison import render_comparison
 from mechxl.report.page import render
 from mechxl.report.sections import section

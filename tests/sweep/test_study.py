@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mechxl.config import RunConfig, parse_config
-from mechxl.refusals import InputError
+from mechxl.errors import InputError
 from mechxl.sweep.__main__ import HELP, main
 from mechxl.sweep.study import parse_study, read_study
 

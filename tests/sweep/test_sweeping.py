@@ -8,14 +8,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from mechxl.refusals import Failure
+from mechxl.errors import Failure
 from mechxl.run import Run
 from mechxl.sweep import parse_study, sweep
 from mechxl.sweep.engine import Job, Outcome
 from mechxl.sweep.table import summary
 from tests.model.plain import TINY
-from tests.model.zygote import Zygote
 from tests.sweep.processes import train_alone
+from tests.training.zygote import Zygote
 
 STUDY = parse_study(
     {

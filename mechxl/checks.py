@@ -1,0 +1,122 @@
+"""Checks of settings that hold one by one but not together; a setting's own range stands with it in config.py."""
+
+import bisect
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from mechxl.counts import exact_count, shared_counts
+from mechxl.errors import refuse
+
+
+def hold_together(config: Any) -> None:
+    """Checks a RunConfig across its sections.
+
+    Raises:
+        InputError: two settings can't both be had.
+    """
+    for check in (_check_names, _check_words, _check_shares, _check_choices):
+        check(config)
+
+
+def _check_names(config: Any) -> None:
+    world, languages = config.world, config.languages
+    syllables, length = languages.name_syllables, languages.name_length
+
+    def needed(n_entities: int) -> int:
+        shared = sum(shared_counts(languages.shared_names, [n_entities, world.n_unseen]))
+        return max(shared, n_entities + world.n_unseen - shared)
+
+    names = needed(world.n_entities)
+    if names <= syllables**length:
+        return
+    reason = (
+        f"with {world.n_unseen} unseen ones they need {names:,} names of one inventory, and name_syllables "
+        f"{syllables}, name_length {length} give {syllables**length:,}"
+    )
+    options = _most("world.n_entities", world.n_entities, lambda n: needed(n) <= syllables**length)
+    if not options and syllables**length >= world.n_entities:
+        options = [f"world.n_unseen = {syllables**length - world.n_entities}"]
+    options += _larger_inventory("languages.name", syllables, length, names)
+    raise refuse("world.n_entities", world.n_entities, reason, " or ".join(options))
+
+
+def _check_words(config: Any) -> None:
+    world, languages = config.world, config.languages
+    syllables, length = languages.word_syllables, languages.word_length
+
+    def needed(n_values: int) -> int:
+        parts = [world.n_relations, world.n_relations * n_values]
+        shared = sum(exact_count(languages.shared_words, part) for part in parts)
+        return max(shared, sum(parts) - shared)
+
+    words = needed(world.n_values)
+    if words <= syllables**length:
+        return
+    reason = (
+        f"{world.n_relations} relations and their values need {words:,} words of one inventory, and word_syllables "
+        f"{syllables}, word_length {length} give {syllables**length:,}"
+    )
+    options = _most("world.n_values", world.n_values, lambda n: needed(n) <= syllables**length)
+    options += _larger_inventory("languages.word", syllables, length, words)
+    raise refuse("world.n_values", world.n_values, reason, " or ".join(options))
+
+
+def _most(name: str, value: int, fits: Callable[[int], bool]) -> list[str]:
+    """The largest number below value, at least 2, that fits (the smaller, the easier); none if 2 does not."""
+    largest = bisect.bisect_left(range(value), True, lo=2, key=lambda n: not fits(n)) - 1
+    return [f"{name} = {largest}"] if largest >= 2 else []
+
+
+def _larger_inventory(name: str, syllables: int, length: int, words: int) -> list[str]:
+    """The fewest syllables a word, or else the smallest inventory, that give so many words."""
+    if lengths := [n for n in range(length, 9) if syllables**n >= words]:
+        return [f"{name}_length = {lengths[0]}"]
+    return [f"{name}_syllables = {next(n for n in itertools.count(2) if n**length >= words)}"]
+
+
+def _check_shares(config: Any) -> None:
+    shares, count = config.mixture.language_shares, config.languages.count
+    if not shares:
+        return
+    shown = list(shares)
+    equal = _rounded((1.0,) * count)
+    if len(shares) != count:
+        raise refuse("mixture.language_shares", shown, f"{len(shares)} shares for {count} languages", "empty (equal)")
+    if any(not 0 <= share <= 1 for share in shares):
+        clipped = np.clip(np.nan_to_num(shares), 0, 1)
+        works = _rounded(clipped.tolist()) if clipped.sum() > 0 else equal
+        raise refuse("mixture.language_shares", shown, "a share lies between 0 and 1", str(works))
+    if abs(sum(shares) - 1) > 1e-6:
+        works = _rounded(shares) if sum(shares) > 0 else equal
+        raise refuse("mixture.language_shares", shown, f"they sum to {sum(shares):g}, not 1", str(works))
+
+
+def _rounded(weights: Sequence[float]) -> list[float]:
+    """Shares in proportion to the weights, in ten-thousandths that sum to 1: the largest takes what rounding leaves."""
+    parts = [round(10_000 * weight / sum(weights)) for weight in weights]
+    parts[parts.index(max(parts))] += 10_000 - sum(parts)
+    return [part / 10_000 for part in parts]
+
+
+def _check_choices(config: Any) -> None:
+    mixture, languages, model, training = config.mixture, config.languages, config.model, config.training
+    if mixture.unit == "entity" and mixture.informativeness > 0:
+        reason = (
+            "an entity's facts have different values, so that their language can't follow the value (unit = entity)"
+        )
+        works = "mixture.informativeness = 0 or mixture.unit = fact"
+        raise refuse("mixture.informativeness", mixture.informativeness, reason, works)
+    if languages.cue == "none" and languages.cue_dropout > 0:
+        works = "languages.cue_dropout = 0 or languages.cue = tag"
+        raise refuse("languages.cue_dropout", languages.cue_dropout, "there is no tag to leave out (cue = none)", works)
+    if model.d_model % model.n_heads:
+        divisors = [n for n in range(1, model.d_model + 1) if model.d_model % n == 0]
+        nearest = min(divisors, key=lambda n: abs(n - model.n_heads))
+        reason = f"it does not divide d_model {model.d_model}"
+        raise refuse("model.n_heads", model.n_heads, reason, f"model.n_heads = {nearest}")
+    if not all(0 <= beta < 1 for beta in training.betas):
+        nearest = " ".join(f"{min(max(np.nan_to_num(beta), 0.0), 0.999):g}" for beta in training.betas)
+        raise refuse("training.betas", list(training.betas), "each lies in [0, 1)", f"training.betas = {nearest}")

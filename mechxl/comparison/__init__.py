@@ -1,0 +1,1 @@
+"""Several runs side by side: groups, clocks, onsets, and paired differences over seeds."""

@@ -1,0 +1,137 @@
+"""Which of TransformerLens's hooks a name means, and what they hold beside batch and position."""
+
+import difflib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from mechxl.data.tokenization import BOS_ID
+from mechxl.errors import InputError
+from mechxl.model.hooked import build_model
+from mechxl.model.weights import Model
+from mechxl.run import Run
+
+# Trailing dimensions by the last part of a name; d_model where it is none of these.
+TRAILING = {
+    "hook_scale": ("scale",),
+    **dict.fromkeys(("hook_q", "hook_k", "hook_v", "hook_z"), ("head_index", "d_head")),
+    **dict.fromkeys(("hook_attn_scores", "hook_pattern"), ("head_index", "key_pos")),
+    **dict.fromkeys(("hook_pre", "hook_post"), ("d_mlp",)),
+}
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """Hooks whose activations stand in one array.
+
+    Attributes:
+        names: TransformerLens's names.
+        dim: what they are stacked along: layer or component.
+        labels: along that dimension: numbers of layers, or the names.
+        trailing: the dimensions after batch and position, and their sizes.
+    """
+
+    names: list[str]
+    dim: str
+    labels: list[int] | list[str]
+    trailing: dict[str, int]
+
+
+def empty_model(run: Run) -> Model:
+    """The run's model with some parameters, to read checkpoints into."""
+    config = run.config
+    n_ctx, precision = run.environment["n_ctx"], config.training.precision
+    return build_model(config.model, run.tokenizer, n_ctx, config.seeds.init, precision)
+
+
+def hooks_of(run: Run, hook: str | Sequence[str], layers: int | Sequence[int] | None = None) -> Hooks:
+    """The hooks that are meant: one name or several.
+
+    Args:
+        run: gives the model.
+        hook: a short name (resid_post, mlp_out, z, attn.hook_z) is every block's hook of that name, stacked along
+            `layer`; a whole name, or several of either sort, stand along `component`.
+        layers: which layers of short names: l is TransformerLens's block l - 1, and 0 the embeddings, which resid_post
+            alone has (as blocks.0.hook_resid_pre).
+
+    Raises:
+        InputError: there is no such hook or layer, the model does not run it, or several differ in their dimensions.
+    """
+    model = empty_model(run)
+    _, cache = model.run_with_cache(torch.tensor([[BOS_ID]]), return_type="logits")
+    run_hooks, n_layers = list(cache.keys()), run.config.model.n_layers
+    asked = [hook] if isinstance(hook, str) else list(hook)
+    if not asked:
+        raise InputError("hook: names no hook; name one, as resid_post or blocks.0.attn.hook_z")
+    found = [(name, _stack(name, run_hooks, list(model.hook_dict), n_layers)) for name in asked]
+    stacks = [_some_layers(name, stack, layers) if isinstance(stack, dict) else stack for name, stack in found]
+    if layers is not None and not any(isinstance(stack, dict) for stack in stacks):
+        raise InputError(f"layers = {layers}: {', '.join(asked)} is one hook already; give layers with a short name")
+    if isinstance(hook, str) and isinstance(stacks[0], dict):
+        dim, labels, names = "layer", list(stacks[0]), list(stacks[0].values())
+    else:
+        parts = [list(stack.values()) if isinstance(stack, dict) else [stack] for stack in stacks]
+        names = list(dict.fromkeys(name for part in parts for name in part))
+        dim, labels = "component", names
+    shapes = {name: _trailing(name, tuple(cache[name].shape), run.environment["n_ctx"]) for name in names}
+    for name, shape in shapes.items():
+        if shape != shapes[names[0]]:
+            one, other = (" x ".join(f"{d} {n}" for d, n in x.items()) for x in (shapes[names[0]], shape))
+            raise InputError(f"hook: {names[0]} is {one} and {name} is {other}; ask for them one by one")
+    return Hooks(names, dim, labels, shapes[names[0]])
+
+
+def _stack(name: str, run_hooks: list[str], all_hooks: list[str], n_layers: int) -> str | dict[int, str]:
+    """One whole name, or what a short name means by layer."""
+    if name in run_hooks:
+        return name
+    suffixes = [hook.removeprefix("blocks.0.") for hook in run_hooks if hook.startswith("blocks.0.")]
+    meant = [suffix for suffix in suffixes if name in _short(suffix)]
+    if len(meant) == 1:
+        stack = {layer: f"blocks.{layer - 1}.{meant[0]}" for layer in range(1, n_layers + 1)}
+        return {0: "blocks.0.hook_resid_pre"} | stack if meant[0] == "hook_resid_post" else stack
+    if meant:
+        raise InputError(f"hook = {name}: may be {' or '.join(meant)}; name one of them")
+    if name in all_hooks or any(name in _short(hook.removeprefix("blocks.0.")) for hook in all_hooks):
+        raise InputError(f"hook = {name}: TransformerLens does not run this hook with the settings of this model")
+    known = list(dict.fromkeys([*(short for suffix in suffixes for short in _short(suffix)), *run_hooks]))
+    near = difflib.get_close_matches(name, known, n=4, cutoff=0.6)
+    listed = ", ".join(near or [*suffixes, *(hook for hook in run_hooks if not hook.startswith("blocks."))])
+    raise InputError(f"hook = {name}: there is no such hook; {'did you mean' if near else 'there are'}: {listed}")
+
+
+def _short(suffix: str) -> list[str]:
+    """How a block's hook may be called: attn.hook_z, attn.z, hook_z or z."""
+    last = suffix.split(".")[-1]
+    return [suffix, suffix.replace("hook_", ""), last, last.replace("hook_", "")]
+
+
+def _some_layers(name: str, stack: dict[int, str], layers: int | Sequence[int] | None) -> dict[int, str]:
+    if layers is None:
+        return stack
+    asked = [layers] if isinstance(layers, int) else list(layers)
+    for layer in asked:
+        if layer not in stack:
+            raise InputError(f"layers = {layer}: {name} has the layers {', '.join(map(str, stack))}")
+    if not asked:
+        raise InputError(f"layers: names no layer; {name} has the layers {', '.join(map(str, stack))}")
+    return {layer: stack[layer] for layer in asked}
+
+
+def _trailing(name: str, shape: tuple[int, ...], n_ctx: int) -> dict[str, int]:
+    """The dimensions beside batch and position of a hook, from its shape for one token."""
+    last = name.split(".")[-1]
+    dims = ("d_vocab",) if name == "unembed.hook_out" else TRAILING.get(last, ("d_model",))
+    if dims[-1] == "key_pos":  # batch, head, query, key: the query is the position asked for
+        return {"head_index": shape[1], "key_pos": n_ctx}
+    return dict(zip(dims, shape[2:], strict=True))
+
+
+def block_after(names: Sequence[str], n_layers: int) -> int | None:
+    """The first block that need not run for these hooks; None: all must, and what follows them."""
+    blocks = [re.match(r"blocks\.(\d+)\.", name) for name in names]
+    needed = max(0 if block is None else int(block[1]) + 1 for block in blocks)
+    after_all = any(name.startswith(("ln_final", "unembed")) for name in names)
+    return None if after_all or needed == n_layers else needed

@@ -1,0 +1,1 @@
+"""patch(run, ...): a donor's activation in a receiver's run, and the engine behind it."""

@@ -1,0 +1,98 @@
+"""The patching engine: a donor's activation is put into a receiver's run; what is then answered, and how surely?
+
+Activation patching (interchange intervention: Geiger et al. 2021; Vig et al. 2020): the donor is a fact told in one
+language, the receiver another fact in the same or another language. The donor's component at (layer, role) takes the
+receiver's place there, prompt positions only, and stays through greedy decoding of the whole answer. Donors run once;
+receivers restart at the patched layer, all roles (and heads) of a layer run in one batch, and roles at one position
+run once. A donor may come from another checkpoint, and the donors' mean may take each donor's place (mean ablation);
+resample ablation is a donor of the receiver's own language.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+
+from mechxl.data.corpus import Corpus
+from mechxl.instruments.patching.pairs import Pairs
+from mechxl.instruments.patching.plan import Place, Plan
+from mechxl.instruments.patching.prompts import KEYS, Prompts, contents
+from mechxl.instruments.patching.restart import Restart
+from mechxl.model.weights import Weights
+
+ROWS_AT_ONCE = 2048  # what a processor's cache holds the activations of
+
+
+@dataclass(frozen=True)
+class Patched:
+    """What came out.
+
+    Attributes:
+        word: the value word decoded; -1: none.
+        log_prob: of the donor's and the receiver's value in the receiver's language, summed over tokens, in nats.
+        logit_diff: the first of these two less the second, at the first token where they differ; NaN if they do not.
+        there: whether both sentences have the role.
+    """
+
+    word: Int[np.ndarray, "place pair"]
+    log_prob: Float[np.ndarray, "place pair 2"]
+    logit_diff: Float[np.ndarray, "place pair"]
+    there: Bool[np.ndarray, "place pair"]
+
+
+def run_patches(
+    weights: Weights,
+    corpus: Corpus,
+    pairs: Pairs,
+    roles: Sequence[str],
+    places: Sequence[Place],
+    *,
+    donor_weights: Weights | None = None,
+    mean: bool = False,
+) -> Patched:
+    """Runs every place on every pair once; `run_plan` for many checkpoints."""
+    plan = Plan.of(corpus, pairs, roles, places, len(weights.blocks), weights.W_E.device)
+    return run_plan(plan, weights, donor_weights=donor_weights, mean=mean)
+
+
+@torch.inference_mode()
+def run_plan(plan: Plan, weights: Weights, *, donor_weights: Weights | None = None, mean: bool = False) -> Patched:
+    """Every place on every pair.
+
+    Args:
+        plan: places and pairs.
+        weights: of the model.
+        donor_weights: of the model that donors run in; None: the same.
+        mean: put the donors' mean at a role in the place of each donor's activation: mean ablation.
+
+    Returns:
+        By (place, pair). A pattern fits prompts of its own length only: elsewhere `there` is False.
+    """
+    needed, n = {place.component for place in plan.places}, len(plan.candidates.tokens)
+    receivers = {"resid_pre", "q", *KEYS}
+    if donor_weights is None:
+        both = contents(weights, plan.both, needed | receivers, plan.donors_at_last)
+        held, plain = ({key: one[half] if len(one) > 1 else one for key, one in both.items()}
+                       for half in (slice(n), slice(n, None)))  # fmt: skip
+    else:
+        held = contents(donor_weights, Prompts.of([plan.donor]), needed, plan.donors_at_last)
+        plain = contents(weights, Prompts.of([plan.receiver]), receivers, True)
+    each = max(1, ROWS_AT_ONCE // max(n, 1))
+    batches = [
+        Restart(weights, plan, here[at : at + each], held, plain, *restart, mean)
+        for restart, here in plan.restarts.items()
+        for at in range(0, len(here), each)
+    ]
+    word = np.full((len(plan.places), n), -1)
+    log_prob, logit_diff = np.full((*word.shape, 2), np.nan), np.full(word.shape, np.nan)
+    finals = [(batch, batch.final()) for batch in batches]
+    if finals and plan.trie.longest == 1:  # nothing is run again, so that all are read off together
+        every = replace(batches[0], some=[at for batch in batches for at in batch.some])
+        finals = [(every, torch.cat([final for _, final in finals]))]
+    for batch, final in finals:
+        word[batch.some], log_prob[batch.some], logit_diff[batch.some] = batch.answers(final)
+    word, log_prob, logit_diff = word[plan.run_at], log_prob[plan.run_at], logit_diff[plan.run_at]
+    word[~plan.there], log_prob[~plan.there], logit_diff[~plan.there] = -1, np.nan, np.nan
+    return Patched(word, log_prob, logit_diff, plan.there)

@@ -1,0 +1,136 @@
+"""Pairs of a donor and a receiver, and whose answer, in which language, comes out of a patch."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Int
+
+from mechxl.data.corpus import Corpus
+from mechxl.model.answers import Questions, answer_trie, ask_questions
+from mechxl.model.forward import Model
+from mechxl.random import generator
+
+OUTCOMES = (
+    "donor's value, receiver's language",
+    "donor's value, donor's language",
+    "receiver's value, receiver's language",
+    "receiver's value, donor's language",
+    "donor's fact as the receiver's language has it",  # another value than the donor's in worlds of unshared facts
+    "other",
+)
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Donors and receivers, pair by pair: facts, and the languages that they are told in."""
+
+    donor_fact: Int[np.ndarray, " pair"]
+    donor_language: Int[np.ndarray, " pair"]
+    fact: Int[np.ndarray, " pair"]
+    language: Int[np.ndarray, " pair"]
+
+    def __len__(self) -> int:
+        return len(self.fact)
+
+    def __getitem__(self, which: Int[np.ndarray, " some"] | Bool[np.ndarray, " pair"] | slice) -> "Pairs":
+        return Pairs(*(column[which] for column in self._columns))
+
+    @classmethod
+    def of(cls, donor_fact: np.ndarray, donor: int, fact: np.ndarray, receiver: int) -> "Pairs":
+        """Pairs of one donor's and one receiver's language."""
+        return cls(donor_fact, np.full(len(fact), donor), fact, np.full(len(fact), receiver))
+
+    @classmethod
+    def joined(cls, several: Sequence["Pairs"]) -> "Pairs":
+        """All pairs, one after the other."""
+        return cls(*(np.concatenate(columns) for columns in zip(*(pairs._columns for pairs in several), strict=True)))
+
+    @property
+    def _columns(self) -> tuple[np.ndarray, ...]:
+        return self.donor_fact, self.donor_language, self.fact, self.language
+
+    def within(self) -> "Pairs":
+        """The same donor facts in the receiver's language: the ceiling of an interchange."""
+        return Pairs(self.donor_fact, self.language, self.fact, self.language)
+
+
+def draw_pairs(
+    corpus: Corpus,
+    n: int,
+    *,
+    donor: int,
+    receiver: int,
+    group: str = "mono",
+    seed: int = 0,
+    taken: Collection[int] = (),
+) -> Pairs:
+    """Pairs of one relation and different values, told in training. No entity is in two pairs.
+
+    So pairs are independent given the model, and resampling pairs resamples donors' and receivers' entities jointly.
+
+    Args:
+        corpus: of the facts.
+        n: pairs at most; seeded.
+        donor: the donors' language: training tells the donor facts in it.
+        receiver: the receivers' language.
+        group: mono or parallel.
+        seed: of the draw.
+        taken: entities to leave alone.
+
+    Returns:
+        Fewer than n pairs where entities run out; perhaps none.
+    """
+    world, told, of = corpus.world, corpus.mixture.told, corpus.mixture.group == group
+    rng, used = generator(seed, f"pairs {group} {donor} {receiver}"), set(taken)
+    donors, receivers = (rng.permutation(np.flatnonzero(of & told[:, language])) for language in (donor, receiver))
+    waiting = [receivers[world.relation[receivers] == r].tolist() for r in range(world.n_relations)]
+    values = [set(row) for row in world.value[:, [donor, receiver]].tolist()]
+    found: list[tuple[int, int]] = []
+    for f in donors.tolist():
+        if len(found) == n:
+            break
+        queue = waiting[world.relation[f]]
+        fits = (
+            g
+            for g in queue
+            if world.entity[g] not in used and world.entity[g] != world.entity[f] and not values[f] & values[g]
+        )
+        if int(world.entity[f]) not in used and (g := next(fits, None)) is not None:
+            found.append((f, g))
+            used |= {int(world.entity[f]), int(world.entity[g])}
+            queue.remove(g)
+    donor_fact, fact = np.array(found, dtype=int).reshape(-1, 2).T
+    return Pairs.of(donor_fact, donor, fact, receiver)
+
+
+def answered_rightly(model: Model, corpus: Corpus, fact: np.ndarray, language: np.ndarray) -> Bool[np.ndarray, " fact"]:
+    """Whether a model answers each fact rightly in a language, unpatched."""
+    if not len(fact):
+        return np.zeros(0, dtype=bool)
+    return ask_questions(model, Questions.of(corpus, fact, language), answer_trie(corpus)).right
+
+
+def outcomes(corpus: Corpus, pairs: Pairs, word: Int[np.ndarray, "place pair"]) -> Int[np.ndarray, "place pair"]:
+    """Whose value in whose language each answer is, as an index into OUTCOMES; where words coincide, the first.
+
+    The donor's value is the one that its own language tells: where facts are not shared, the receiver's language may
+    have another for the same fact, which counts apart.
+    """
+    value = corpus.world.value
+    donors = value[pairs.donor_fact, pairs.donor_language]
+    receivers = value[pairs.fact, pairs.language]
+    cells = [
+        word == value_words(corpus, pairs, of, language)
+        for of in (donors, receivers)
+        for language in (pairs.language, pairs.donor_language)
+    ]
+    cells.append(word == value_words(corpus, pairs, value[pairs.donor_fact, pairs.language], pairs.language))
+    return np.select([word < 0, *cells], [5, 0, 1, 2, 3, 4], 5)
+
+
+def value_words(
+    corpus: Corpus, pairs: Pairs, value: Int[np.ndarray, " pair"], language: Int[np.ndarray, " pair"]
+) -> Int[np.ndarray, " pair"]:
+    """The words of values of the receivers' relations."""
+    return corpus.lexicon.value_words[corpus.world.relation[pairs.fact], value, language]

@@ -1,0 +1,187 @@
+"""`patch(run, donor=, receiver=, at=)`: the engine as a notebook calls it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from mechxl.data.corpus import Corpus
+from mechxl.data.roles import PROMPT_ROLES, role_names
+from mechxl.errors import InputError
+from mechxl.instruments.patching.engine import run_patches
+from mechxl.instruments.patching.pairs import OUTCOMES, Pairs, answered_rightly, draw_pairs, outcomes
+from mechxl.instruments.patching.plan import Place
+from mechxl.instruments.selection import choose_steps
+from mechxl.model.blocks import BY_HEAD, COMPONENTS
+from mechxl.model.weights import weights_of
+from mechxl.run import Run
+
+
+def patch(
+    run: Run,
+    *,
+    donor: str | int,
+    receiver: str | int,
+    at: str = "resid_post",
+    roles: Sequence[str] | str = "all",
+    layers: Sequence[int] | None = None,
+    heads: Sequence[int] | None = None,
+    step: int = -1,
+    donor_step: int | None = None,
+    mean: bool = False,
+    n: int = 256,
+    group: str = "mono",
+    seed: int = 0,
+    pairs: Any = None,
+) -> xr.Dataset:
+    """Patches a component from donors into receivers at every layer and role, pair by pair.
+
+    Args:
+        run: a run with checkpoints.
+        donor: language of the donors, by name or number.
+        receiver: language of the receivers.
+        at: a component: resid_pre, resid_mid, resid_post, attn_out, mlp_out, q, k, v, z or pattern.
+        roles: of the prompt; "all" that the sentences have.
+        layers: resid_post: 0 (embeddings) to the number of blocks; the others: from 1. None: all.
+        heads: of q, k, v, z, pattern: one at a time; None: all heads at once.
+        step: a saved step; negative: from the end.
+        donor_step: the checkpoint that donors run in; None: the same.
+        mean: mean ablation: the donors' mean in the place of each donor's activation. Resample ablation needs no
+            setting of its own: take donors of the receiver's language, and read what becomes of the receiver's value.
+        n: pairs at most.
+        group: mono or parallel facts.
+        seed: of the pairs.
+        pairs: None, or these (donor fact, receiver fact) rather than a sample: two of one relation with different
+            values. All are kept, whatever their clean answers; n, group and seed are without effect.
+
+    Returns:
+        By (layer, role, head, pair): outcome (index into OUTCOMES), answer (the value's word that is decoded; empty:
+        none), log_prob_donor and log_prob_receiver (nats, of the two values in the receiver's language), logit_diff,
+        there. Beside them the pairs, no entity in two of them unless they were given; attribute `kept`: the share of
+        pairs drawn (or given) whose clean answers were both right.
+
+    Example:
+        >>> found = patch(run, donor="A", receiver="B", at="attn_out")
+        >>> (found["outcome"] == 0).mean("pair")  # interchange accuracy by layer and role
+        >>> pair = (int(found["donor_fact"][0]), int(found["fact"][0]))
+        >>> patch(run, donor="A", receiver="B", pairs=[pair])["answer"].squeeze().to_pandas()  # of one pair, in words
+
+    Raises:
+        InputError: an unknown component, layer, head, role, language or step; no pair with both answers right; a pair
+            given whose facts differ in relation or have one value; or no pair whose donor and receiver both have a
+            role.
+    """
+    corpus, names = run.corpus, run.corpus.lexicon.language_names
+    if at not in COMPONENTS:
+        raise InputError(f"at = {at!r}: there is no such component; there are: {', '.join(COMPONENTS)}")
+    a, b = (_language(names, language) for language in (donor, receiver))
+    n_blocks, n_heads = run.config.model.n_layers, run.config.model.n_heads
+    first = 0 if at == "resid_post" else 1
+    layers = _among("layers", layers, range(first, n_blocks + 1))
+    if heads is not None and at not in BY_HEAD:
+        raise InputError(f"heads: {at} has none; {', '.join(BY_HEAD)} have")
+    one_by_one = [None] if heads is None else _among("heads", heads, range(n_heads))
+    chosen = choose_prompt_roles(corpus, roles)
+    (at_step,), (from_step,) = choose_steps(run, step), choose_steps(run, step if donor_step is None else donor_step)
+    model = run.model(at_step)
+    models = [model, model if from_step == at_step else run.model(from_step)]
+    if pairs is None:
+        drawn = draw_pairs(corpus, 4 * n, donor=a, receiver=b, group=group, seed=seed)
+    else:
+        drawn = _given(corpus, pairs, a, b)
+    right = answered_rightly(models[0], corpus, drawn.fact, drawn.language)
+    right &= answered_rightly(models[1], corpus, drawn.donor_fact, drawn.donor_language)
+    if pairs is None and not right.any():
+        raise InputError(
+            f"{run.path}, step {at_step}: no pair of {group} facts, donor in {names[a]}, receiver in {names[b]}, with "
+            f"one relation, different values and both answers right (of {len(drawn)} drawn); take a later step or "
+            f"another group (there are: {', '.join(sorted(set(corpus.mixture.group) - {'unseen'}))})"
+        )
+    chosen_pairs, kept = drawn[right][:n] if pairs is None else drawn, float(right.mean())
+    places = [
+        Place("resid_pre" if at == "resid_post" and not layer else at, max(layer - 1, 0), role, head)
+        for layer in layers
+        for role in range(len(chosen))
+        for head in one_by_one
+    ]
+    weights, donors = (weights_of(model) for model in models)
+    found = run_patches(weights, corpus, chosen_pairs, chosen, places, donor_weights=donors, mean=mean)
+    if not found.there.any():
+        raise InputError(
+            f"roles = {', '.join(chosen)}: no pair has one of them in both sentences"
+            + (", in prompts of one length, as a pattern needs; q, k and v fit any" if at == "pattern" else "")
+            + f"; roles: {', '.join(choose_prompt_roles(corpus, 'all'))}"
+        )
+    shape = (len(layers), len(chosen), len(one_by_one), len(chosen_pairs))
+    dims = ("layer", "role", "head", "pair")
+    data = {
+        "outcome": outcomes(corpus, chosen_pairs, found.word),
+        "answer": np.where(found.word < 0, "", corpus.lexicon.words[found.word]),
+        "log_prob_donor": found.log_prob[..., 0],
+        "log_prob_receiver": found.log_prob[..., 1],
+        "logit_diff": found.logit_diff,
+        "there": found.there,
+    }
+    return xr.Dataset(
+        {name: (dims, values.reshape(shape)) for name, values in data.items()},
+        coords={
+            "layer": list(layers),
+            "role": chosen,
+            "head": ["all" if head is None else str(head) for head in one_by_one],
+            "donor_fact": ("pair", chosen_pairs.donor_fact),
+            "fact": ("pair", chosen_pairs.fact),
+        },
+        attrs={"component": at, "donor": names[a], "receiver": names[b], "kept": kept, "outcomes": list(OUTCOMES)},
+    )
+
+
+def choose_prompt_roles(corpus: Corpus, roles: Sequence[str] | str) -> list[str]:
+    """Roles of the prompt that sentences have; InputError for others."""
+    there = [role for role in role_names(corpus) if role in PROMPT_ROLES]
+    if roles == "all":
+        return there
+    asked = [roles] if isinstance(roles, str) else list(roles)
+    for role in asked:
+        if role not in there:
+            raise InputError(f"roles = {role!r}: no such role in these prompts; there are: {', '.join(there)}")
+    return asked
+
+
+def _given(corpus: Corpus, pairs: Any, donor: int, receiver: int) -> Pairs:
+    """Pairs as they were asked for; InputError for those that can't be patched into one another."""
+    asked = np.asarray(pairs)
+    if asked.ndim != 2 or asked.shape[1] != 2 or not np.issubdtype(asked.dtype, np.integer):
+        raise InputError("pairs: must be one or several (donor fact, receiver fact), as numbers of facts")
+    world, relation = corpus.world, corpus.world.relation
+    for f, g in asked.tolist():
+        for fact in (f, g):
+            if not 0 <= fact < world.n_facts:
+                raise InputError(f"pairs: fact {fact}: there are 0 to {world.n_facts - 1:,}")
+            if (world.value[fact, [donor, receiver]] < 0).any():
+                raise InputError(f"pairs: fact {fact}: has no value, as its entity is in no telling; take another")
+        if relation[f] != relation[g]:
+            raise InputError(
+                f"pairs: facts {f} and {g} have relations {relation[f]} and {relation[g]}; take two of one relation"
+            )
+        if world.value[f, donor] == world.value[g, receiver]:
+            raise InputError(
+                f"pairs: facts {f} and {g} have one value, and no answer could tell them apart; take others"
+            )
+    return Pairs.of(asked[:, 0], donor, asked[:, 1], receiver)
+
+
+def _language(names: Sequence[str], language: str | int) -> int:
+    if isinstance(language, str) and language in names:
+        return list(names).index(language)
+    if isinstance(language, int) and 0 <= language < len(names):
+        return language
+    raise InputError(f"language {language!r}: there is no such language; there are: {', '.join(names)}")
+
+
+def _among(what: str, asked: Sequence[int] | None, there: range) -> list[int]:
+    chosen = list(there) if asked is None else list(asked)
+    for one in chosen:
+        if one not in there:
+            raise InputError(f"{what} = {one}: there is none; there are {there[0]} to {there[-1]}")
+    return chosen

@@ -1,0 +1,249 @@
+"""learning: what does the model recall, what does it transfer, and which knowledge comes first?
+
+Recall and transfer are asked again at each checkpoint, with intervals over entities, beside the exact accuracies of
+guessing without facts. Unseen entities show the model's prior: KL(P || model) says which marginal of the answers it
+has learned.
+"""
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Int
+
+from mechxl.data.corpus import Corpus
+from mechxl.data.information import (
+    Told,
+    no_fact_accuracies,
+    no_fact_recall,
+    no_knowledge_losses,
+    told_distribution,
+)
+from mechxl.data.transfer import TransferItems, transfer_items
+from mechxl.findings import Finding, signed
+from mechxl.measures.statistics import EntityBootstrap
+from mechxl.model.answers import Questions, answer_trie, ask_questions
+from mechxl.questions.learning.prior import divergences, unseen_prior
+from mechxl.random import generator
+from mechxl.run import Run
+
+DRAWS = 1000
+SEEN_ENTITIES, UNSEEN_ENTITIES = 4000, 64
+NEAR, MARGIN = 0.03, 0.05
+MARGINALS = {"P(A | R)": "given_relation", "P(A | R, S)": "given_readers"}
+
+
+def compute(run: Run, thorough: bool = False) -> Finding:
+    """Curves of loss, recall, transfer and kinds of answers; final rates with intervals; the prior over training.
+
+    Args:
+        run: a run with checkpoints.
+        thorough: all entities rather than at most 4,000 seen and 64 unseen ones.
+    """
+    corpus = run.corpus
+    told = told_distribution(corpus)
+    items = transfer_items(corpus)
+    prior = unseen_prior(corpus, told, None if thorough else UNSEEN_ENTITIES)
+    trie = answer_trie(corpus)
+    entities = np.unique(corpus.world.entity[corpus.world.seen])
+    if not thorough:
+        entities = generator(0, "entities asked").permutation(entities)[:SEEN_ENTITIES]
+    fact, language = corpus.tellings
+    kept = np.isin(corpus.world.entity[fact], entities)
+    recall = Questions.of(corpus, fact[kept], language[kept])
+    kept = np.isin(corpus.world.entity[items.fact], entities)
+    asked = TransferItems(items.fact[kept], items.asked[kept], items.told[kept], items.left_out)
+    transfer, told_in = Questions.of(corpus, asked.fact, asked.asked), asked.told
+
+    seen, unseen = recall.fact, prior.questions.fact
+    over_seen = EntityBootstrap(corpus.world.entity[seen], DRAWS, generator(0, "entities drawn"))
+    over_unseen = EntityBootstrap(corpus.world.entity[unseen], DRAWS, generator(0, "unseen entities drawn"))
+
+    rates, priors = [], []
+    for step in run.steps:
+        model = run.model(step)
+        for kind, questions, told_languages in (("recall", recall, None), ("transfer", transfer, told_in)):
+            right = ask_questions(model, questions, trie).right
+            rows = _rates(questions, right, told_languages, over_seen, items.why_none)
+            rates += [{"step": step, "kind": kind} | row for row in rows]
+        priors.append({"step": step} | divergences(model, prior, over_unseen))
+
+    tables = {
+        "curves": _curves(run),
+        "rates": pd.DataFrame(rates),
+        "prior": pd.DataFrame(priors),
+        "no_knowledge": _no_knowledge(told),
+        "no_fact": _no_fact(corpus, asked),
+    }
+    tables["checkpoints"] = _checkpoints(tables["curves"], tables["rates"])
+    tables["plateaus"] = _plateaus(tables, no_fact_recall(corpus, told))
+    notes = {
+        "languages": corpus.lexicon.language_names,
+        "draws": DRAWS,
+        "unseen_entities": len(np.unique(corpus.world.entity[prior.questions.fact])) if len(prior.questions) else 0,
+        "unseen_prompts": len(prior.questions),
+        "tags": corpus.has_tags,
+        "sampled": bool(len(recall) < len(fact)),
+    }
+    return Finding("learning", [_headline(run, tables), *_plateau_words(tables)], tables, notes)
+
+
+def _no_knowledge(told: Told) -> pd.DataFrame:
+    """The exact losses of models that know no fact, in nats an answer, by what they are given."""
+    losses = no_knowledge_losses(told)
+    given = {"nothing": losses.answer, "R": losses.given_relation, "R, S": losses.given_readers}
+    return pd.DataFrame({"given": list(given), "loss": list(given.values())})
+
+
+def _no_fact(corpus: Corpus, asked: TransferItems) -> pd.DataFrame:
+    """The exact accuracies of guessing without facts on the transfer items asked."""
+    found = no_fact_accuracies(corpus, asked)
+    guesses = {
+        "argmax P(v | R)": found.by_relation,
+        "argmax P(v | R, asked language)": found.by_asked,
+        "argmax P(v | R, told language)": found.by_told,
+    }
+    return pd.DataFrame({"guess": list(guesses), "accuracy": list(guesses.values()), "reason": asked.why_none})
+
+
+def _rates(
+    questions: Questions,
+    right: Bool[np.ndarray, " question"],
+    told: Int[np.ndarray, " question"] | None,
+    bootstrap: EntityBootstrap,
+    why_none: str,
+) -> list[dict[str, object]]:
+    """Pooled, and by group and language (recall) or by pair (transfer; told is given), with intervals over entities."""
+    corpus = questions.corpus
+    names, entity = corpus.lexicon.language_names, corpus.world.entity[questions.fact]
+    groups = {"all": np.ones(len(questions), dtype=bool)}
+    if told is None:
+        group = corpus.mixture.group[questions.fact]
+        groups |= {g: group == g for g in ("parallel", "mono")}
+        groups |= {f"in {name}": questions.language == at for at, name in enumerate(names)}
+    else:
+        pairs = [(a, b) for a in range(len(names)) for b in range(len(names)) if a != b]
+        groups |= {f"{names[a]}→{names[b]}": (told == a) & (questions.language == b) for a, b in pairs}
+    rows = []
+    for name, kept in groups.items():
+        row: dict[str, object] = {"group": name, "n": int(kept.sum()), "entities": len(np.unique(entity[kept]))}
+        mean, low, high = bootstrap.mean(right[kept], entity[kept]) if kept.any() else (np.nan,) * 3
+        reason = "" if kept.any() else why_none or "no items in this group"
+        rows.append(row | {"accuracy": mean, "low": low, "high": high, "reason": reason})
+    return rows
+
+
+def _curves(run: Run) -> pd.DataFrame:
+    """The rows of metrics.jsonl that figures draw; what is missing in a row has its reason there."""
+    metrics = run.metrics
+    given = [str(name) for name in metrics if str(name).endswith("_reason")]
+    values = metrics.drop(columns=given)
+    reasons = [
+        "; ".join(dict.fromkeys(reason for reason in row if isinstance(reason, str)))
+        or ("nothing was trained before step 0" if missing else "")
+        for row, missing in zip(metrics[given].to_numpy(), values.isna().any(axis=1), strict=True)
+    ]
+    return values.assign(reason=reasons)
+
+
+def _checkpoints(curves: pd.DataFrame, rates: pd.DataFrame) -> pd.DataFrame:
+    """A row a checkpoint: loss, recall and transfer with intervals, mean visits of a mono and a parallel fact."""
+    visits = [name for name in ("mono_visits", "parallel_visits") if name in curves]
+    table = curves[["step", "loss", *visits, "reason"]]
+    for kind in ("recall", "transfer"):
+        pooled = rates[(rates["kind"] == kind) & (rates["group"] == "all")]
+        renamed = {"accuracy": kind, "low": f"{kind}_low", "high": f"{kind}_high"}
+        table = table.merge(pooled[["step", *renamed]].rename(columns=renamed), on="step")
+    return table
+
+
+def _plateaus(tables: dict[str, pd.DataFrame], guess: float) -> pd.DataFrame:
+    """For each no-knowledge loss H, the longest stretch of evaluations before recall with the loss within 3 % of H.
+
+    Recall begins at the first evaluation at which it exceeds that of the best guess that knows no fact by more than
+    .05. Step 0 does not count. The loss rests at H if the stretch has at least 3 evaluations and its last step is at
+    least 1.5 times its first; else it passes H.
+    """
+    curves = tables["curves"]
+    begun = curves["step"][curves["recall_accuracy"] > guess + MARGIN]
+    before = curves[(curves["step"] > 0) & (curves["step"] < (begun.iloc[0] if len(begun) else np.inf))]
+    steps = before["step"].to_numpy()
+    rows = []
+    for given, loss in zip(tables["no_knowledge"]["given"], tables["no_knowledge"]["loss"], strict=True):
+        off = np.abs(before["loss"].to_numpy() - loss) / max(loss, 1e-9)
+        ends = np.flatnonzero(np.diff(np.r_[False, off <= NEAR, False]))
+        start, stop = max(zip(ends[::2], ends[1::2], strict=True), key=lambda ends: ends[1] - ends[0], default=(0, 0))
+        inside, missing = steps[start:stop], stop == start or not len(begun)
+        rows.append(
+            {
+                "given": given,
+                "loss": loss,
+                "evaluations": len(inside),
+                "first": inside.min() if len(inside) else np.nan,
+                "last": inside.max() if len(inside) else np.nan,
+                "least_off": off[start:stop].min() if len(inside) else np.nan,
+                "rests": bool(len(inside) >= 3 and inside.max() >= 1.5 * inside.min()),
+                "guess": guess,
+                "recall_begins": begun.iloc[0] if len(begun) else np.nan,
+                "reason": "no evaluation lies there, or recall does not begin" if missing else "",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _plateau_words(tables: dict[str, pd.DataFrame]) -> list[str]:
+    """The plateau before recall in words, and what unseen entities say of it."""
+    plateaus, prior = tables["plateaus"], tables["prior"]
+    begins, guess = plateaus["recall_begins"].iloc[0], plateaus["guess"].iloc[0]
+    from_step = "recall does not yet exceed" if np.isnan(begins) else f"at step {begins:,.0f} recall first exceeds"
+    begins = f"{from_step} that of the best guess without facts ({guess:.1%}) by {MARGIN:.0%}"
+    near = plateaus[(plateaus["evaluations"] > 0) & (plateaus["given"] != "nothing")]
+    if not len(near):
+        return [f"Before recall begins, the loss comes within {NEAR:.0%} of no no-knowledge loss; {begins}."]
+    row = near.sort_values(["rests", "evaluations", "least_off"], ascending=[False, False, True]).iloc[0]
+    span = (
+        f"step {row['first']:,.0f}"
+        if row["first"] == row["last"]
+        else f"steps {row['first']:,.0f} to {row['last']:,.0f}"
+    )
+    count = f"{row['evaluations']} evaluation{'' if row['evaluations'] == 1 else 's'}"
+    said = (
+        f"Before recall begins, the loss {'rests' if row['rests'] else 'passes'} within {NEAR:.0%} of H(A | "
+        f"{row['given']}) = {row['loss']:.2f} nats ({span}, {count}); {begins}."
+    )
+    known = prior[(prior["reason"] == "") & (prior["step"] >= row["first"]) & (prior["step"] <= row["last"])]
+    if not len(known):
+        return [said + " No checkpoint there can say by unseen entities which marginal was learned."]
+    at = known.iloc[int(known[["given_relation", "given_readers"]].min(axis=1).to_numpy().argmin())]
+    kl = {
+        label: f"{signed(at[name], 3)} [{signed(at[name + '_low'], 3)}, {signed(at[name + '_high'], 3)}]"
+        for label, name in MARGINALS.items()
+    }
+    nearer, other = sorted(MARGINALS, key=lambda label: at[MARGINALS[label]])
+    compared = f"nearer to {nearer} (KL {kl[nearer]} nats) than to {other} ({kl[other]})"
+    if abs(at["given_relation"] - at["given_readers"]) < 1e-6:
+        compared = f"at KL {kl[nearer]} nats from {nearer}, which here is the same as {other}"
+    return [
+        f"{said} Asked there about unseen entities, its answers are {compared}; that is at step {at['step']:,.0f}, "
+        f"where they are nearest, n = {at[MARGINALS[nearer] + '_n']:,.0f} prompts."
+    ]
+
+
+def _headline(run: Run, tables: dict[str, pd.DataFrame]) -> str:
+    final = tables["rates"][tables["rates"]["step"] == run.steps[-1]]
+    rate = {row["kind"]: row for _, row in final[final["group"] == "all"].iterrows()}
+    recall, transfer = rate["recall"], rate["transfer"]
+    said = (
+        f"At step {run.steps[-1]:,} the model recalls {_percent(recall)} of {recall['n']:,} tellings "
+        f"({recall['entities']:,} entities)"
+    )
+    if transfer["reason"]:
+        return f"{said}; transfer is not defined ({transfer['reason']})."
+    guess = tables["no_fact"]["accuracy"].max()
+    return (
+        f"{said}. Asked in languages that training did not tell them in, it answers {_percent(transfer)} of "
+        f"{transfer['n']:,} questions about mono facts right (transfer; the best guess without facts reaches "
+        f"{guess:.1%})."
+    )
+
+
+def _percent(row: pd.Series) -> str:
+    return f"{row['accuracy']:.1%} [{row['low']:.1%}, {row['high']:.1%}]"

@@ -1,0 +1,118 @@
+"""patching: is the representation that looks unified the one that the model uses?
+
+A fact told in one language is the donor, another fact told in another language the receiver. The donor's activation at
+one place (component, layer, role) is put into the receiver's run: whose value comes out, in which language? Interchange
+accuracy is how often the donor's value comes out in the receiver's language; causal unification divides it by what the
+same donor facts reach in the receiver's own language.
+
+Pairs are drawn once, for all checkpoints: at each, those count whose two facts it answers rightly unpatched. The
+even-numbered pairs choose the place at the last checkpoint, the others are measured.
+"""
+
+import numpy as np
+import pandas as pd
+
+from mechxl.findings import Finding
+from mechxl.instruments.checkpoints import read_checkpoint, use_checkpoint
+from mechxl.instruments.patching.plan import Place
+from mechxl.measures.interchange import best_place
+from mechxl.model.blocks import BY_HEAD
+from mechxl.model.forward import Model
+from mechxl.questions.common import MAIN_ROLE, distinct_roles, few_steps, scores_over_training
+from mechxl.questions.patching.controls import controls
+from mechxl.questions.patching.places import Spots, draw_sets
+from mechxl.questions.patching.words import words
+from mechxl.random import generator
+from mechxl.run import Run
+from mechxl.training.memory import kept_memory
+
+PAIRS = 400  # of each group, over all pairs of languages
+FEW_STEPS = 8
+FEWEST_PAIRS = 10  # that are measured at a checkpoint
+
+
+def compute(run: Run, thorough: bool = False) -> Finding:
+    """Grids of places at 8 checkpoints, the chosen place at all of them, heads and controls at the last.
+
+    Args:
+        run: a run with checkpoints.
+        thorough: grids at all checkpoints, and as many pairs as there are.
+    """
+    corpus, n_blocks = run.corpus, run.config.model.n_layers
+    facts = np.flatnonzero(corpus.world.seen)
+    roles, same = distinct_roles(corpus, facts)
+    sets = draw_sets(corpus, corpus.world.n_facts if thorough else PAIRS)
+    notes = {
+        "layers": n_blocks,
+        "heads": run.config.model.n_heads,
+        "steps": run.steps,
+        "few_steps": list(run.steps if thorough else few_steps(run.steps, FEW_STEPS)),
+        "roles": roles,
+        "same": same,
+        "main_role": MAIN_ROLE,
+        "languages": corpus.lexicon.language_names,
+        "groups": [one.group for one in sets],
+        "shared_facts": run.config.world.shared_facts,
+        "fewest": FEWEST_PAIRS,
+    }
+    if not sets:
+        reason = "no pair of facts of one relation and different values, each told in another language"
+        return Finding("patching", [f"Nothing to patch: {reason}."], {"places": pd.DataFrame()}, notes)
+    spots = Spots(corpus, sets, roles, _grid(n_blocks, len(roles)), n_blocks)
+    model, rng = run.model(), generator(0, "pairs resampled")
+    chosen = _choose(spots, model)
+    notes["place"] = {**spots.named(chosen), "at": chosen}
+    alone = Spots(corpus, sets, roles, [spots.places[chosen]], n_blocks)
+    grids, curve = [], []
+    with kept_memory():
+        for step in run.steps:
+            use_checkpoint(run, step, read_checkpoint(run, step), model)
+            if step in notes["few_steps"]:
+                grids += [{"step": step} | row for row in spots.rows(model, rng, FEWEST_PAIRS)]
+            curve += [{"step": step} | row for row in alone.rows(model, rng, FEWEST_PAIRS, outcomes=True)]
+    heads = Spots(corpus, sets, roles, _by_head(n_blocks, len(roles), run.config.model.n_heads), n_blocks)
+    tables = {
+        "places": pd.DataFrame(grids),
+        "curve": pd.DataFrame(curve),
+        "heads": pd.DataFrame(heads.rows(model, rng, FEWEST_PAIRS)),
+        "controls": controls(run, sets, alone, model),
+        "beside": _beside(run, thorough),
+    }
+    return Finding("patching", words(tables, notes), tables, notes)
+
+
+def _grid(n_blocks: int, n_roles: int) -> list[Place]:
+    """The stream after the embeddings, then of each block its parts: what attention and MLP add, and the stream."""
+    spots = [("resid_pre", 0)]
+    spots += [(name, block) for block in range(n_blocks) for name in ("attn_out", "resid_mid", "mlp_out", "resid_post")]
+    return [Place(component, block, role) for component, block in spots for role in range(n_roles)]
+
+
+def _by_head(n_blocks: int, n_roles: int, n_heads: int) -> list[Place]:
+    return [
+        Place(component, block, role, head)
+        for component in BY_HEAD
+        for block in range(n_blocks)
+        for head in range(n_heads)
+        for role in range(n_roles)
+    ]
+
+
+def _choose(spots: Spots, model: Model) -> int:
+    """The place with the highest interchange accuracy in the choosing halves, all groups and directions alike."""
+    hits = [(across.mean(axis=1), within.mean(axis=1)) for across, within in spots.choosing(model) if across.shape[1]]
+    if not hits:  # nothing is answered rightly: the first place that could be one
+        return int(np.argmax(spots.free)) if spots.free.any() else 0
+    across, ceiling = np.mean(hits, axis=0)
+    free = spots.free if spots.free.any() else np.ones(len(spots.places), dtype=bool)
+    return best_place(across, ceiling, free)
+
+
+def _beside(run: Run, thorough: bool) -> pd.DataFrame:
+    """Score at each layer from 1 on, recall and transfer at every checkpoint, for curves beside the patches."""
+    scores = scores_over_training(run, thorough).pivot(index="step", columns="layer", values="score")
+    metrics = run.metrics.set_index("step")[["recall_accuracy", "transfer_accuracy"]].reindex(scores.index)
+    rates = metrics.rename(columns=lambda name: str(name).removesuffix("_accuracy"))
+    table = rates.join(scores.rename(columns=lambda layer: f"score_{layer}")).reset_index()
+    table["reason"] = np.where(table.notna().all(axis=1), "", "no transfer items, or too few facts of a relation")
+    return table

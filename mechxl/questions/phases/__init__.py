@@ -1,0 +1,36 @@
+"""phases: when is each thing learned, in which order, and can the order be told from noise?"""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mechxl.findings import Finding
+    from mechxl.plots import Panel
+    from mechxl.run import Run
+
+TITLE = "Phases: when does each thing happen?"
+DEFINITION = (
+    "Onset: the half-rise step of a logistic in ln(step) with AR(1) residuals. A transition is accepted where "
+    "its AICc beats those of a constant and of lines by a margin, its amplitude stands out of the noise, and "
+    "the curve begins below 10 % and ends above 90 % of it; where only the last fails it is “not finished”, "
+    "else “no transition”.",
+    "A lag is a ratio of half-rise steps; its null is that both curves have one onset.",
+)
+CAVEATS = (
+    "An order in time is no order of causes; erasure and patching intervene.",
+    "False alarms, misses and coverage on planted curves are tabulated in docs/phases.md.",
+)
+READS: tuple[str, ...] = ("learning", "language_identity", "patching")
+
+
+def compute(run: "Run", thorough: bool = False) -> "Finding":
+    """The finding of a run, computed anew; answer.py is imported when it is needed."""
+    from mechxl.questions.phases import answer
+
+    return answer.compute(run, thorough)
+
+
+def figures(finding: "Finding") -> "list[Panel]":
+    """The finding drawn; panels.py is imported when it is needed."""
+    from mechxl.questions.phases import panels
+
+    return panels.figures(finding)

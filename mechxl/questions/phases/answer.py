@@ -1,0 +1,186 @@
+"""phases: when is each thing learned, in which order, and can the order be told from noise?
+
+Curves over steps, each in two units where it has them (accuracy and log p beyond what knowing no fact gives; score and
+S - X): their half-rise steps with intervals, or "no transition", or "not finished"; how far one lies behind another,
+with the null that both have one onset; and which marginal of the answers the model knows before it knows any fact.
+Language bits, causal unification and the marginals are read from the findings of the other questions, where these are
+kept beside the run.
+"""
+
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mechxl.data.information import no_knowledge_losses, told_distribution
+from mechxl.findings import Finding
+from mechxl.measures.rises import FEWEST_POINTS
+from mechxl.measures.transitions import change_points, lag, onset, precedes
+from mechxl.questions.common import scores_over_training
+from mechxl.questions.kept import kept_finding
+from mechxl.questions.phases.words import words
+from mechxl.random import generator
+from mechxl.run import Run
+
+LOG_P = "log p beyond H(A | R, S)"
+DRAWS = 200
+NEAR = 0.03  # nats: KL(P || model) below which the model has learned a marginal
+PENALTIES = (1, 2, 4, 8, 16, 32)
+MARGINALS = {"P(A | R)": "given_relation", "P(A | R, S)": "given_readers"}
+
+
+def compute(run: Run, thorough: bool = False) -> Finding:
+    """Onsets of all curves and lags between recall, unification and transfer.
+
+    Args:
+        run: a run with checkpoints.
+        thorough: all entities for the scores; and findings of the other questions that are thorough.
+    """
+    curves = pd.concat([*_from_metrics(run), *_scores(run, thorough), *_kept(run, thorough)], ignore_index=True)
+    headline = _headline_layer(curves)
+    onsets = _onsets(curves)
+    lags = _lags(curves, headline)
+    tables = {
+        "curves": curves,
+        "onsets": onsets,
+        "lags": lags,
+        "marginals": _marginals(run, thorough),
+        "change_points": _second_opinion(curves, headline),
+    }
+    notes = {
+        "layers": run.config.model.n_layers,
+        "steps": run.steps,
+        "last": int(run.metrics["step"].iloc[-1]),
+        "finished": run.complete,
+        "headline": headline,
+        "draws": DRAWS,
+        "near": NEAR,
+        "kept": sorted(set(curves["from"])),
+    }
+    return Finding("phases", words(tables, notes), tables, notes)
+
+
+def _curve(quantity: str, unit: str, step: Any, value: Any, source: str) -> pd.DataFrame:
+    values = np.asarray(value, dtype=float)
+    table = pd.DataFrame({"quantity": quantity, "unit": unit, "step": step, "value": values, "from": source})
+    return table[table["value"].notna()]
+
+
+def _from_metrics(run: Run) -> list[pd.DataFrame]:
+    """Recall and transfer at every evaluation; of log p what lies above the exact -H(A | R, S): what facts add."""
+    metrics, parts = run.metrics, []
+    floor = -no_knowledge_losses(told_distribution(run.corpus)).given_readers  # log p of a model that knows no fact
+    for kind in ("recall", "transfer"):
+        if (column := f"{kind}_accuracy") in metrics:
+            parts.append(_curve(kind, "accuracy", metrics["step"], metrics[column], "metrics"))
+        if (column := f"{kind}_log_prob") in metrics:
+            values = (metrics[column].astype(float) - floor).clip(lower=0)
+            parts.append(_curve(kind, LOG_P, metrics["step"], values, "metrics"))
+    return [part for part in parts if len(part)]
+
+
+def _scores(run: Run, thorough: bool) -> list[pd.DataFrame]:
+    """Score and S - X at each layer from 1 on, every checkpoint."""
+    table = scores_over_training(run, thorough)
+    return [
+        _curve(f"unification, layer {layer}", unit, rows["step"], rows[column], "checkpoints")
+        for layer, rows in table.groupby("layer")
+        for unit, column in (("score", "score"), ("S - X", "alignment"))
+    ]
+
+
+def _kept(run: Run, thorough: bool) -> list[pd.DataFrame]:
+    """What other questions found, where that is kept: language bits (with their sign changed), causal unification."""
+    parts = []
+    if (found := kept_finding(run, "language_identity", thorough)) is not None:
+        probes = found.tables["probes"]
+        here = probes[(probes["role"] == "prompt_last") & (probes["labels"] == "true") & (probes["layer"] >= 1)]
+        for layer, rows in here.groupby("layer"):
+            parts.append(
+                _curve(f"language lost, layer {layer}", "bits", rows["step"], -rows["bits"], "language_identity")
+            )
+    if (found := kept_finding(run, "patching", thorough)) is not None and "curve" in found.tables:
+        both = found.tables["curve"][found.tables["curve"]["direction"] == "both"]
+        for group, rows in both.groupby("group"):
+            values = rows["unification"]
+            parts.append(_curve(f"causal unification, {group}", "ratio", rows["step"], values, "patching"))
+    return parts
+
+
+def _headline_layer(curves: pd.DataFrame) -> int:
+    """The layer whose score ends highest."""
+    ends = {}
+    for quantity in curves[curves["unit"] == "score"]["quantity"].unique():
+        ends[int(quantity.rsplit(" ", 1)[1])] = _series(curves, quantity, "score")["value"].iloc[-1]
+    return max(ends, key=lambda layer: ends[layer]) if ends else 1
+
+
+def _series(curves: pd.DataFrame, quantity: str, unit_name: str) -> pd.DataFrame:
+    rows = curves[(curves["quantity"] == quantity) & (curves["unit"] == unit_name)]
+    return rows.sort_values("step")
+
+
+def _onsets(curves: pd.DataFrame) -> pd.DataFrame:
+    rows = []
+    for quantity, name in curves[["quantity", "unit"]].drop_duplicates().itertuples(index=False):
+        part, rng = _series(curves, quantity, name), generator(0, f"onset {quantity} {name}")
+        found = onset(part["step"].to_numpy(), part["value"].to_numpy(), rng, draws=DRAWS)
+        row = {"quantity": quantity, "unit": name, "outcome": found.outcome, "step": found.step, "low": found.low,
+               "high": found.high, "n": len(part), "first": float(part["value"].iloc[0]),
+               "last": float(part["value"].iloc[-1]), "from_step": found.start}  # fmt: skip
+        fit = {key: found.fit.get(key, np.nan) for key in ("c", "A", "m", "w", "rho", "sd")}
+        rows.append(row | fit | {"reason": found.reason})
+    return pd.DataFrame(rows)
+
+
+def _lags(curves: pd.DataFrame, headline: int) -> pd.DataFrame:
+    """Lags between recall, unification at the headline layer and transfer, in all units; and the sign they share."""
+    layer = f"unification, layer {headline}"
+    units = {"recall": ("accuracy", LOG_P), "transfer": ("accuracy", LOG_P), layer: ("score", "S - X")}
+    # like with like: accuracy beside accuracy, log p beside log p; a score has neither, and is set beside both
+    rows: list[dict[str, Any]] = []
+    for first, second in (("recall", layer), ("recall", "transfer"), (layer, "transfer")):
+        found = []
+        for one in units[first]:
+            for other in units[second] if layer in (first, second) else (one,):
+                both = _series(curves, first, one), _series(curves, second, other)
+                step = np.union1d(*(part["step"] for part in both))
+                y = [part.set_index("step")["value"].reindex(step).to_numpy() for part in both]
+                got = lag(step, y[0], y[1], generator(0, f"lag {first} {one} {second} {other}"), draws=DRAWS)
+                found.append(got)
+                rows.append({"first": first, "second": second, "units": f"{one}, {other}"} | asdict(got))
+        for row in rows[-len(found) :]:
+            row["sign"] = precedes(found)
+    return pd.DataFrame(rows)
+
+
+def _marginals(run: Run, thorough: bool) -> pd.DataFrame:
+    """At which checkpoints the model's answers about unseen entities follow a marginal: KL(P || model) below NEAR."""
+    found = kept_finding(run, "learning", thorough)
+    if found is None:
+        return pd.DataFrame(columns=["marginal", "step", "kl", "near", "reason"])
+    prior = found.tables["prior"]
+    rows = [
+        {"marginal": marginal, "step": int(row["step"]), "kl": row[key], "near": bool(row[key] < NEAR),
+         "reason": row["reason"]}
+        for marginal, key in MARGINALS.items() for row in prior.to_dict("records")
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _second_opinion(curves: pd.DataFrame, headline: int) -> pd.DataFrame:
+    """Steps at which PELT sees a change of the mean, for each penalty."""
+    rows = []
+    penalties = np.array(PENALTIES, dtype=float)
+    named = (("recall", "accuracy"), (f"unification, layer {headline}", "score"), ("transfer", "accuracy"))
+    for quantity, name in named:
+        part = _series(curves, quantity, name)
+        part = part[part["step"] >= 1]
+        if len(part) < FEWEST_POINTS:
+            continue
+        path = change_points(part["value"].to_numpy(), penalties)
+        for penalty, changes in zip(PENALTIES, path, strict=True):
+            steps = " ".join(str(int(part["step"].iloc[at])) for at in changes)
+            rows.append({"quantity": quantity, "penalty": penalty, "changes": len(changes), "steps": steps})
+    return pd.DataFrame(rows)

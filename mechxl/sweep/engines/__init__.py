@@ -1,0 +1,1 @@
+"""What carries the runs of a sweep out."""

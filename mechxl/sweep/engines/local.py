@@ -1,0 +1,144 @@
+"""Runs on this machine: worker processes that live through many runs, since each imports torch for seconds."""
+
+import contextlib
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import tempfile
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
+from pathlib import Path
+from typing import IO
+
+from mechxl.config import as_toml_table
+from mechxl.sweep.engine import Job, Outcome
+
+WAKE = 0.2  # seconds between looks at whether to stop
+
+
+class _Worker:
+    """A process with one job at a time.
+
+    It is a session of its own: the terminal's Ctrl-C reaches the sweep, which then asks its workers to stop.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self.said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  closed with the process
+        self.process = subprocess.Popen(
+            [sys.executable, "-X", "faulthandler", "-m", "mechxl.sweep.engines.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.said,
+            bufsize=0,
+            start_new_session=True,
+            env=os.environ | {"OMP_NUM_THREADS": str(threads), "RAYON_NUM_THREADS": str(threads)},
+        )
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.orders, self.answers = self.process.stdin, self.process.stdout
+        self.job: Job | None = None
+
+    def begin(self, job: Job) -> None:
+        """Gives it a job. One that has died is found out by the end of its answers."""
+        self.job = job
+        _log(job).unlink(missing_ok=True)
+        order = {
+            "settings": as_toml_table(job.config),
+            "out": str(job.out),
+            "threads": job.threads,
+            "command": sys.argv,
+        }
+        with contextlib.suppress(BrokenPipeError):
+            self.orders.write((json.dumps(order) + "\n").encode())
+
+    def outcome(self, stopping: bool) -> Outcome | None:
+        """How its job ended, once there is something to read; None if it had none and has ended."""
+        line = self.answers.readline()
+        job, self.job = self.job, None
+        if line.endswith(b"\n"):
+            assert job is not None
+            return Outcome(job, **json.loads(line))
+        self.process.wait()
+        if job is None:
+            return None
+        if stopping and self.process.returncode == 0:  # it was still importing
+            return Outcome(job, "stopped", f"{job.out}: stopped before it began")
+        return Outcome(job, "failed", self._how_it_died(job))
+
+    def _how_it_died(self, job: Job) -> str:
+        status = self.process.returncode
+        if status == -signal.SIGKILL:
+            return f"{job.out}: its process was killed, perhaps for want of memory; the same command goes on with it"
+        self.said.seek(0)
+        if not (text := self.said.read().decode(errors="replace").strip()):
+            return f"{job.out}: its process ended with status {status}; the same command goes on with it"
+        log = _log(job)
+        log.write_text(text + "\n", encoding="utf-8")
+        return f"{job.out}: its process ended with status {status} ({text.splitlines()[-1]}); see {log}"
+
+    def dismiss(self) -> None:
+        """Lets it end, saving what it has; it may be told twice."""
+        self.orders.close()
+
+    def kill(self) -> None:
+        """Ends it now, whatever it is at, and waits until it is gone."""
+        self.process.kill()
+        self.process.wait()
+        for pipe in (self.orders, self.answers, self.said):
+            pipe.close()
+
+
+def _log(job: Job) -> Path:
+    """Beside the run, where its process said something as it died."""
+    return job.out.with_name(f"{job.out.name}.log")
+
+
+def local(
+    jobs: Sequence[Job], workers: int, began: Callable[[Job], None], stopping: Callable[[], bool]
+) -> Generator[Outcome, None, None]:
+    """An Engine of local processes. One that dies fails its run only; another takes its place."""
+    waiting, crew = deque(jobs), set[_Worker]()
+    threads = max((job.threads for job in jobs), default=1)
+
+    def begin_next(worker: _Worker) -> None:
+        worker.begin(job := waiting.popleft())
+        began(job)
+
+    with selectors.DefaultSelector() as selector:
+
+        def hire() -> None:
+            crew.add(worker := _Worker(threads))
+            selector.register(worker.answers, selectors.EVENT_READ, worker)
+            begin_next(worker)
+
+        try:
+            while len(crew) < min(workers, len(jobs)):
+                hire()
+            while selector.get_map():
+                if stop := stopping():
+                    for worker in crew:
+                        worker.dismiss()
+                for key, _ in selector.select(WAKE):
+                    worker: _Worker = key.data
+                    outcome = worker.outcome(stop)
+                    ended = worker.process.returncode is not None
+                    if ended:
+                        selector.unregister(worker.answers)
+                        crew.remove(worker)
+                        worker.kill()
+                    if not waiting or stop:
+                        worker.dismiss()
+                    elif ended:
+                        hire()
+                    else:
+                        begin_next(worker)
+                    if outcome is not None:
+                        yield outcome
+            for job in waiting:
+                yield Outcome(job, "stopped", f"{job.out}: not begun")
+        finally:
+            for worker in crew:
+                worker.kill()

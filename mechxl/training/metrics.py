@@ -1,0 +1,144 @@
+"""A row of metrics: recall and transfer by group, language and pair, their kinds of answers, and the expected loss."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from mechxl.data.corpus import Corpus
+from mechxl.data.transfer import TransferItems, transfer_items
+from mechxl.model.answers import KINDS, Answers, AnswerTrie, Questions, answer_trie, ask_questions
+from mechxl.model.forward import Model
+from mechxl.random import generator
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The questions of an evaluation.
+
+    Attributes:
+        recall: tellings asked with the tag shown, and with the tag hidden if languages have tags.
+        transfer: transfer items asked so, with the items themselves.
+    """
+
+    recall: dict[str, Questions]
+    transfer: dict[str, tuple[Questions, TransferItems]]
+
+
+class Evaluation:
+    """Asks a model the questions of a corpus: a fixed, seeded sample at most evaluations, all of them at the last.
+
+    Args:
+        corpus: what is asked.
+        most: questions an evaluation asks at most, stratified by group (parallel and mono tellings, transfer items);
+            0: all.
+        seed: of the sample.
+        device: of the model.
+    """
+
+    def __init__(self, corpus: Corpus, most: int, seed: int, device: str) -> None:
+        self.corpus, self.most, self.seed, self.device = corpus, most, seed, device
+        self.trie: AnswerTrie = answer_trie(corpus)
+        self.items = {"": transfer_items(corpus)}
+        if corpus.has_tags:
+            self.items["_hidden"] = transfer_items(corpus, tag=False)
+        self.total = len(corpus.tellings[0]) + len(self.items[""].fact)
+        self.sample = self._sample(most)
+
+    def row(self, model: Model, *, everything: bool = False) -> dict[str, Any]:
+        """Rates, log probabilities in nats and counts.
+
+        Where there are no items at all None stands, beside the reason; a group, language or pair without items is left
+        out.
+        """
+        sample = self._sample(0) if everything and self.most and self.total > self.most else self.sample
+        row: dict[str, Any] = {}
+        losses = {}
+        for suffix, questions in sample.recall.items():
+            answers = ask_questions(model, questions, self.trie)
+            row |= self._recall(suffix, questions, answers)
+            losses[suffix == ""] = self._loss(questions, answers)
+        for suffix, (questions, items) in sample.transfer.items():
+            row |= self._transfer(suffix, questions, items, ask_questions(model, questions, self.trie))
+        # The row of questions with the tag shown serves corpora without tags too.
+        states = self.corpus.cue_states if self.corpus.has_tags else [(True, 1.0)]
+        return {"loss": float(sum(p * losses[shown] for shown, p in states))} | row
+
+    def _sample(self, most: int) -> Sample:
+        share = min(1.0, most / max(self.total, 1)) if most else 1.0
+        fact, language = self.corpus.tellings
+        parallel = self.corpus.mixture.parallel[fact]
+        kept = _stratified(parallel.astype(int), share, self.seed)
+        recall, transfer = {}, {}
+        for suffix, items in self.items.items():
+            tag = suffix == ""
+            recall[suffix] = Questions.of(self.corpus, fact[kept], language[kept], tag, self.device)
+            pair = items.told * self.corpus.world.n_languages + items.asked
+            place = _stratified(pair, share, self.seed)
+            chosen = TransferItems(items.fact[place], items.asked[place], items.told[place], items.left_out)
+            transfer[suffix] = Questions.of(self.corpus, chosen.fact, chosen.asked, tag, self.device), chosen
+        return Sample(recall, transfer)
+
+    def _loss(self, questions: Questions, answers: Answers) -> float:
+        """Mean answer loss over tellings with training weights, each group standing for its whole weight."""
+        weight = self.corpus.mixture.weight
+        total = 0.0
+        for group in (self.corpus.mixture.parallel, self.corpus.mixture.mono):
+            here = group[questions.fact]
+            if here.any():
+                w = weight[questions.fact[here], questions.language[here]]
+                total -= float(weight[group].sum() * (w * answers.log_prob[here]).sum() / w.sum())
+        return total
+
+    def _recall(self, suffix: str, questions: Questions, answers: Answers) -> dict[str, Any]:
+        names, group = self.corpus.lexicon.language_names, self.corpus.mixture.group[questions.fact]
+        row = _rates(f"recall{suffix}", answers)
+        groups = {name: group == name for name in ("parallel", "mono")}
+        row[f"recall{suffix}_by_group"] = _shares(answers, groups)
+        languages = {name: questions.language == at for at, name in enumerate(names)}
+        row[f"recall{suffix}_by_language"] = _shares(answers, languages)
+        return row
+
+    def _transfer(self, suffix: str, questions: Questions, items: TransferItems, answers: Answers) -> dict[str, Any]:
+        names = self.corpus.lexicon.language_names
+        row = _rates(f"transfer{suffix}", answers)
+        pairs = [(a, b) for a in range(len(names)) for b in range(len(names)) if a != b]
+        by_pair = {f"{names[a]}→{names[b]}": (items.told == a) & (items.asked == b) for a, b in pairs}
+        row[f"transfer{suffix}_by_pair"] = _shares(answers, by_pair)
+        if items.why_none:
+            row[f"transfer{suffix}_reason"] = items.why_none
+        return row
+
+
+def _rates(name: str, answers: Answers) -> dict[str, Any]:
+    kind = answers.kind
+    return {
+        f"{name}_accuracy": _mean(kind == 0),
+        f"{name}_value_accuracy": _mean(kind <= 1),
+        f"{name}_n": len(kind),
+        f"{name}_log_prob": _mean(answers.log_prob),
+        f"{name}_kinds": {label: _mean(kind == at) for at, label in enumerate(KINDS)},
+    }
+
+
+def _shares(answers: Answers, groups: dict[str, Bool[np.ndarray, " question"]]) -> dict[str, float]:
+    """The accuracy of each group that has questions."""
+    return {name: float(answers.right[group].mean()) for name, group in groups.items() if group.any()}
+
+
+def _mean(values: Float[np.ndarray, " n"] | Bool[np.ndarray, " n"]) -> float | None:
+    """The mean, or None (null in JSON) of nothing."""
+    return float(np.mean(values)) if len(values) else None
+
+
+def _stratified(stratum: Int[np.ndarray, " n"], share: float, seed: int) -> Int[np.ndarray, " kept"]:
+    """A seeded sample of rows that keeps `share` of each stratum, at least one."""
+    if share >= 1:
+        return np.arange(len(stratum))
+    kept = []
+    for label in np.unique(stratum):
+        place = np.flatnonzero(stratum == label)
+        order = generator(seed, f"evaluation sample {label}").permutation(place)
+        kept.append(order[: max(1, int(share * len(place)))])
+    return np.sort(np.concatenate(kept)) if kept else np.zeros(0, dtype=int)

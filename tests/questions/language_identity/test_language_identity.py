@@ -1,0 +1,117 @@
+"""The question `language_identity` on a small trained run: what holds by construction, and that all is there."""
+
+import numpy as np
+import pytest
+
+from mechxl.config import parse_config
+from mechxl.questions import language_identity
+from mechxl.questions.language_identity.answer import distinct_roles
+from mechxl.run import Run
+from mechxl.training.loop import train_run
+from tests.instruments.runs import small_run
+
+
+@pytest.fixture(scope="module")
+def finding(trained):
+    return language_identity.compute(trained)
+
+
+def test_shared_names_before_any_word_of_a_language_hold_nothing_and_relation_words_everything(trained, finding):
+    probes, known = finding.tables["probes"], finding.tables["known"].set_index("role")
+    assert known.loc["name_last", "prefix_bits"] == pytest.approx(0, abs=1e-9)
+    assert known.loc["prompt_last", "token_bits"] == pytest.approx(1)
+    names = probes[(probes["role"] == "name_last") & (probes["labels"] == "true") & (probes["layer"] >= 0)]
+    assert names["bits"].abs().max() < 1e-6
+    assert (names["accuracy"] - 0.5).abs().max() < 1e-6
+    first = probes[(probes["role"] == "prompt_last") & (probes["layer"] == 0) & (probes["labels"] == "true")]
+    assert first["bits"].min() > 0.99
+    assert set(first["step"]) == set(trained.steps)
+    shuffled = probes[(probes["labels"] == "shuffled")]
+    assert shuffled["bits"].max() < 0.01
+
+
+def test_roles_at_one_position_are_probed_once(trained):
+    roles, same = distinct_roles(trained.corpus, np.flatnonzero(trained.corpus.world.seen))
+    assert roles == ["name_first", "name_last", "prompt_last"]
+    assert same == {"relation_first": "prompt_last", "relation_last": "prompt_last"}
+
+
+def test_erasing_nothing_changes_nothing_and_all_controls_stand_beside(trained, finding):
+    table = finding.tables["erasure"]
+    assert set(table["erased"]) == {"nothing", "language", "random_rank", "random_variance", "values"}
+    nothing = table[(table["erased"] == "nothing") & (table["n"] > 0)]
+    assert (nothing["change"] == 0).all()
+    assert (nothing.groupby(["step", "asked"])["value"].nunique() == 1).all()  # the layer plays no part in it
+    last = nothing[(nothing["step"] == trained.steps[-1]) & (nothing["asked"] == "recall")]
+    assert (last["value"] >= last["exact"]).all()
+    erased = table[(table["erased"] == "language") & (table["asked"] == "recall")]
+    before = nothing[nothing["asked"] == "recall"]
+    assert before["probe_accuracy"].min() > 0.95
+    assert erased["probe_bits"].max() < 0.001
+    assert erased["anew_bits"].max() < 0.03
+
+
+def test_steering_0_times_is_the_model_itself(trained, finding):
+    table = finding.tables["steering"]
+    none = table[table["strength"] == 0]
+    assert none[["target", "source", "target_right", "source_right"]].drop_duplicates().shape[0] == 1
+
+
+def test_figures_have_captions_with_n_and_intervals(finding):
+    panels = language_identity.figures(finding)
+    assert [panel.name for panel in panels] == ["known", "heat", "curves", "values", "erasure", "steering"]
+    for panel in panels:
+        assert "n = " in panel.caption or "n: " in panel.caption, panel.name
+        assert "interval" in panel.caption.lower(), panel.name
+        assert "one run" in panel.caption or "same run" in panel.caption, panel.name
+
+
+def test_it_survives_being_written_and_read(finding, tmp_path):
+    (tmp_path / "finding.json").write_text(finding.to_json("x"))
+    read = type(finding).read(tmp_path / "finding.json", "x")
+    assert read is not None
+    assert len(language_identity.figures(read)) == len(language_identity.figures(finding))
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {"languages": {"cue": "tag", "shared_words": 1.0, "name_syllables": 12, "word_syllables": 24}},
+        {"languages": {"count": 3, "name_syllables": 12, "word_syllables": 48, "word_order": "varied"}},
+        {"mixture": {"parallel_fraction": 1.0}},
+        {"mixture": {"parallel_fraction": 0.0}},
+        {"tokenization": {"kind": "character"}},
+        {"world": {"n_entities": 12, "n_relations": 1, "n_values": 4, "n_unseen": 3, "shared_facts": 0.0}},
+    ],
+    ids=["tag, words shared", "three languages", "all parallel", "none parallel", "characters", "no shared fact"],
+)
+def test_every_kind_of_run_has_an_answer(sections, tmp_path):
+    run = small_run(tmp_path / "run", **sections)
+    found = language_identity.compute(run)
+    found.to_json("x")  # no NaN without a reason
+    assert language_identity.figures(found)
+    assert all(sentence.endswith(".") for sentence in found.summary)
+
+
+def test_words_that_coincide_have_no_language_to_steer_to(tmp_path):
+    shared = {"cue": "tag", "shared_words": 1.0, "name_syllables": 12, "word_syllables": 24}
+    found = language_identity.compute(small_run(tmp_path / "run", languages=shared))
+    assert "coincide" in found.summary[-1]
+
+
+def test_fewer_entities_than_folds_is_said(tmp_path):
+    run: Run = train_run(
+        parse_config(
+            {
+                "world": {"n_entities": 2, "n_relations": 2, "n_values": 2, "n_unseen": 0},
+                "mixture": {"parallel_fraction": 1.0},
+                "training": {"steps": 2, "checkpoints": 2, "batch_size": 4, "warmup_steps": 1, "evaluate_every": 2},
+            }
+        ),
+        tmp_path / "run",
+        quiet=True,
+    )
+    found = language_identity.compute(run)
+    assert "2 entities, but 3 folds" in " ".join(found.summary)
+    found.to_json("x")
+    assert language_identity.figures(found) == []

@@ -1,0 +1,195 @@
+"""The question `patching`: planted circuits are found and measured, controls hold, every kind of run has an answer."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+from mechxl.data.roles import PROMPT_ROLES
+from mechxl.errors import InputError
+from mechxl.measures.interchange import LEAST_CEILING
+from mechxl.model.answers import Questions, answer_trie, ask_questions
+from mechxl.questions import patching
+from mechxl.questions.patching.answer import _choose, _grid
+from mechxl.questions.patching.places import OUTCOME_KEYS, Sets, Spots, draw_sets
+from mechxl.run import Run
+from tests.instruments.patching.planted import planted_model
+from tests.instruments.runs import small_run
+from tests.model.plain import small_corpus
+
+ROLES = ["name_last", "prompt_last"]
+
+
+@pytest.fixture(scope="module")
+def planted_corpus():
+    return small_corpus(
+        world={"n_entities": 40, "n_unseen": 2},
+        languages={"name_length": 1, "name_syllables": 100, "word_syllables": 24, "shared_names": 0.0},
+    )
+
+
+@pytest.mark.parametrize("block", [0, 1])
+@pytest.mark.parametrize(("kind", "role"), [("value", "prompt_last"), ("entity", "name_last")])
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_planted_circuit_is_found_and_its_causal_unification_is_what_was_planted(
+    planted_corpus, kind, role, block, shared
+):
+    corpus, n_layers = planted_corpus, 3
+    model = planted_model(corpus, kind, shared=shared, block=block, n_layers=n_layers)
+    fact, language = corpus.tellings
+    assert ask_questions(model, Questions.of(corpus, fact, language), answer_trie(corpus)).right.all()
+    sets = draw_sets(corpus, 40)
+    spots = Spots(corpus, sets, ROLES, _grid(n_layers, len(ROLES)), n_layers)
+    rows = spots.rows(model, np.random.default_rng(0), fewest=5)
+    assert {row["n"] for row in rows} >= {len(one.forth) // 2 for one in sets}
+    written = {"component": "mlp_out", "layer": block + 1, "role": role}
+    there = [row for row in rows if written.items() <= row.items()]
+    assert len(there) == 6  # two groups, forth, back and both
+    for row in there:
+        assert row["ceiling"] == 1
+        assert row["unification"] == float(shared)
+    if shared:
+        added = [place for place in spots.places if place.component in ("attn_out", "mlp_out")]
+        parts = Spots(corpus, sets, ROLES, added, n_layers)
+        assert parts.named(_choose(parts, model)) == written
+        unified = {
+            (row["component"], row["layer"], row["role"]) for row in rows if row["accuracy"] == 1 and not row["fixed"]
+        }
+        if kind == "value":
+            assert unified == {("mlp_out", block + 1, role)}
+        else:  # the name's own stream crosses from the start, as either language's name is read alike
+            streams = {("resid_mid", n + 1, role) for n in range(block + 1)}
+            streams |= {("resid_post", n + 1, role) for n in range(block + 1)}
+            assert unified == streams | {("mlp_out", block + 1, role), ("attn_out", block + 2, "prompt_last")}
+    else:
+        assert all(row["accuracy"] == 0 for row in rows)
+
+
+@pytest.fixture(scope="module")
+def finding(trained):
+    return patching.compute(trained)
+
+
+def test_controls_hold_on_a_trained_run(trained, finding):
+    controls = finding.tables["controls"].set_index(["control", "group"])["value"]
+    assert controls["self"].max() < 1e-5
+    assert (controls["final"] == 1).all()
+    assert controls["checkpoint_0"].max() < 0.1
+    places = finding.tables["places"]
+    end = places[(places["step"] == trained.steps[-1]) & places["accuracy"].notna()]
+    assert len(end)
+    fixed = end[end["fixed"] == "the same tokens in both languages up to here"]
+    assert len(fixed)
+    np.testing.assert_array_equal(fixed["accuracy"], fixed["ceiling"])
+    assert (end[end["fixed"] == "the donor's own answer"]["accuracy"] == 0).all()
+    assert (end[end["fixed"] == "never read"][["accuracy", "ceiling"]] == 0).all(axis=None)
+
+
+def test_controls_hold_on_a_trained_run_with_answers_of_several_tokens(tmp_path):
+    learned = {"steps": 300, "checkpoints": 3, "batch_size": 64, "warmup_steps": 20, "evaluate_every": 300}
+    many = {"n_entities": 60, "n_relations": 2, "n_values": 4, "n_unseen": 3}
+    run = small_run(tmp_path / "run", world=many, tokenization={"kind": "character"}, training=learned)
+    assert run.corpus.word_tokens[run.corpus.lexicon.value_words[0, 0, 0], 2] >= 0
+    found = patching.compute(run).tables
+    own, final = (found["controls"][found["controls"]["control"] == name] for name in ("self", "final"))
+    assert own["value"].notna().any()
+    assert own["value"].max() < 1e-5
+    assert (final["value"].dropna() == 1).all()
+    last = found["places"][found["places"]["step"] == run.steps[-1]]
+    same = last[(last["fixed"] == "the same tokens in both languages up to here") & last["accuracy"].notna()]
+    assert len(same)
+    np.testing.assert_array_equal(same["accuracy"], same["ceiling"])
+
+
+def test_one_half_of_the_pairs_chooses_and_the_other_is_measured(trained):
+    corpus, model, n_layers = trained.corpus, trained.model(), trained.config.model.n_layers
+    sets = draw_sets(corpus, 60)
+    spots = Spots(corpus, sets, ROLES, [place for place in _grid(n_layers, 2) if place.role == 1], n_layers)
+    chosen, rows = spots.choosing(model), spots.rows(model, np.random.default_rng(0), fewest=1)
+    for at, one in enumerate(sets):
+        halves = []
+        for half in (slice(0, None, 2), slice(1, None, 2)):
+            part = Sets(one.group, one.forth[half])
+            alone = Spots(corpus, [part], ROLES, spots.places, n_layers)
+            right = alone.right(model)[0]
+            hits = [outcome[:-1, right] == 0 for _, outcome in alone.run(model)]
+            halves.append((np.concatenate([hits[0], hits[2]], axis=1), np.concatenate([hits[1], hits[3]], axis=1)))
+        for ours, expected in zip(chosen[at], halves[0], strict=True):
+            np.testing.assert_array_equal(ours, expected)
+        measured = [row for row in rows if row["group"] == one.group and row["direction"] == "both"]
+        assert [row["accuracy"] for row in measured] == pytest.approx(halves[1][0].mean(axis=1))
+        assert [row["ceiling"] for row in measured] == pytest.approx(halves[1][1].mean(axis=1))
+        assert measured[0]["n"] == halves[1][0].shape[1] / 2
+
+
+def test_the_place_chosen_is_one_that_is_not_fixed(finding):
+    assert finding.notes["place"]["role"] in PROMPT_ROLES
+    assert (finding.tables["curve"]["fixed"] == "").all()
+
+
+def test_a_damaged_checkpoint_is_named(trained, tmp_path):
+    shutil.copytree(trained.path, tmp_path / "run")
+    run = Run(tmp_path / "run")
+    run.checkpoint(run.steps[1]).write_bytes(b"nothing")
+    with pytest.raises(InputError, match=run.checkpoint(run.steps[1]).name):
+        patching.compute(run)
+
+
+def test_each_number_has_interval_null_and_n_or_a_reason(finding):
+    for name in ("places", "curve", "heads"):
+        table = finding.tables[name]
+        said = table[table["unification"].notna()]
+        assert (said["unification_low"] <= said["unification"] + 1e-9).all()
+        assert (said["unification"] <= said["unification_high"] + 1e-9).all()
+        assert (said["ceiling_low"] > LEAST_CEILING).all()
+        assert (said["null"].between(0, 1) & (said["n"] > 0)).all()
+        assert (table[table["unification"].isna()]["reason"] != "").all()
+
+
+def test_outcomes_are_shares_of_one(finding):
+    curve = finding.tables["curve"]
+    shares = curve[list(OUTCOME_KEYS)].dropna()
+    np.testing.assert_allclose(shares.sum(axis=1), 1, atol=1e-6)
+    for name in (*OUTCOME_KEYS, "logit_diff", "log_prob_donor", "log_prob_receiver_unpatched"):
+        low, value, high = (curve.loc[shares.index, column] for column in (f"{name}_low", name, f"{name}_high"))
+        assert ((low <= value + 1e-9) & (value <= high + 1e-9)).all()
+    np.testing.assert_allclose(
+        curve.loc[shares.index, "donor_receivers"], curve.loc[shares.index, "accuracy"], atol=1e-6
+    )
+
+
+def test_figures_have_captions_with_n_interval_and_one_run(finding):
+    panels = patching.figures(finding)
+    assert [panel.name for panel in panels] == ["curve", "grid", "outcomes", "heads", "controls"]
+    for panel in panels:
+        assert "n, pairs" in panel.caption, panel.name
+        assert "interval" in panel.caption.lower(), panel.name
+        assert "one run" in panel.caption, panel.name
+
+
+def test_it_survives_being_written_and_read(finding, tmp_path):
+    (tmp_path / "finding.json").write_text(finding.to_json("x"))
+    read = type(finding).read(tmp_path / "finding.json", "x")
+    assert read is not None
+    assert len(patching.figures(read)) == len(patching.figures(finding))
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {"languages": {"cue": "tag", "shared_words": 1.0, "name_syllables": 12, "word_syllables": 24}},
+        {"languages": {"count": 3, "name_syllables": 12, "word_syllables": 48, "word_order": "varied"}},
+        {"mixture": {"parallel_fraction": 1.0}},
+        {"mixture": {"parallel_fraction": 0.0}},
+        {"tokenization": {"kind": "bpe", "vocab_size": 80}},
+        {"world": {"n_entities": 12, "n_relations": 1, "n_values": 4, "n_unseen": 3, "shared_facts": 0.0}},
+        {"world": {"n_entities": 2, "n_relations": 2, "n_values": 2, "n_unseen": 0}},
+    ],
+    ids=["tag, words shared", "three languages", "all parallel", "none parallel", "bpe", "no shared fact", "no pair"],
+)
+def test_every_kind_of_run_has_an_answer(sections, tmp_path):
+    found = patching.compute(small_run(tmp_path / "run", **sections))
+    found.to_json("x")  # no NaN without a reason
+    patching.figures(found)
+    assert found.summary
+    assert all(sentence.endswith(".") for sentence in found.summary)

@@ -1,0 +1,165 @@
+"""The question `phases`: every kind of run has an answer, and planted curves get the phase that was planted."""
+
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mechxl.findings import Finding
+from mechxl.questions import ask, phases
+from mechxl.questions.phases import answer
+from mechxl.questions.phases.words import phase, words
+from mechxl.run import Run
+from tests.instruments.runs import small_run
+
+
+@pytest.fixture(scope="module")
+def trained(trained, tmp_path_factory):
+    """A copy without findings, as phases reads those of other questions."""
+    path = tmp_path_factory.mktemp("phases") / "trained"
+    shutil.copytree(trained.path, path, ignore=shutil.ignore_patterns("findings"))
+    return Run(path)
+
+
+@pytest.fixture(scope="module")
+def finding(trained):
+    return phases.compute(trained)
+
+
+def test_curves_are_those_of_the_run(trained, finding):
+    curves, metrics = finding.tables["curves"], trained.metrics
+    recall = curves[(curves["quantity"] == "recall") & (curves["unit"] == "accuracy")]
+    np.testing.assert_array_equal(recall["value"], metrics["recall_accuracy"])
+    score = curves[(curves["quantity"] == "unification, layer 1") & (curves["unit"] == "score")]
+    assert score["step"].tolist() == trained.steps
+    assert set(curves["unit"]) == {"accuracy", answer.LOG_P, "score", "S - X"}
+
+
+def test_each_onset_has_an_interval_or_a_reason(finding):
+    for row in finding.tables["onsets"].to_dict("records"):
+        if row["outcome"] == "no transition":
+            assert row["reason"]
+            assert np.isnan(row["step"])
+        else:
+            assert row["low"] <= row["step"] <= row["high"]
+
+
+def test_findings_that_are_kept_are_on_the_time_line(trained):
+    for name in ("learning", "patching"):
+        ask.ask(trained, name)
+    found = phases.compute(trained)
+    assert "patching" in found.notes["kept"]
+    assert set(found.tables["marginals"]["marginal"]) == {"P(A | R)", "P(A | R, S)"}
+    assert "language_identity" in " ".join(found.summary)  # which is not kept
+    before = ask.ask(trained, "phases")
+    ask.ask(trained, "language_identity")
+    assert "language_identity" not in before.notes["kept"]
+    assert "language_identity" in ask.ask(trained, "phases").notes["kept"]
+
+
+@pytest.mark.parametrize(
+    ("values", "finished", "said"),
+    [
+        ([-0.5, -0.9, -0.8, 0.5, 0.6], True, "separate first and unified later"),
+        ([0.6, 0.6, 0.6, 0.6, 0.6], True, "unified from the start"),
+        ([-0.4, -0.5, -0.4, -0.3, -0.3], True, "never unified"),
+        ([-0.5, -0.9, -0.8, 0.5, 0.6], False, "not finished"),
+    ],
+)
+def test_the_phase_in_words(values, finished, said):
+    steps = [0, 10, 100, 1000, 3000]
+    curves = pd.DataFrame(
+        {"quantity": "unification, layer 1", "unit": "score", "step": steps, "value": values, "from": "checkpoints"}
+    )
+    outcome = "transition" if values[1] < -0.8 else "no transition"
+    about = {"outcome": outcome, "step": 400.0, "low": 300.0, "high": 500.0, "n": 5, "reason": "a reason"}
+    rows = [{"quantity": "unification, layer 1", "unit": "score", "last": values[-1]} | about]
+    rows.append({"quantity": "recall", "unit": "accuracy", "last": 1.0} | about | {"outcome": "transition"})
+    notes = {"headline": 1, "finished": finished}
+    assert said in phase({"curves": curves, "onsets": pd.DataFrame(rows)}, notes)
+
+
+def planted_curves(recall, unified, transfer):
+    """Curves of known half-rises; a log p rises with its accuracy, S - X with its score."""
+    step = np.unique(np.rint(np.geomspace(1, 3000, 90))).astype(int)
+    rng, parts = np.random.default_rng(0), []
+    for quantity, units, m in (
+        ("recall", ("accuracy", answer.LOG_P), recall),
+        ("transfer", ("accuracy", answer.LOG_P), transfer),
+        ("unification, layer 1", ("score", "S - X"), unified),
+    ):
+        for unit in units:
+            y = np.full(len(step), 0.05) if m is None else 1 / (1 + np.exp(-np.log(step / m) / 0.2))
+            value = y + 0.03 * rng.normal(size=len(step))
+            parts.append(pd.DataFrame({"quantity": quantity, "unit": unit, "step": step, "value": value, "from": ""}))
+    return pd.concat(parts, ignore_index=True)
+
+
+def planted_finding(recall, unified, transfer):
+    curves = planted_curves(recall, unified, transfer)
+    onsets, lags, second = answer._onsets(curves), answer._lags(curves, 1), answer._second_opinion(curves, 1)
+    marginals = pd.DataFrame(columns=["marginal", "step", "kl", "near", "reason"])
+    tables = {"curves": curves, "onsets": onsets, "lags": lags, "marginals": marginals, "change_points": second}
+    notes = {"layers": 2, "steps": [0, 100, 3000], "last": 3000, "finished": True, "headline": 1, "kept": []}
+    return Finding("phases", words(tables, notes), tables, notes)
+
+
+def test_a_planted_order_is_told_with_its_sign_and_drawn():
+    found = planted_finding(recall=400, unified=150, transfer=900)
+    onsets = found.tables["onsets"].set_index(["quantity", "unit"])
+    assert (onsets["outcome"] == "transition").all()
+    for quantity, truth in (("recall", 400), ("unification, layer 1", 150), ("transfer", 900)):
+        rows = onsets.loc[quantity]
+        assert ((rows["low"] <= truth) & (truth <= rows["high"])).all()
+    signs = found.tables["lags"].groupby(["first", "second"])["sign"].unique().map(list).to_dict()
+    layer = "unification, layer 1"
+    assert signs == {("recall", layer): [-1], ("recall", "transfer"): [1], (layer, "transfer"): [1]}
+    said = " ".join(found.summary)
+    assert "Recall precedes transfer in all 2 pairs of units" in said
+    assert "Unification, layer 1 precedes recall in all 4" in said
+    assert [panel.name for panel in phases.figures(found)] == ["timeline", "fits", "lags", "change-points"]
+    found.to_json("x")
+
+
+def test_one_common_onset_is_not_ordered_and_a_flat_curve_has_no_transition():
+    found = planted_finding(recall=400, unified=400, transfer=None)
+    rows = found.tables["lags"]
+    assert (rows[rows["second"] == "unification, layer 1"]["sign"] == 0).all()
+    said = " ".join(found.summary)
+    assert "transfer: no transition" in said
+    assert "cannot be ordered" in said
+    assert "Recall and transfer: no lag" in said
+
+
+def test_figures_have_captions_with_n_null_and_one_run(finding):
+    panels = phases.figures(finding)
+    assert [panel.name for panel in panels][:2] == ["timeline", "fits"]
+    for panel in panels:
+        assert "n" in panel.caption
+        assert "one run" in panel.caption, panel.name
+        assert "null" in panel.caption.lower(), panel.name
+
+
+def test_it_survives_being_written_and_read(finding, tmp_path):
+    (tmp_path / "finding.json").write_text(finding.to_json("x"))
+    read = type(finding).read(tmp_path / "finding.json", "x")
+    assert read is not None
+    assert len(phases.figures(read)) == len(phases.figures(finding))
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {"languages": {"count": 3, "name_syllables": 12, "word_syllables": 48, "word_order": "varied"}},
+        {"mixture": {"parallel_fraction": 1.0}},
+        {"world": {"n_entities": 12, "n_relations": 1, "n_values": 4, "n_unseen": 0, "shared_facts": 0.0}},
+        {"world": {"n_entities": 2, "n_relations": 2, "n_values": 2, "n_unseen": 0}},
+    ],
+    ids=["three languages", "all parallel", "no shared fact", "two entities"],
+)
+def test_every_kind_of_run_has_an_answer(sections, tmp_path):
+    found = phases.compute(small_run(tmp_path / "run", **sections))
+    found.to_json("x")  # no NaN without a reason
+    assert phases.figures(found)
+    assert all(sentence.endswith(".") for sentence in found.summary)

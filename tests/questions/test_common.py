@@ -1,0 +1,39 @@
+"""What is told of single facts, against the model's own forward and the table of facts."""
+
+import numpy as np
+import torch
+
+from mechxl.questions.common import answers, labels, shown_facts
+
+
+def test_what_is_answered_is_what_the_model_answers(trained):
+    corpus, table = trained.corpus, trained.facts
+    mono = np.flatnonzero(corpus.mixture.group == "mono")
+    facts = mono[shown_facts(corpus, mono)]
+    assert len(set(facts.tolist())) == len(facts) == 32
+    found, texts = answers(trained, facts), labels(corpus, facts)
+    for place in (0, -1):
+        model = trained.model(trained.steps[place])
+        for a, name in enumerate("AB"):
+            for at, fact in enumerate(facts.tolist()):
+                row = table.iloc[fact]
+                right = row[f"value_word_{name}"]
+                assert texts[a][at] == f"{row[f'entity_word_{name}']} {row[f'relation_word_{name}']} {right}"
+                assert found["told"][a][at] == (name in row["told_in"])
+                prompt = corpus.sequences(np.array([fact]), np.array([a])).prompts()
+                with torch.no_grad():
+                    token = int(model(torch.as_tensor(prompt))[0, -1].argmax())
+                word = _word_of(corpus, token)
+                assert found["words"][found["word"][place][a][at]] == word
+                assert (found["kind"][place][a][at] == 0) == (word == right)
+
+
+def test_entities_without_facts_have_no_answers(trained):
+    unseen = np.flatnonzero(trained.corpus.mixture.group == "unseen")[:4]
+    assert answers(trained, unseen) == {}
+
+
+def _word_of(corpus, token):
+    """The value word whose one token this is; empty for none."""
+    values = np.unique(corpus.lexicon.value_words[corpus.lexicon.value_words >= 0])
+    return next((str(corpus.lexicon.words[word]) for word in values if corpus.word_tokens[word, 0] == token), "")
