@@ -2,12 +2,13 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
 from mechxl.config import flat
 from mechxl.errors import InputError
 from mechxl.findings import Finding
+from mechxl.questions.dependencies import files_behind
+from mechxl.questions.question import Question
 from mechxl.run import Run
 
 
@@ -16,29 +17,34 @@ def finding_path(run: Run, question: str) -> Path:
     return run.file("findings") / f"{question}.json"
 
 
-def kept_finding(run: Run, question: str, thorough: bool = False) -> Finding | None:
+def kept_finding(run: Run, question: Question, thorough: bool = False) -> Finding | None:
     """The kept finding of a question; None where there is none, or it was computed from something else."""
-    return Finding.read(finding_path(run, question), finding_digest(run, thorough))
+    return Finding.read(finding_path(run, question.name), finding_digest(run, question, thorough))
 
 
-def finding_digest(run: Run, thorough: bool, reads: Sequence[str] = (), sources: Sequence[Path] = ()) -> str:
-    """A hash of all that a finding is computed from: settings, checkpoints, metrics, this package's code, precision.
+def finding_digest(run: Run, question: Question, thorough: bool) -> str:
+    """A hash of all that a finding is computed from.
+
+    That is: the settings, the checkpoints and metrics, whether all facts are asked for, the code that the question
+    imports inside mechxl and its own package, and the kept findings that it reads.
 
     Args:
         run: whose finding.
-        thorough: precision.
-        reads: other questions whose kept findings it is computed from.
-        sources: files of an own question.
+        question: which question.
+        thorough: all facts rather than samples.
+
+    Raises:
+        InputError: the run has no metrics.
     """
-    found = hashlib.sha256(json.dumps({"settings": flat(run.config), "thorough": thorough}, default=str).encode())
+    digest = hashlib.sha256(json.dumps({"settings": flat(run.config), "thorough": thorough}, default=str).encode())
     if not (metrics := run.file("metrics.jsonl")).is_file():
         raise InputError(f"{metrics}: there is no such file; restore it, or train the run again")
     for step in run.steps:
-        found.update(run.checkpoint(step).read_bytes())
-    found.update(metrics.read_bytes())
-    for source in [*sorted(Path(__file__).parents[1].rglob("*.py")), *sources]:
-        found.update(source.read_bytes())
-    for question in reads:
-        path = finding_path(run, question)
-        found.update(path.read_bytes() if path.is_file() else question.encode())
-    return found.hexdigest()
+        digest.update(run.checkpoint(step).read_bytes())
+    digest.update(metrics.read_bytes())
+    for source in files_behind(question.source, question.module):
+        digest.update(source.read_bytes())
+    for name in question.reads:
+        path = finding_path(run, name)
+        digest.update(path.read_bytes() if path.is_file() else name.encode())
+    return digest.hexdigest()

@@ -13,6 +13,7 @@ import tyro
 
 from mechxl.cli import DONE, command, parse
 from mechxl.errors import InputError
+from mechxl.questions.table import QUESTIONS
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,8 @@ class Report:
     only: Annotated[
         tuple[str, ...],
         tyro.conf.arg(
-            help="questions to ask (learning, unification, language_identity, patching, phases), or modules of one's "
-            "own, as my_package.my_question; without it all of mechxl's"
+            help=f"questions to compute: {', '.join(QUESTIONS)}, or a module of your own, as my_package.my_question; "
+            "without this option all of mechxl's"
         ),
     ] = ()
     thorough: Annotated[bool, tyro.conf.arg(help="all facts rather than samples of large worlds")] = False

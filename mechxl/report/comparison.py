@@ -6,9 +6,9 @@ from pathlib import Path
 from mechxl.comparison.compute import compare
 from mechxl.comparison.figures import figures, overview
 from mechxl.findings import Finding
-from mechxl.questions.table import QUESTIONS
+from mechxl.questions.find import find_question
 from mechxl.report.page import render_page, write_page
-from mechxl.report.sections import chapter, drawn, for_figures, table
+from mechxl.report.sections import drawn, for_figures, table
 from mechxl.run import Run
 
 MOST_ROWS = 4000  # of a table that the page holds: the curves of dozens of runs stand in each run's own report
@@ -52,7 +52,7 @@ def render_comparison(finding: Finding, title: str, *, inline: bool) -> str:
         title=title,
         n_runs=len(finding.tables["runs"]),
         summary=finding.summary,
-        chapter=chapter("phases", QUESTIONS["phases"]),
+        question=find_question("phases"),
         timeline=drawn(overview(escaped)),
         figures=[drawn(panel) for panel in figures(escaped)],
         tables=[(table(name, rows), CAPTIONS.get(name, "")) for name, rows in shown.items()],

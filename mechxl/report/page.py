@@ -16,11 +16,12 @@ from mechxl.config import RunConfig, changed_settings, flat
 from mechxl.data.description import describe
 from mechxl.errors import Failure, InputError
 from mechxl.files import write_text
-from mechxl.findings import Finding
 from mechxl.plots import DARK
-from mechxl.questions.ask import QUESTIONS, ask, question_module
-from mechxl.questions.phases.panels import overview
-from mechxl.report.sections import Section, drawn, failed, for_figures, section
+from mechxl.questions.ask import ask
+from mechxl.questions.find import find_question
+from mechxl.questions.question import Question
+from mechxl.questions.table import QUESTIONS
+from mechxl.report.sections import Section, failed, section
 from mechxl.run import Run
 
 
@@ -53,37 +54,35 @@ def write_report(
     out = Path(out)
     _refuse_directory(out)
     names = list(only) or list(QUESTIONS)
-    asked = [(name, _module(name)) for name in names]  # one that there is not is refused before any is asked
+    asked = [(name, _question(name)) for name in names]  # an unknown question is refused before any is computed
+    sections: list[Section] = []
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TimeElapsedColumn())
-    findings: dict[str, Finding] = {}
-    sections: list[Section] = []
     with Progress(*columns, console=console, disable=quiet or not console.is_terminal) as bar:
         task = bar.add_task("", total=len(names))
-        for name, module in asked:
+        for name, question in asked:
             bar.update(task, description=f"asking {name}")
             try:
-                if isinstance(module, Exception):
-                    raise module
-                findings[name] = ask(run, name, thorough=thorough)
-                sections.append(section(name, findings[name], module))
+                if isinstance(question, Exception):
+                    raise question
+                sections.append(section(question, ask(run, name, thorough=thorough)))
             except Exception as error:  # whatever a question raises; the others are reported all the same
                 if isinstance(error, InputError) and (name in QUESTIONS or not run.steps):
                     raise  # something is wrong with the run
-                sections.append(failed(name, module, error))
+                sections.append(failed(name, None if isinstance(question, Exception) else question, error))
                 console.print("".join(traceback.format_exception(error)), markup=False, highlight=False)
             bar.advance(task)
-    page = render(run, sections, findings, thorough=thorough, inline=plotly == "inline")
+    page = render(run, sections, thorough=thorough, inline=plotly == "inline")
     write_page(page, out, plotly)
-    if wrong := [one.name for one in sections if one.error]:
+    if wrong := [section.name for section in sections if section.error]:
         raise Failure(f"{out}: is written, with an error in the place of {', '.join(wrong)}")
     return out
 
 
-def _module(name: str) -> Any:
-    """What answers a question, or what it raised while it was imported."""
+def _question(name: str) -> Question | Exception:
+    """A question, or what its own module raised while it was imported."""
     try:
-        return question_module(name)
+        return find_question(name)
     except InputError:
         raise
     except Exception as error:  # anything may stand in an own module; its section tells it
@@ -112,9 +111,9 @@ def _refuse_directory(out: Path) -> None:
         raise InputError(f"{out}: is a directory, and a report is a file; give --out FILE.html")
 
 
-def render(run: Run, sections: Sequence[Section], findings: dict[str, Finding], *, thorough: bool, inline: bool) -> str:
-    """The page as text."""
-    timeline = drawn(overview(for_figures(findings["phases"]))) if "phases" in findings else None
+def render(run: Run, sections: Sequence[Section], *, thorough: bool, inline: bool) -> str:
+    """The page as text. The figure of its first screen is the first section's that has an overview."""
+    timeline = next((section.overview for section in sections if section.overview), None)
     return render_page(
         "template.html",
         inline,

@@ -3,6 +3,7 @@
 import html
 import math
 import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,6 +13,7 @@ from markupsafe import Markup
 
 from mechxl.findings import Finding
 from mechxl.plots import Panel
+from mechxl.questions.question import Question
 
 
 @dataclass(frozen=True)
@@ -42,51 +44,54 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Chapter:
-    """What the page says beside a question's finding.
+class Section:
+    """A question's part of the page.
 
     Attributes:
-        title: of the section.
-        definition: what is measured, paragraph by paragraph.
-        caveats: what the numbers do not say.
+        name: of the question; the section's address on the page.
+        title, definition, caveats: as the question declares them.
+        summary: sentences, the most important first.
+        figures, tables: what stands below.
+        overview: for the page's first screen.
+        facts: what the page tells of single facts; empty where there are none.
+        error: why there is nothing, and where that was.
     """
 
-    title: str
-    definition: tuple[str, ...] = ()
-    caveats: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Section:
-    """A question's part of the page. `error`: why there is nothing, and where that was."""
-
     name: str
-    chapter: Chapter
-    summary: list[str] = field(default_factory=list)
-    figures: list[Figure] = field(default_factory=list)
-    tables: list[Table] = field(default_factory=list)
+    title: str
+    definition: Sequence[str] = ()
+    caveats: Sequence[str] = ()
+    summary: Sequence[str] = ()
+    figures: Sequence[Figure] = ()
+    tables: Sequence[Table] = ()
+    overview: Figure | None = None
     facts: dict[str, Any] = field(default_factory=dict)
     error: str = ""
 
 
-def section(name: str, finding: Finding, module: Any) -> Section:
-    """What a question's module makes of its finding."""
-    figures = [drawn(panel) for panel in module.figures(for_figures(finding))]
-    tables = [table(name, rows) for name, rows in finding.tables.items() if len(rows)]
-    return Section(name, chapter(name, module), finding.summary, figures, tables, shown_facts(finding))
+def section(question: Question, finding: Finding) -> Section:
+    """A question with its finding."""
+    escaped = for_figures(finding)
+    return Section(
+        question.name,
+        question.title,
+        question.definition,
+        question.caveats,
+        finding.summary,
+        figures=[drawn(panel) for panel in question.figures(escaped)],
+        tables=[table(name, rows) for name, rows in finding.tables.items() if len(rows)],
+        overview=drawn(question.overview(escaped)) if question.overview else None,
+        facts=shown_facts(finding),
+    )
 
 
-def failed(name: str, module: Any, error: Exception) -> Section:
+def failed(name: str, question: Question | None, error: Exception) -> Section:
     """The section of a question that raised: what, and the last place of the traceback."""
-    at = traceback.extract_tb(error.__traceback__)[-1]
-    where = f"{at.filename}, line {at.lineno}, in {at.name}"
-    return Section(name, chapter(name, module), error=f"{type(error).__name__}: {error} ({where})")
-
-
-def chapter(name: str, module: Any) -> Chapter:
-    """A question's TITLE, DEFINITION and CAVEATS; an own question may lack some."""
-    parts = (getattr(module, part, ()) for part in ("DEFINITION", "CAVEATS"))
-    return Chapter(str(getattr(module, "TITLE", name)), *((p,) if isinstance(p, str) else tuple(p) for p in parts))
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    message = f"{type(error).__name__}: {error} ({place.filename}, line {place.lineno}, in {place.name})"
+    if question is None:  # its module could not be imported
+        return Section(name, name, error=message)
+    return Section(name, question.title, question.definition, question.caveats, error=message)
 
 
 def drawn(panel: Panel) -> Figure:

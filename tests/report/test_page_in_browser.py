@@ -12,7 +12,8 @@ from axe_playwright_python.sync_playwright import Axe
 from mechxl import ask
 from mechxl.comparison.compute import compare
 from mechxl.findings import Finding
-from mechxl.questions.ask import QUESTIONS
+from mechxl.questions.find import find_question
+from mechxl.questions.table import QUESTIONS
 from mechxl.report.comparison import render_comparison
 from mechxl.report.page import render
 from mechxl.report.sections import section
@@ -232,9 +233,9 @@ def test_html_in_names_values_and_settings_is_text_everywhere(trained, tmp_path,
     notes = findings["unification"].notes
     notes["shown_facts"] = [[f"{HOSTILE} {text}" for text in texts] for texts in notes["shown_facts"]]
     notes["shown_answers"] = notes["shown_answers"] | {"words": [HOSTILE for _ in notes["shown_answers"]["words"]]}
-    sections = [section(name, found, QUESTIONS[name]) for name, found in findings.items()]
+    sections = [section(find_question(name), found) for name, found in findings.items()]
     out = tmp_path / "page.html"
-    out.write_text(render(run, sections, findings, thorough=False, inline=True), encoding="utf-8")
+    out.write_text(render(run, sections, thorough=False, inline=True), encoding="utf-8")
 
     tab = looked_at(out)
     scrolled(tab)

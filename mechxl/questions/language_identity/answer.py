@@ -94,11 +94,11 @@ def _in_the_data(config: RunConfig, corpus: Corpus) -> pd.DataFrame:
     """What could be known before any training, in bits."""
     rows = []
     for mono, of in ((True, "mono facts"), (False, "all tellings")):
-        found = informativeness(corpus, config.mixture.seed or 0, mono_only=mono)
+        found = informativeness(corpus, config.seeds.mixture, mono_only=mono)
         reason = "" if found.tellings else "there are no such tellings"
         rows.append({"quantity": f"I(value; language | relation), {of}", "bits": found.bits, "null": found.shuffled,
                      "n": found.tellings, "reason": reason})  # fmt: skip
-    read = extractability(corpus, config.mixture.seed or 0)
+    read = extractability(corpus, config.seeds.mixture)
     for quantity, bits in (
         ("H(language)", read.language_bits),
         ("I(language; prompt)", read.prefix_bits[-1]),

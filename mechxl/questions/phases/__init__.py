@@ -34,3 +34,10 @@ def figures(finding: "Finding") -> "list[Panel]":
     from mechxl.questions.phases import panels
 
     return panels.figures(finding)
+
+
+def overview(finding: "Finding") -> "Panel":
+    """The time line of the phases, for the page's first screen."""
+    from mechxl.questions.phases import panels
+
+    return panels.overview(finding)

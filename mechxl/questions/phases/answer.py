@@ -17,9 +17,11 @@ from mechxl.data.information import no_knowledge_losses, told_distribution
 from mechxl.findings import Finding
 from mechxl.measures.rises import FEWEST_POINTS
 from mechxl.measures.transitions import change_points, lag, onset, precedes
+from mechxl.questions import language_identity, learning, patching
 from mechxl.questions.common import scores_over_training
 from mechxl.questions.kept import kept_finding
 from mechxl.questions.phases.words import words
+from mechxl.questions.question import declared
 from mechxl.random import generator
 from mechxl.run import Run
 
@@ -93,14 +95,14 @@ def _scores(run: Run, thorough: bool) -> list[pd.DataFrame]:
 def _kept(run: Run, thorough: bool) -> list[pd.DataFrame]:
     """What other questions found, where that is kept: language bits (with their sign changed), causal unification."""
     parts = []
-    if (found := kept_finding(run, "language_identity", thorough)) is not None:
+    if (found := kept_finding(run, declared("language_identity", language_identity), thorough)) is not None:
         probes = found.tables["probes"]
         here = probes[(probes["role"] == "prompt_last") & (probes["labels"] == "true") & (probes["layer"] >= 1)]
         for layer, rows in here.groupby("layer"):
             parts.append(
                 _curve(f"language lost, layer {layer}", "bits", rows["step"], -rows["bits"], "language_identity")
             )
-    if (found := kept_finding(run, "patching", thorough)) is not None and "curve" in found.tables:
+    if (found := kept_finding(run, declared("patching", patching), thorough)) is not None and "curve" in found.tables:
         both = found.tables["curve"][found.tables["curve"]["direction"] == "both"]
         for group, rows in both.groupby("group"):
             values = rows["unification"]
@@ -157,7 +159,7 @@ def _lags(curves: pd.DataFrame, headline: int) -> pd.DataFrame:
 
 def _marginals(run: Run, thorough: bool) -> pd.DataFrame:
     """At which checkpoints the model's answers about unseen entities follow a marginal: KL(P || model) below NEAR."""
-    found = kept_finding(run, "learning", thorough)
+    found = kept_finding(run, declared("learning", learning), thorough)
     if found is None:
         return pd.DataFrame(columns=["marginal", "step", "kl", "near", "reason"])
     prior = found.tables["prior"]

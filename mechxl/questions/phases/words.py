@@ -24,7 +24,7 @@ def words(tables: Mapping[str, pd.DataFrame], notes: Mapping[str, Any]) -> list[
     gap = "intervals: the wider of the gap between evaluations and an AR(1) bootstrap; one run"
     said.append(f"Half-rise steps: {'; '.join(parts)} ({gap}).")
     said += _order(tables["lags"])
-    said += _marginals(tables["marginals"])
+    said += _marginals(tables["marginals"], notes["near"])
     missing = [name for name in ("language_identity", "patching") if name not in notes["kept"]]
     if missing:
         said.append(f"Not on the time line, as they are not kept beside the run: {', '.join(missing)}.")
@@ -103,16 +103,16 @@ def _order(lags: pd.DataFrame) -> list[str]:
     return [*said, "A lag describes; the order of causes needs an intervention."]
 
 
-def _marginals(table: pd.DataFrame) -> list[str]:
+def _marginals(table: pd.DataFrame, near: float) -> list[str]:
     said = []
     for marginal in table["marginal"].unique():
         rows = table[table["marginal"] == marginal]
-        near = rows[rows["near"].astype(bool)]["step"]
-        if len(near):
+        steps = rows[rows["near"].astype(bool)]["step"]
+        if len(steps):
             said.append(
-                f"Before facts: the answers about unseen entities follow {marginal} within .03 nats from step "
-                f"{near.min():,} to step {near.max():,} ({len(near)} of {len(rows)} checkpoints)."
+                f"Before facts: the answers about unseen entities follow {marginal} within {signed(near)} nats from "
+                f"step {steps.min():,} to step {steps.max():,} ({len(steps)} of {len(rows)} checkpoints)."
             )
         elif rows["kl"].notna().any():
-            said.append(f"The answers about unseen entities never follow {marginal} within .03 nats.")
+            said.append(f"The answers about unseen entities never follow {marginal} within {signed(near)} nats.")
     return said

@@ -3,9 +3,12 @@
 import numpy as np
 import pytest
 
-from mechxl.config import parse_config
+from mechxl.config import RunConfig, parse_config
+from mechxl.data.corpus import build_corpus
+from mechxl.data.information import informativeness
 from mechxl.questions import language_identity
-from mechxl.questions.language_identity.answer import distinct_roles
+from mechxl.questions.common import distinct_roles
+from mechxl.questions.language_identity.answer import _in_the_data
 from mechxl.run import Run
 from mechxl.training.loop import train_run
 from tests.instruments.runs import small_run
@@ -115,3 +118,12 @@ def test_fewer_entities_than_folds_is_said(tmp_path):
     assert "2 entities, but 3 folds" in " ".join(found.summary)
     found.to_json("x")
     assert language_identity.figures(found) == []
+
+
+def test_the_seed_of_a_run_seeds_the_shuffled_languages_of_the_data():
+    config = RunConfig(seed=3, world={"n_entities": 60, "n_unseen": 4})  # type: ignore[arg-type]
+    corpus = build_corpus(config)
+    null = _in_the_data(config, corpus).set_index("quantity")["null"]
+    by_seed = {seed: informativeness(corpus, seed, mono_only=True).shuffled for seed in (0, 3)}
+    assert by_seed[0] != by_seed[3]
+    assert null["I(value; language | relation), mono facts"] == by_seed[3]

@@ -9,6 +9,7 @@ import pytest
 from mechxl.findings import Finding
 from mechxl.questions import ask, phases
 from mechxl.questions.phases import answer
+from mechxl.questions.phases import words as phase_words
 from mechxl.questions.phases.words import phase, words
 from mechxl.run import Run
 from tests.instruments.runs import small_run
@@ -101,7 +102,15 @@ def planted_finding(recall, unified, transfer):
     onsets, lags, second = answer._onsets(curves), answer._lags(curves, 1), answer._second_opinion(curves, 1)
     marginals = pd.DataFrame(columns=["marginal", "step", "kl", "near", "reason"])
     tables = {"curves": curves, "onsets": onsets, "lags": lags, "marginals": marginals, "change_points": second}
-    notes = {"layers": 2, "steps": [0, 100, 3000], "last": 3000, "finished": True, "headline": 1, "kept": []}
+    notes = {
+        "layers": 2,
+        "steps": [0, 100, 3000],
+        "last": 3000,
+        "finished": True,
+        "headline": 1,
+        "kept": [],
+        "near": 0.03,
+    }
     return Finding("phases", words(tables, notes), tables, notes)
 
 
@@ -163,3 +172,9 @@ def test_every_kind_of_run_has_an_answer(sections, tmp_path):
     found.to_json("x")  # no NaN without a reason
     assert phases.figures(found)
     assert all(sentence.endswith(".") for sentence in found.summary)
+
+
+def test_the_bound_in_the_words_is_the_one_that_was_used():
+    rows = {"marginal": "P(A | R)", "step": [1, 10, 100], "kl": [0.5, 0.1, 0.9], "near": [False, True, False]}
+    (sentence,) = phase_words._marginals(pd.DataFrame(rows), near=0.125)
+    assert "within .12 nats from step 10 to step 10 (1 of 3 checkpoints)" in sentence

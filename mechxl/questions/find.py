@@ -1,0 +1,59 @@
+"""Finds a question by its name: one of mechxl's, or a user's own module."""
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+
+from mechxl.errors import InputError
+from mechxl.questions.question import Question, declared
+from mechxl.questions.table import QUESTIONS
+
+
+def find_question(name: str) -> Question:
+    """The question of a name: one of QUESTIONS, or an own module or package by its dotted name.
+
+    An own module is looked for where Python looks for modules, and last in the working directory.
+
+    Raises:
+        InputError: there is no such question, or the module lacks one of the two functions.
+        Exception: whatever an own module raises while it is imported.
+    """
+    return declared(name, QUESTIONS[name] if name in QUESTIONS else _own_module(name))
+
+
+def _own_module(name: str) -> ModuleType:
+    with _working_directory_importable() as directory:
+        if not _exists(name):
+            raise InputError(
+                f"question {name!r}: there is no such question; there are: {', '.join(QUESTIONS)}; or name a module "
+                f"that can be imported from {directory}, as my_package.my_question"
+            )
+        return importlib.import_module(name)
+
+
+@contextmanager
+def _working_directory_importable() -> Iterator[Path]:
+    """The working directory stands last where Python looks for modules, and is taken off again."""
+    directory, before = Path.cwd(), list(sys.path)
+    if str(directory) not in sys.path:
+        sys.path.append(str(directory))
+    try:
+        yield directory
+    finally:
+        sys.path[:] = before
+
+
+def _exists(name: str) -> bool:
+    parts = name.split(".")
+    if not all(part.isidentifier() for part in parts):
+        return False
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError as missing:  # of a package on the way
+        if missing.name in {".".join(parts[:end]) for end in range(1, len(parts) + 1)}:
+            return False
+        raise
