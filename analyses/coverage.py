@@ -32,7 +32,7 @@ import os
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 
@@ -41,16 +41,10 @@ from scipy.stats import binom
 
 from analyses.planted import Plant, draw, fixed, population_cka, population_parts
 from mechxl.findings import Estimate
-from mechxl.measures.anisotropy import anisotropy
 from mechxl.measures.auc import auc
 from mechxl.measures.by_fact import score_by_fact
-from mechxl.measures.checkerboard import checkerboard
-from mechxl.measures.cka import cka
-from mechxl.measures.controls import controls
-from mechxl.measures.procrustes import draw_split, procrustes
-from mechxl.measures.retrieval import retrieval
-from mechxl.measures.sample import draw_sample
-from mechxl.measures.score import score
+from mechxl.measures.sample import draw_sample, draw_split
+from mechxl.measures.table import MEASURES, take
 from mechxl.measures.vectors import centre, unit
 
 RESULTS = Path(__file__).parent / "results" / "coverage.json"
@@ -59,13 +53,14 @@ FACTS, QUICK_FACTS = 400_000, 20_000  # of which the population's values are mea
 NOTHING = Plant(shared_entity=0, shared_fact=0, own_entity=0.8, value=0)
 SAME_ANSWER = Plant(shared_entity=0, shared_fact=0, own_entity=0.8)
 SETTINGS = {"shared": Plant(), "unrelated": NOTHING, "same answer": SAME_ANSWER}
-CHEAP = ("S", "W", "X", "score", "alignment", "separation", "normalised", "retrieval", "mexa")
-ANSWER = ("V_cross", "beyond_value")
-COSTLY = ("cka", "procrustes", "checkerboard", "auc", "effective_dimension", "mean_cosine")
+STUDIED = [row for row in MEASURES if row.studied]
+CHEAP = tuple(row.name for row in STUDIED if row.cost == "cheap")
+ANSWER = tuple(row.name for row in STUDIED if row.needs_values)
+COSTLY = (*(row.name for row in STUDIED if row.cost != "cheap" and not row.needs_values), "auc")
+SEEDS = {CHEAP: 9, ANSWER: 2, COSTLY: 6}  # a job's place in its samples' seeds; a further measure leaves them
 # where the null of a measure holds: tests of S = X in `unrelated`, of S = V_cross in `same answer`
-NULL = {"beyond_value": "same answer"}
-NULL |= dict.fromkeys(("S", "score", "alignment", "normalised", "retrieval", "mexa"), "unrelated")
-NULL |= dict.fromkeys(("cka", "procrustes", "checkerboard", "auc"), "unrelated")
+HELD = {"entities": "unrelated", "same value": "same answer", "none": ""}
+NULL = {row.name: HELD[row.null] for row in STUDIED if row.tested} | {"auc": "unrelated"}
 
 
 @dataclass(frozen=True)
@@ -123,29 +118,24 @@ def estimates(job: Job, index: int) -> list[Estimate]:
     """The measures of one sample."""
     plant = SETTINGS[job.setting]
     names = list(SETTINGS)
-    rng = np.random.default_rng([2508, names.index(job.setting), job.entities, len(job.measures), index])
+    rng = np.random.default_rng([2508, names.index(job.setting), job.entities, SEEDS[job.measures], index])
     planted = draw(plant, fixed(plant), job.entities, rng)
     of = planted.relation, planted.entity, plant.languages, rng
     value = planted.value if job.measures == ANSWER else None
     sample = draw_sample(*of, draws=job.draws, permutations=job.permutations, value=value)
     u = unit(centre(planted.h, "whole"))
-    if job.measures == CHEAP:
-        measured = score(u, sample) | retrieval(u, sample)
-    elif job.measures == ANSWER:
-        measured = controls(u, sample)
+    rows = [row for row in MEASURES if row.name in job.measures]
+    if "auc" not in job.measures:
+        measurements = take(rows, planted.h, u, sample)
     else:
         s = score_by_fact(u, planted.relation)[:, 0]
         effect = rng.normal(size=job.entities)[planted.entity] + rng.normal(size=len(s))
         effect += (job.setting == "shared") * (s - s.mean()) / s.std()
-        measured = {
-            "cka": cka(planted.h, sample),
-            "procrustes": procrustes(planted.h, sample, draw_split(sample, rng)),
-            "checkerboard": checkerboard(u, sample),
-            "auc": auc(s, effect > 0, planted.entity, planted.relation, rng, permutations=job.permutations),
-        }
-        context = anisotropy(planted.h, sample)
-        return [context[name] if name in context else measured[name].pooled for name in job.measures]
-    return [measured[name].pooled for name in job.measures]
+        sample = replace(sample, split=draw_split(sample, rng))
+        measurements = take(rows, planted.h, u, sample)
+        items = s, effect > 0, planted.entity, planted.relation
+        measurements["auc"] = auc(*items, rng, permutations=job.permutations)
+    return [measurements[name].pooled for name in job.measures]
 
 
 def summary(job: Job, found: list[list[Estimate]], known: dict[str, float]) -> Iterator[Row]:

@@ -28,6 +28,7 @@ import numpy as np
 from scipy import stats
 
 from mechxl.findings import signed
+from mechxl.measures import table
 from mechxl.questions.ask import ask
 from mechxl.run import Run
 
@@ -35,7 +36,7 @@ RESULTS = Path(__file__).parent / "results" / "unification_controls.json"
 VARIANTS = ("default", "shared_names_0", "shared_facts_0")
 SEEDS = (0, 1, 2)
 LAYERS = (1, 2)
-MEASURES = ("score", "alignment", "retrieval", "mexa", "cka", "procrustes", "checkerboard")
+MEASURES = [row for row in table.MEASURES if row.name == table.HEADLINE or row.in_words]
 
 
 def main() -> None:
@@ -46,7 +47,7 @@ def main() -> None:
     rows = [row for name in VARIANTS for seed in SEEDS for row in measured(options.runs, name, seed)]
     RESULTS.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     for layer in LAYERS:
-        print(f"{table(rows, layer)}\n")
+        print(f"{markdown(rows, layer)}\n")
 
 
 def measured(runs: Path, name: str, seed: int) -> list[dict[str, Any]]:
@@ -56,28 +57,28 @@ def measured(runs: Path, name: str, seed: int) -> list[dict[str, Any]]:
     rows = []
     for layer in LAYERS:
         for measure in MEASURES:
-            curve = found[(found["layer"] == layer) & (found["measure"] == measure)]
+            curve = found[(found["layer"] == layer) & (found["measure"] == measure.name)]
             first, last = curve.iloc[0], curve.iloc[-1]
             numbers = {f"{key}_{at}": round(float(row[key]), 4) for at, row in (("first", first), ("last", last))
                        for key in ("value", "low", "high", "null", "p_scan")}  # fmt: skip
-            place = {"run": name, "seed": seed, "layer": layer, "measure": measure}
+            place = {"run": name, "seed": seed, "layer": layer, "measure": measure.name}
             rows.append(place | numbers | {"n": int(last["n"]), "entities": int(last["entities"])})
     return rows
 
 
 def clears(row: dict[str, Any]) -> bool:
     """Whether a measure claims a shared fact at the end."""
-    return row["low_last"] > 0 if row["measure"] == "score" else row["p_scan_last"] <= 0.05
+    return row["low_last"] > 0 if row["measure"] == table.HEADLINE else row["p_scan_last"] <= 0.05
 
 
 def rises(row: dict[str, Any]) -> bool:
-    """Whether it is clearly more unified at the end than at checkpoint 0; a Procrustes residual falls."""
-    if row["measure"] == "procrustes":
+    """Whether it is clearly more unified at the end than at checkpoint 0."""
+    if row["measure"] in [measure.name for measure in MEASURES if measure.small_is_close]:
         return row["high_last"] < row["low_first"]
     return row["low_last"] > row["high_first"]
 
 
-def table(rows: list[dict[str, Any]], layer: int) -> str:
+def markdown(rows: list[dict[str, Any]], layer: int) -> str:
     """Every seed's value at the end, checkpoint 0 in brackets, how many seeds rise and clear, and the excess."""
     lines = [
         f"Layer {layer}: at the end, seeds 0 1 2 (their mean at checkpoint 0); seeds that rise, seeds that clear.",
@@ -88,7 +89,7 @@ def table(rows: list[dict[str, Any]], layer: int) -> str:
     for measure in MEASURES:
         cells, ends = [], {}
         for name in VARIANTS:
-            of = [r for r in rows if (r["run"], r["layer"], r["measure"]) == (name, layer, measure)]
+            of = [r for r in rows if (r["run"], r["layer"], r["measure"]) == (name, layer, measure.name)]
             ends[name] = np.array([row["value_last"] for row in of])
             start = float(np.mean([row["value_first"] for row in of]))
             counts = f"{sum(map(rises, of))} rise, {sum(map(clears, of))} clear"
@@ -96,7 +97,7 @@ def table(rows: list[dict[str, Any]], layer: int) -> str:
         excess = ends["default"] - ends["shared_facts_0"]
         low, high = stats.t.interval(0.95, len(excess) - 1, excess.mean(), stats.sem(excess))
         lines.append(
-            f"| {measure} | {' | '.join(cells)} | {signed(float(excess.mean()))} [{signed(low)}, {signed(high)}] |"
+            f"| {measure.name} | {' | '.join(cells)} | {signed(float(excess.mean()))} [{signed(low)}, {signed(high)}] |"
         )
     return "\n".join(lines)
 

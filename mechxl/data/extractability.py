@@ -69,7 +69,7 @@ def all_prompts(corpus: Corpus) -> Prompts:
 
 
 def extractability(corpus: Corpus, seed: int) -> Extractability:
-    """All of science's measures of how readable the language is."""
+    """Every number that says how easily the language is read from a prompt."""
     prompts = all_prompts(corpus)
     tokens, language, p = prompts.tokens, prompts.language, prompts.probability
     everywhere = np.zeros(len(p), dtype=int)

@@ -26,8 +26,8 @@ def explore(run: Run) -> "Explorer":
     checkerboard, picks it and patches it: its activations in that language are put into another fact's run in the
     other language, at each layer and role, and the last figure says what the model then answers.
 
-    What is shown is a sample of at most 200 facts of the group (centring, map's plane and score are of these, as one
-    run's picture without intervals); `ask(run, "unification")` has intervals and nulls.
+    Centring, the map's plane and the score are of the facts that the question `unification` samples (those of at most
+    1,000 entities of the group), so that both show the same score. Intervals and nulls: `ask(run, "unification")`.
 
     Args:
         run: a run with checkpoints.

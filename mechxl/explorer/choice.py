@@ -9,10 +9,10 @@ from jaxtyping import Int
 from mechxl.instruments.patching.patch import choose_prompt_roles
 from mechxl.instruments.selection import GROUPS, choose_facts
 from mechxl.measures.vectors import CENTRINGS
+from mechxl.questions.common import sampled_facts
 from mechxl.random import generator
 from mechxl.run import Run
 
-MEASURED = 200  # facts at most that centring, plane and score are of
 SHOWN = 32
 
 
@@ -74,9 +74,9 @@ class Options:
 
 
 def measured_facts(run: Run, choice: Choice) -> Int[np.ndarray, " fact"]:
-    """The facts that numbers are of: a seeded sample of the group's (of one relation, or all)."""
-    there = choose_facts(run.corpus, choice.group, choice.relation, None, 0)
-    return choose_facts(run.corpus, there, None, min(MEASURED, len(there)), 0)
+    """The facts that numbers are of: those that the question `unification` samples of a group (and relation, or all),
+    so that both show one score."""
+    return sampled_facts(run.corpus, choose_facts(run.corpus, choice.group, choice.relation, None, 0))
 
 
 def shown_places(run: Run, choice: Choice) -> Int[np.ndarray, " shown"]:

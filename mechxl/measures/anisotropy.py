@@ -16,35 +16,42 @@ import numpy as np
 from jaxtyping import Float
 
 from mechxl.findings import Estimate
+from mechxl.measures.measurement import Measurement
 from mechxl.measures.sample import Sample
 from mechxl.measures.statistics import jackknife_ends
 from mechxl.measures.vectors import finite, unit
 
+NAMES = ("effective_dimension", "mean_cosine")
 NO_NULL = "context: no null"
 
 
-def anisotropy(h: Float[np.ndarray, "fact language d"], sample: Sample) -> dict[str, Estimate]:
-    """effective_dimension and mean_cosine, by these names.
+def anisotropy(h: Float[np.ndarray, "fact language d"], sample: Sample) -> dict[str, Measurement]:
+    """effective_dimension and mean_cosine, by these names; of all languages together, without pairs and null draws.
 
     Args:
         h: activations, not centred.
         sample: which facts they are of.
+
+    Raises:
+        ValueError: activations that are NaN or infinite.
     """
     h = finite(h)
     n, entities = len(h), sample.entities
-    names = ("effective_dimension", "mean_cosine")
-    if n < 2 or entities < 2:
-        return dict.fromkeys(names, Estimate.undefined("one entity", n, entities))
-    _, index = np.unique(sample.entity, return_inverse=True)
-    found = {}
-    for name, (value, deleted) in zip(names, (_dimension(h, index), _cosine(unit(h), index)), strict=True):
-        if np.isnan(value):
-            found[name] = Estimate.undefined("all vectors are one", n, entities)
-            continue
-        low, high = (float(end[0]) for end in jackknife_ends(np.array([value]), deleted[None]))
-        none = "" if np.isfinite(low) else "no interval: without some entity nothing is left; "
-        found[name] = Estimate(value, low, high, np.nan, np.nan, n, entities, none + NO_NULL)
-    return found
+    estimates = dict.fromkeys(NAMES, Estimate.undefined("one entity", n, entities))
+    if n >= 2 and entities >= 2:
+        _, index = np.unique(sample.entity, return_inverse=True)
+        results = (_dimension(h, index), _cosine(unit(h), index))
+        estimates = {name: _estimate(*result, n) for name, result in zip(NAMES, results, strict=True)}
+    return {name: Measurement(estimate, {}, np.empty(0)) for name, estimate in estimates.items()}
+
+
+def _estimate(value: float, deleted: Float[np.ndarray, " entity"], n: int) -> Estimate:
+    """A value with its jackknife interval, from the values without each entity."""
+    if np.isnan(value):
+        return Estimate.undefined("all vectors are one", n, len(deleted))
+    low, high = (float(end[0]) for end in jackknife_ends(np.array([value]), deleted[None]))
+    missing = "" if np.isfinite(low) else "no interval: without some entity nothing is left; "
+    return Estimate(value, low, high, np.nan, np.nan, n, len(deleted), missing + NO_NULL)
 
 
 def by_entity(h: Float[np.ndarray, "fact language d"], index: np.ndarray) -> Float[np.ndarray, "entity rendering d"]:

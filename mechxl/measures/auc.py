@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from mechxl.findings import Estimate
-from mechxl.measures.measured import Measured
+from mechxl.measures.measurement import Measurement
 from mechxl.measures.sample import Partners, entity_permutations
 from mechxl.measures.statistics import jackknife_variance, permutation_p, wilson_ends
 
@@ -31,7 +31,7 @@ def auc(
     *,
     permutations: int = 1000,
     partners: Partners | None = None,
-) -> Measured:
+) -> Measurement:
     """AUC with an interval over entities and a permutation null; it has no pairs of languages.
 
     Args:
@@ -51,7 +51,7 @@ def auc(
     n, entities = len(score), len(np.unique(entity))
     if right.all() or not right.any():
         reason = "no items" if not n else "every item is right" if right.all() else "no item is right"
-        return Measured(Estimate.undefined(reason, n, entities), {}, np.full(permutations, np.nan))
+        return Measurement(Estimate.undefined(reason, n, entities), {}, np.full(permutations, np.nan))
     if len(np.unique(np.stack([stratum, entity]), axis=1).T) < n:
         raise ValueError("an entity has two items in one stratum")
     _, level = np.unique(score, return_inverse=True)
@@ -66,7 +66,7 @@ def auc(
     reasons = ["no interval: without some entity all items are right, or none"] * bool(np.isnan(low))
     reasons += ["no permutations"] * (permutations == 0)
     mean, p = (float(null.mean()), permutation_p(value, null)) if permutations else (np.nan, np.nan)
-    return Measured(Estimate(value, low, high, mean, p, n, entities, "; ".join(reasons)), {}, null)
+    return Measurement(Estimate(value, low, high, mean, p, n, entities, "; ".join(reasons)), {}, null)
 
 
 def auc_without(

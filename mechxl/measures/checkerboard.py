@@ -22,7 +22,7 @@ from itertools import combinations
 import numpy as np
 from jaxtyping import Float, Int
 
-from mechxl.measures.measured import Measured, jackknifed, not_measured
+from mechxl.measures.measurement import Measurement, jackknife_cells, not_defined
 from mechxl.measures.sample import Sample
 from mechxl.measures.vectors import undefined
 
@@ -52,7 +52,7 @@ class Ranked:
         return above[self.level] / len(weight)
 
 
-def checkerboard(u: Float[np.ndarray, "fact language d"], sample: Sample) -> Measured:
+def checkerboard(u: Float[np.ndarray, "fact language d"], sample: Sample) -> Measurement:
     """The correlation of each ordered pair (a, b): the similarities within a against those across a and b.
 
     Args:
@@ -60,10 +60,10 @@ def checkerboard(u: Float[np.ndarray, "fact language d"], sample: Sample) -> Mea
         sample: which facts they are of. Permutations cost most: some hundred facts and permutations are meant.
     """
     if reason := undefined(u, sample.relation):
-        return not_measured(sample, reason)
-    members = [(place, which) for place, which in sample.measured() if len(place) >= FEWEST]
+        return not_defined(sample, reason)
+    members = [(place, which) for place, which in sample.by_relation() if len(place) >= FEWEST]
     if not members:
-        return not_measured(sample, f"no relation has {FEWEST} facts")
+        return not_defined(sample, f"no relation has {FEWEST} facts")
     entities, index = np.unique(sample.entity, return_inverse=True)
     shape = (len(members), len(sample.pairs))
     value, deleted = np.empty(shape), np.empty((*shape, len(entities)))
@@ -83,7 +83,7 @@ def checkerboard(u: Float[np.ndarray, "fact language d"], sample: Sample) -> Mea
                 value[i, j] = deleted[i, j] = rho
                 deleted[i, j, index[place]] = without
                 null[i, j] = drawn
-    return jackknifed(sample, value, deleted, null, reason="similarities that do not differ have no correlation")
+    return jackknife_cells(sample, value, deleted, null, reason="similarities that do not differ have no correlation")
 
 
 def ranked(similarity: Pairs) -> Ranked:

@@ -21,7 +21,7 @@ from itertools import combinations
 import numpy as np
 from jaxtyping import Float, Int
 
-from mechxl.measures.measured import Measured, jackknifed, not_measured
+from mechxl.measures.measurement import Measurement, jackknife_cells, not_defined
 from mechxl.measures.sample import Sample
 from mechxl.measures.vectors import finite, undefined
 
@@ -34,7 +34,7 @@ Gram = Float[np.ndarray, "member member"]
 Hsic = tuple[float, Float[np.ndarray, " member"]]
 
 
-def cka(h: Float[np.ndarray, "fact language d"], sample: Sample) -> Measured:
+def cka(h: Float[np.ndarray, "fact language d"], sample: Sample) -> Measurement:
     """Unbiased linear CKA. Symmetric: (a, b) and (b, a) are the same.
 
     Args:
@@ -43,10 +43,10 @@ def cka(h: Float[np.ndarray, "fact language d"], sample: Sample) -> Measured:
     """
     h = finite(h)
     if reason := undefined(h, sample.relation):
-        return not_measured(sample, reason)
-    members = [(place, which) for place, which in sample.measured() if len(place) >= FEWEST]
+        return not_defined(sample, reason)
+    members = [(place, which) for place, which in sample.by_relation() if len(place) >= FEWEST]
     if not members:
-        return not_measured(sample, f"no relation has {FEWEST} facts")
+        return not_defined(sample, f"no relation has {FEWEST} facts")
     entities, index = np.unique(sample.entity, return_inverse=True)
     shape = (len(members), len(sample.pairs))
     value, deleted = np.empty(shape), np.empty((*shape, len(entities)))
@@ -63,7 +63,7 @@ def cka(h: Float[np.ndarray, "fact language d"], sample: Sample) -> Measured:
                 value[i, j] = deleted[i, j] = cross / divisor
                 deleted[i, j, index[place]] = without / divisors
                 null[i, j] = drawn / divisor
-    return jackknifed(sample, value, deleted, null, reason="a self-term is <= 1e-12")
+    return jackknife_cells(sample, value, deleted, null, reason="a self-term is <= 1e-12")
 
 
 def _scaled(x: Float[np.ndarray, "member d"]) -> Float[np.ndarray, "member d"]:

@@ -25,7 +25,7 @@ value, V_cross and beyond_value cover in 98 to 99 % of planted samples with 30 e
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from mechxl.measures.measured import Measured, by_place, measured, not_measured
+from mechxl.measures.measurement import Measurement, by_place, estimate_places, not_defined
 from mechxl.measures.sample import Sample
 from mechxl.measures.score import permuted_cells
 from mechxl.measures.statistics import percentile_ends
@@ -38,7 +38,7 @@ Cells = dict[str, Float[np.ndarray, "relation pair draw"]]
 Places = dict[str, Float[np.ndarray, "place draw"]]
 
 
-def controls(u: Float[np.ndarray, "fact language d"], sample: Sample) -> dict[str, Measured]:
+def controls(u: Float[np.ndarray, "fact language d"], sample: Sample) -> dict[str, Measurement]:
     """The controls, by their names.
 
     Args:
@@ -51,7 +51,7 @@ def controls(u: Float[np.ndarray, "fact language d"], sample: Sample) -> dict[st
     if sample.value is None:
         raise ValueError("controls for the answer need a sample with values")
     if reason := undefined(u, sample.relation):
-        return dict.fromkeys(NAMES, not_measured(sample, reason))
+        return dict.fromkeys(NAMES, not_defined(sample, reason))
     value = _places(value_cells(u, sample.value, sample, np.ones((1, len(u)))))
     drawn = _places(value_cells(u.astype(np.float32), sample.value, sample, sample.weights))
     same = by_place(permuted_cells(u, sample, sample.partners))
@@ -65,7 +65,7 @@ def controls(u: Float[np.ndarray, "fact language d"], sample: Sample) -> dict[st
     found = {}
     for name in NAMES:
         reason = "no two facts of a relation share a value" if name[0] in "Vb" else "all facts share their value"
-        found[name] = measured(
+        found[name] = estimate_places(
             sample, value[name][:, 0], percentile_ends(drawn[name], sample.entities), null[name], reason=reason
         )
     return found
@@ -102,7 +102,7 @@ def value_cells(
 
     Sums over pairs of one value are had from sums over each value's facts; pairs of two values are all others.
     """
-    members, pairs, languages = sample.measured(), sample.pairs, range(sample.n_languages)
+    members, pairs, languages = sample.by_relation(), sample.pairs, range(sample.n_languages)
     cells = {name: np.empty((len(members), len(pairs), len(weight))) for name in ("S", *PARTS)}
     for i, (place, _) in enumerate(members):
         w, v, values = weight[:, place], u[place], value[place]

@@ -27,12 +27,29 @@ COVERED: Mapping[str, Mapping[int, tuple[float, float]]] = {
 }
 
 
+NOMINAL = (0.93, 0.97)  # rates that a study of 500 samples can't tell from .95
+
+
 def covered(measure: str, entities: int) -> str:
     """A clause for a caption, of the studied number of entities that is nearest (as a ratio) to this one."""
     if measure not in COVERED:
         return "how often these intervals cover was not studied"
     sizes = COVERED[measure]
-    near = min(sizes, key=lambda n: max(n, entities) / max(min(n, entities), 1))
+    near = _nearest(sizes, entities)
     low, high = (f"{100 * share:.1f}" for share in sizes[near])
     rates = low if low == high else f"{low} to {high}"
     return f"95 % intervals covered {rates} % of planted samples of {near} entities"
+
+
+def nominal(measure: str, entities: int) -> bool:
+    """Whether the intervals cover as they say at the studied number of entities nearest to this one; False where it
+    was not studied."""
+    if measure not in COVERED:
+        return False
+    low, high = COVERED[measure][_nearest(COVERED[measure], entities)]
+    return low >= NOMINAL[0] and high <= NOMINAL[1]
+
+
+def _nearest(sizes: Mapping[int, tuple[float, float]], entities: int) -> int:
+    """The studied number of entities that is nearest, as a ratio."""
+    return min(sizes, key=lambda n: max(n, entities) / max(min(n, entities), 1))

@@ -22,27 +22,12 @@ counts the null residuals that are as small.
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
-from mechxl.measures.measured import Measured, jackknifed, not_measured
-from mechxl.measures.sample import Partners, Sample, entity_permutations
+from mechxl.measures.measurement import Measurement, jackknife_cells, not_defined
+from mechxl.measures.sample import Sample
 from mechxl.measures.score import gathered
 from mechxl.measures.vectors import finite, undefined
-
-
-@dataclass(frozen=True)
-class Split:
-    """Which facts the map is fitted on, and permutations of the entities that are held out.
-
-    Attributes:
-        fitted: the facts of half the entities.
-        relations: those with facts held out, in ascending order.
-        partners: as a sample's, for these relations and facts.
-    """
-
-    fitted: Bool[np.ndarray, " fact"]
-    relations: list[int]
-    partners: Partners
 
 
 @dataclass(frozen=True)
@@ -55,36 +40,28 @@ class Fit:
     null: Float[np.ndarray, " permutation"]
 
 
-def draw_split(sample: Sample, rng: np.random.Generator) -> Split:
-    """Half of the entities at random (the smaller half held out), and as many permutations as the sample has."""
-    entities = np.unique(sample.entity)
-    fitted = np.isin(sample.entity, rng.permutation(entities)[: (len(entities) + 1) // 2])
-    held = ~fitted
-    if not held.any():
-        return Split(fitted, [], [])
-    of = sample.entity[held], sample.relation[held]
-    partners = entity_permutations(*of, sample.n_languages, sample.permutations, rng)
-    return Split(fitted, np.unique(sample.relation[held]).tolist(), partners)
-
-
-def procrustes(h: Float[np.ndarray, "fact language d"], sample: Sample, split: Split) -> Measured:
+def procrustes(h: Float[np.ndarray, "fact language d"], sample: Sample) -> Measurement:
     """The residual of each ordered pair (a, b), b's vectors turned onto a's.
 
     Args:
         h: activations; a common shift of all of them, or one a language, makes no difference.
-        sample: which facts they are of.
-        split: which of them are fitted.
+        sample: which facts they are of, with the split into entities that are fitted and entities that are held out.
+
+    Raises:
+        ValueError: a sample without a split.
     """
+    if (split := sample.split) is None:
+        raise ValueError("the Procrustes residual needs a sample with a split (`sample.draw_split`)")
     h = finite(h)
     if reason := undefined(h, sample.relation):
-        return not_measured(sample, reason)
+        return not_defined(sample, reason)
     members = []
-    for place, _ in sample.measured():
+    for place, _ in sample.by_relation():
         fitted, held = place[split.fitted[place]], place[~split.fitted[place]]
         if len(fitted) > h.shape[2] and len(held) >= 2:
             members.append((fitted, held))
     if not members:
-        return not_measured(sample, f"no relation has more fitted facts than dimensions ({h.shape[2]})")
+        return not_defined(sample, f"no relation has more fitted facts than dimensions ({h.shape[2]})")
     entities, index = np.unique(sample.entity, return_inverse=True)
     shape = (len(members), len(sample.pairs))
     value, deleted = np.empty(shape), np.empty((*shape, len(entities)))
@@ -99,7 +76,7 @@ def procrustes(h: Float[np.ndarray, "fact language d"], sample: Sample, split: S
             value[i, j] = deleted[i, j] = fit.value
             deleted[i, j, index[fitted]], deleted[i, j, index[held]] = fit.without_fitted, fit.without_held
             null[i, j] = fit.null
-    return jackknifed(sample, value, deleted, null, reason="held-out vectors are their mean", small=True)
+    return jackknife_cells(sample, value, deleted, null, reason="held-out vectors are their mean", small=True)
 
 
 def fit_cell(

@@ -25,7 +25,7 @@ from itertools import combinations
 import numpy as np
 from jaxtyping import Float, Int
 
-from mechxl.measures.measured import Measured, by_place, measured, not_measured
+from mechxl.measures.measurement import Measurement, by_place, estimate_places, not_defined
 from mechxl.measures.sample import Sample
 from mechxl.measures.score import gathered
 from mechxl.measures.statistics import jackknife_variance, wilson_ends
@@ -53,12 +53,12 @@ class References:
 def references(sample: Sample) -> References:
     """Chance, and what a code of the value reaches: the mean over f of 1 / (facts g with f's value), 0 where f itself
     has another value in the language searched. NaN where no relation has two facts, or there are no values."""
-    sizes = np.array([len(place) for place, _ in sample.measured()], dtype=float)
+    sizes = np.array([len(place) for place, _ in sample.by_relation()], dtype=float)
     if not len(sizes) or sample.n_languages < 2:
         return References(np.nan, np.nan, np.nan)
     code = np.nan
     if sample.value is not None:
-        values = [sample.value[place] for place, _ in sample.measured()]
+        values = [sample.value[place] for place, _ in sample.by_relation()]
         code = np.mean([_value_code(v[:, a], v[:, b]) for v in values for a, b in sample.pairs])
     return References(float((1 / sizes).mean()), float((1 / (2 * sizes - 1)).mean()), float(code))
 
@@ -68,7 +68,7 @@ def _value_code(asked: Int[np.ndarray, " member"], answered: Int[np.ndarray, " m
     return float(np.where(asked == answered, 1 / np.maximum(sharing, 1), 0).mean())
 
 
-def retrieval(u: Float[np.ndarray, "fact language d"], sample: Sample) -> dict[str, Measured]:
+def retrieval(u: Float[np.ndarray, "fact language d"], sample: Sample) -> dict[str, Measurement]:
     """Retrieval and its MEXA form, by these names.
 
     Args:
@@ -76,9 +76,9 @@ def retrieval(u: Float[np.ndarray, "fact language d"], sample: Sample) -> dict[s
         sample: which facts they are of.
     """
     if reason := undefined(u, sample.relation):
-        return dict.fromkeys(NAMES, not_measured(sample, reason))
+        return dict.fromkeys(NAMES, not_defined(sample, reason))
     entities, index = np.unique(sample.entity, return_inverse=True)
-    members, pairs = sample.measured(), sample.pairs
+    members, pairs = sample.by_relation(), sample.pairs
     shape = (2, len(members), len(pairs))  # retrieval, mexa
     value, deleted = np.empty(shape), np.empty((*shape, len(entities)))
     null = np.empty((*shape, sample.permutations))
@@ -102,7 +102,7 @@ def retrieval(u: Float[np.ndarray, "fact language d"], sample: Sample) -> dict[s
         here = by_place(value[k])
         asking = sum(len(place) for place, _ in members)
         ends = wilson_ends(here, jackknife_variance(by_place(deleted[k])), asking, len(entities))
-        found[name] = measured(sample, here, ends, by_place(null[k]), reason="no relation has two facts")
+        found[name] = estimate_places(sample, here, ends, by_place(null[k]), reason="no relation has two facts")
     return found
 
 

@@ -9,11 +9,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from mechxl.measures.statistics import entity_weights
 
 Partners = Sequence[Int[np.ndarray, "language permutation _"]]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Half of the entities, for measures that fit a map on one half and try it on the other.
+
+    Attributes:
+        fitted: the facts of the entities that the map is fitted on.
+        relations: those with facts held out, in ascending order.
+        partners: as a sample's, for these relations and the entities that are held out.
+    """
+
+    fitted: Bool[np.ndarray, " fact"]
+    relations: list[int]
+    partners: Partners
 
 
 @dataclass(frozen=True)
@@ -28,6 +43,7 @@ class Sample:
         weights: bootstrap weights; no rows where only jackknifed measures are taken.
         partners: by relation in ascending order, who stands for whom under each permutation of entities.
         same_value_partners: the same, facts permuted among those of their relation and value; empty without values.
+        split: half of the entities, from `draw_split`; None where no measure fits a map.
     """
 
     relation: Int[np.ndarray, " fact"]
@@ -37,6 +53,7 @@ class Sample:
     weights: Float[np.ndarray, "draw fact"]
     partners: Partners
     same_value_partners: Partners
+    split: Split | None = None
 
     @property
     def entities(self) -> int:
@@ -59,10 +76,10 @@ class Sample:
         back = np.argsort(self.partners[which][a], axis=1)
         return np.take_along_axis(self.partners[which][b], back, axis=1)
 
-    def measured(self) -> list[tuple[Int[np.ndarray, " member"], int]]:
-        """The relations that have two facts or more: the places of their facts, and which partners are theirs."""
-        places = (np.flatnonzero(self.relation == r) for r in np.unique(self.relation))
-        return [(place, index) for index, place in enumerate(places) if len(place) >= 2]
+    def by_relation(self) -> list[tuple[Int[np.ndarray, " member"], int]]:
+        """Relations of two facts or more: the members (indices of a relation's facts), and its index in `partners`."""
+        relations = [np.flatnonzero(self.relation == r) for r in np.unique(self.relation)]
+        return [(members, index) for index, members in enumerate(relations) if len(members) >= 2]
 
 
 def draw_sample(
@@ -88,6 +105,18 @@ def draw_sample(
     partners = entity_permutations(entity, relation, n_languages, permutations, rng)
     same_value = value_permutations(value, relation, permutations, rng) if value is not None else []
     return Sample(relation, entity, n_languages, value, weights, partners, same_value)
+
+
+def draw_split(sample: Sample, rng: np.random.Generator) -> Split:
+    """Half of the entities at random (the smaller half held out), and as many permutations as the sample has."""
+    entities = np.unique(sample.entity)
+    fitted = np.isin(sample.entity, rng.permutation(entities)[: (len(entities) + 1) // 2])
+    held = ~fitted
+    if not held.any():
+        return Split(fitted, [], [])
+    entity, relation = sample.entity[held], sample.relation[held]
+    partners = entity_permutations(entity, relation, sample.n_languages, sample.permutations, rng)
+    return Split(fitted, np.unique(relation).tolist(), partners)
 
 
 def entity_permutations(

@@ -19,51 +19,50 @@ samples (docs/measures.md). Nulls permute entities in every language but the fir
 and X to the mean of all pairs: the permuted mean of S - W is near X - W and not 0, and what is tested is S = X.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Generic, TypeVar
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from mechxl.measures.measured import Measured, by_place, mean_defined, measured, not_measured
+from mechxl.measures.measurement import Measurement, by_place, estimate_places, not_defined
 from mechxl.measures.sample import Partners, Sample
 from mechxl.measures.statistics import percentile_ends
 from mechxl.measures.vectors import undefined
 
-Number = TypeVar("Number", float, np.ndarray)
 BASELINES = ("relation", "any")
 SMALLEST_DIVISOR = 1e-6
 NAMES = ("S", "W", "X", "score", "alignment", "separation", "normalised")
 
 
 @dataclass(frozen=True)
-class Parts(Generic[Number]):
-    """S, W and X, as numbers or as arrays of one shape."""
+class Parts:
+    """S, W and X, arrays of one shape."""
 
-    S: Number
-    W: Number
-    X: Number
+    S: np.ndarray
+    W: np.ndarray
+    X: np.ndarray
 
     @property
-    def score(self) -> Number:
+    def score(self) -> np.ndarray:
         """S - W. About 1: languages coincide; 0: the same fact in the other language is no closer than another
         fact in this one, negative where the language dominates."""
         return self.S - self.W
 
     @property
-    def alignment(self) -> Number:
+    def alignment(self) -> np.ndarray:
         """S - X: how much closer the same fact is than another, across languages."""
         return self.S - self.X
 
     @property
-    def separation(self) -> Number:
+    def separation(self) -> np.ndarray:
         """W - X: how much closer two facts are within a language than across."""
         return self.W - self.X
 
 
-def score(u: Float[np.ndarray, "fact language d"], sample: Sample, baseline: str = "relation") -> dict[str, Measured]:
+def score(
+    u: Float[np.ndarray, "fact language d"], sample: Sample, baseline: str = "relation"
+) -> dict[str, Measurement]:
     """S, W, X, score, alignment, separation and normalised score, by these names.
 
     Args:
@@ -77,21 +76,21 @@ def score(u: Float[np.ndarray, "fact language d"], sample: Sample, baseline: str
     if baseline not in BASELINES:
         raise ValueError(f"baseline {baseline!r}: one of {', '.join(BASELINES)}")
     if reason := undefined(u, sample.relation):
-        return dict.fromkeys(NAMES, not_measured(sample, reason))
+        return dict.fromkeys(NAMES, not_defined(sample, reason))
     observed = cell_parts(u, sample, np.ones((1, len(u))), baseline)
     drawn = cell_parts(u.astype(np.float32), sample, sample.weights, baseline)
     null = permuted_parts(u, sample, observed, baseline)
     value, drawn, null = (_by_name(cells) for cells in (observed, drawn, null))
     reason = "1 - W is below 1e-6"  # no other than the normalised score can be NaN here
     return {
-        name: measured(
+        name: estimate_places(
             sample, value[name][:, 0], percentile_ends(drawn[name], sample.entities), null[name], reason=reason
         )
         for name in NAMES
     }
 
 
-def _by_name(cells: Parts[np.ndarray]) -> dict[str, Float[np.ndarray, "place draw"]]:
+def _by_name(cells: Parts) -> dict[str, Float[np.ndarray, "place draw"]]:
     parts = Parts(*(by_place(part) for part in (cells.S, cells.W, cells.X)))
     named = {name: getattr(parts, name) for name in NAMES if name != "normalised"}
     return named | {"normalised": normalised(parts.S, parts.W)}
@@ -108,7 +107,7 @@ def cell_parts(
     sample: Sample,
     weight: Float[np.ndarray, "draw fact"],
     baseline: str = "relation",
-) -> Parts[np.ndarray]:
+) -> Parts:
     """S, W and X by (relation, ordered pair, draw), with facts counted by weight, for many sets of weights at once.
 
     A pair (f, g), f != g, counts w_f w_g, so that under bootstrap weights a fact is never paired with its own copy.
@@ -116,7 +115,7 @@ def cell_parts(
     NaN where a draw leaves a relation with less than two facts.
     """
     pairs, languages, (_, n_languages, d) = sample.pairs, range(sample.n_languages), u.shape
-    members = sample.measured()
+    members = sample.by_relation()
     cells = {name: np.empty((len(members), len(pairs), len(weight))) for name in "SWX"}
     every = (weight @ u.reshape(len(u), -1)).reshape(-1, n_languages, d) if baseline == "any" else None
     for i, (place, _) in enumerate(members):
@@ -137,14 +136,14 @@ def cell_parts(
 
 
 def permuted_parts(
-    u: Float[np.ndarray, "fact language d"], sample: Sample, observed: Parts[np.ndarray], baseline: str = "relation"
-) -> Parts[np.ndarray]:
+    u: Float[np.ndarray, "fact language d"], sample: Sample, observed: Parts, baseline: str = "relation"
+) -> Parts:
     """S, W and X by (relation, ordered pair, permutation) with entities relabelled in each language by itself.
 
     All pairs of vectors stay, only the ones that make up S change: what S loses X gains.
     """
     permuted = permuted_cells(u, sample, sample.partners)
-    n = np.array([len(u) if baseline == "any" else len(place) for place, _ in sample.measured()])
+    n = np.array([len(u) if baseline == "any" else len(place) for place, _ in sample.by_relation()])
     gained = (observed.S - permuted) / (n - 1)[:, None, None]
     return Parts(S=permuted, W=np.broadcast_to(observed.W, permuted.shape), X=observed.X + gained)
 
@@ -153,7 +152,7 @@ def permuted_cells(
     u: Float[np.ndarray, "fact language d"], sample: Sample, partners: Partners
 ) -> Float[np.ndarray, "relation pair permutation"]:
     """S by cell with vectors relabelled in each language by itself."""
-    members, pairs = sample.measured(), sample.pairs
+    members, pairs = sample.by_relation(), sample.pairs
     cells = np.empty((len(members), len(pairs), partners[0].shape[1]))
     for i, (place, which) in enumerate(members):
         for a, b in combinations(range(sample.n_languages), 2):
@@ -169,31 +168,3 @@ def gathered(
 ) -> Float[np.ndarray, " permutation"]:
     """The mean of table[rows[k], columns[k]] for each permutation k."""
     return table.ravel().take(rows * len(table) + columns).mean(axis=1, dtype=np.float64)
-
-
-def score_parts(u: Float[np.ndarray, "fact language d"], relation: Int[np.ndarray, " fact"]) -> Parts[float]:
-    """S, W and X of unit vectors as three numbers; relations with one fact are left out."""
-    parts = weighted_parts(u, relation, np.ones((1, len(u))))
-    return Parts(*(float(np.squeeze(value)) for value in (parts.S, parts.W, parts.X)))
-
-
-def weighted_parts(
-    u: Float[np.ndarray, "fact language d"],
-    relation: Int[np.ndarray, " fact"],
-    weight: Float[np.ndarray, "draw fact"],
-) -> Parts[np.ndarray]:
-    """S, W and X pooled over relations and pairs, one a draw. A draw that leaves a relation with less than two facts
-    leaves that relation out."""
-    parts = cell_parts(u, Sample(relation, np.arange(len(u)), u.shape[1], None, weight, [], []), weight)
-    return Parts(*(mean_defined(part.reshape(-1, len(weight))) for part in (parts.S, parts.W, parts.X)))
-
-
-def permuted_same(
-    u: Float[np.ndarray, "fact language d"],
-    relation: Int[np.ndarray, " fact"],
-    partners: Sequence[Int[np.ndarray, "language permutation _"]],
-) -> Float[np.ndarray, " permutation"]:
-    """S under each permutation, pooled over relations and pairs."""
-    sample = Sample(relation, np.arange(len(u)), u.shape[1], None, np.ones((0, len(u))), partners, [])
-    cells = permuted_cells(u, sample, partners)
-    return mean_defined(cells.reshape(-1, cells.shape[2]))

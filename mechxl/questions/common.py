@@ -13,13 +13,13 @@ from mechxl.instruments.activations.store import activations
 from mechxl.instruments.checkpoints import read_checkpoint, use_checkpoint
 from mechxl.measures.sample import draw_sample
 from mechxl.measures.score import score
-from mechxl.measures.vectors import centre, unit
+from mechxl.measures.vectors import centre, undefined, unit
 from mechxl.model.answers import Questions, answer_trie, ask_questions
 from mechxl.random import generator
 from mechxl.run import Run
 
 MAIN_ROLE = "prompt_last"
-SCORED_ENTITIES = 500
+SAMPLED_ENTITIES = 1000  # of a group; their facts are what unification is measured on
 SHOWN_FACTS = 32  # on the checkerboard and the map
 
 
@@ -45,34 +45,45 @@ def distinct_roles(corpus: Corpus, facts: Int[np.ndarray, " fact"]) -> tuple[lis
     return [role for role in there if role in kept], same
 
 
+def sampled_facts(
+    corpus: Corpus, facts: Int[np.ndarray, " fact"], entities: int = SAMPLED_ENTITIES
+) -> Int[np.ndarray, " sampled"]:
+    """Those of some facts that are of a seeded sample of their entities; all, where there are no more entities."""
+    entity = corpus.world.entity[facts]
+    sampled = generator(0, "entities measured").permutation(np.unique(entity))[:entities]
+    return facts[np.isin(entity, sampled)]
+
+
 def scores_over_training(run: Run, thorough: bool) -> pd.DataFrame:
     """Score (S - W) and S - X at every checkpoint and each layer from 1 on, without intervals.
 
-    Of mono facts (parallel ones where there are none), centred on the whole sample, as the question `unification` does.
+    The numbers are those of the question `unification`: of the same sample of mono facts (parallel ones where there
+    are none), centred on the whole sample.
 
     Args:
         run: whose activations.
-        thorough: all entities rather than a seeded sample of SCORED_ENTITIES.
+        thorough: all entities rather than a seeded sample of SAMPLED_ENTITIES.
 
     Returns:
-        Rows (step, layer, score, alignment, n_facts); NaN where no relation has two facts.
+        Rows (step, layer, score, alignment); NaN where they are not defined.
     """
     corpus = run.corpus
     world, group = corpus.world, corpus.mixture.group
     facts = np.flatnonzero(group == ("mono" if (group == "mono").any() else "parallel"))
-    entities = generator(0, "entities scored").permutation(np.unique(world.entity[facts]))
-    facts = facts[np.isin(world.entity[facts], entities if thorough else entities[:SCORED_ENTITIES])]
+    facts = facts if thorough else sampled_facts(corpus, facts)
     layers = list(range(1, run.config.model.n_layers + 1))
     rng = generator(0, "score")
     sample = draw_sample(world.relation[facts], world.entity[facts], world.n_languages, rng, draws=0, permutations=0)
-    h = activations(run, "resid_post", facts=facts, layers=layers, role="prompt_last").squeeze("role")
+    stream = activations(run, "resid_post", facts=facts, layers=layers, role="prompt_last").squeeze("role")
     rows = []
     for step in run.steps:
-        x = h.sel(checkpoint=step).transpose("layer", "fact", "language", "d_model").values.astype(float)
-        for layer, vectors in zip(layers, x, strict=True):
-            found = score(unit(centre(vectors, "whole")), sample)
-            numbers = {name: found[name].pooled.value for name in ("score", "alignment")}
-            rows.append({"step": step, "layer": layer, "n_facts": len(facts)} | numbers)
+        at_step = stream.sel(checkpoint=step).transpose("layer", "fact", "language", "d_model").values.astype(float)
+        for layer, h in zip(layers, at_step, strict=True):
+            numbers = {"score": np.nan, "alignment": np.nan}
+            if not undefined(h, sample.relation):
+                measurements = score(unit(centre(h, "whole")), sample)
+                numbers = {name: measurements[name].pooled.value for name in numbers}
+            rows.append({"step": step, "layer": layer} | numbers)
     return pd.DataFrame(rows)
 
 

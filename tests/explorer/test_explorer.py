@@ -73,7 +73,7 @@ def test_map_and_checkerboard_follow_the_controls(explorer: Explorer, trained: R
     measured = np.flatnonzero(corpus.mixture.group == choice.group)
     if choice.relation is not None:
         measured = measured[corpus.world.relation[measured] == choice.relation]
-    assert len(measured) <= 200  # so that all of them are measured
+    assert len(measured) <= 1000  # so that all of them are measured
     h = plain_stream(trained, choice.step, choice.layer, measured, choice.centring)
     shown = explorer.shown.fact[: len(explorer.shown.fact) // 2]
     assert len(set(shown)) == min(choice.shown, len(measured))
@@ -102,10 +102,10 @@ def test_map_and_checkerboard_follow_the_controls(explorer: Explorer, trained: R
 
 
 def test_curves_are_the_score(explorer: Explorer, trained: Run):
-    expected = scores_over_training(trained, thorough=True)
+    expected = scores_over_training(trained, thorough=False)
     for layer in (1, 2):
         curve = traces(explorer, "curves")[layer]
-        np.testing.assert_allclose(curve.y, expected[expected["layer"] == layer]["score"], atol=1e-9)
+        assert curve.y.tolist() == expected[expected["layer"] == layer]["score"].tolist()
         assert len(curve.x) == len(trained.steps)
     assert np.isnan(traces(explorer, "curves")[0].y.astype(float)).all()  # one token a relation: not defined
     explorer.controls["step"].value = 48

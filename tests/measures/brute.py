@@ -35,6 +35,24 @@ def brute_parts(h, relation, weight=None, baseline="relation", pairs=None):
     return {name: np.mean(values) for name, values in cells.items()}
 
 
+def brute_score(h, relation):
+    """S - W by loops."""
+    parts = brute_parts(h, relation)
+    return parts["S"] - parts["W"]
+
+
+def gram_score(u, relation, weight):
+    """S - W of unit vectors by Gram matrices: a pair of facts counts the product of their weights."""
+    cells = []
+    for facts in relations(relation, weight):
+        w, n_languages = weight[facts], u.shape[1]
+        apart = np.outer(w, w) * (1 - np.eye(len(w)))
+        for a, b in permutations(range(n_languages), 2):
+            same = np.average(np.diag(u[facts, a] @ u[facts, b].T), weights=w)
+            cells.append(same - np.average(u[facts, a] @ u[facts, a].T, weights=apart))
+    return np.mean(cells)
+
+
 def noise(seed, facts=9, languages=3, d=5, n_relations=2):
     """(h, relation, rng): nothing but noise about a common mean, relations of unequal size."""
     rng = np.random.default_rng(seed)

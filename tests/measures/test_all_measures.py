@@ -10,34 +10,28 @@ from scipy.stats import ortho_group
 
 from analyses.planted import Plant, Planted
 from mechxl.findings import Estimate
-from mechxl.measures.anisotropy import anisotropy
-from mechxl.measures.checkerboard import checkerboard
 from mechxl.measures.cka import cka
 from mechxl.measures.controls import controls
-from mechxl.measures.procrustes import Split, draw_split, procrustes
-from mechxl.measures.retrieval import retrieval
-from mechxl.measures.sample import Sample, draw_sample
+from mechxl.measures.sample import Sample, Split, draw_sample, draw_split
 from mechxl.measures.score import score
+from mechxl.measures.table import MEASURES, take
 from tests.measures.brute import planted, sample_of, units
 
 SMALL = Plant(d=6, relations=2, languages=3, values=4)
 
 
-def every(data: Planted, sample: Sample, split: Split, how: str = "whole"):
+def every(data: Planted, sample: Sample, how: str = "whole"):
     """All measures, pooled and by pair, as numbers by name."""
     u = units(data.h, how)
-    measured = score(u, sample) | retrieval(u, sample) | controls(u, sample)
-    measured |= {f"any {name}": found for name, found in score(u, sample, "any").items()}
-    measured |= {"cka": cka(data.h, sample), "checkerboard": checkerboard(u, sample)}
-    measured |= {"procrustes": procrustes(data.h, sample, split)}
-    values = {name: (found.pooled.value, found.pooled.low, found.pooled.high) for name, found in measured.items()}
-    values |= {f"{name} {pair}": (one.value,) for name, found in measured.items() for pair, one in found.pairs.items()}
-    return values | {name: (one.value, one.low, one.high) for name, one in anisotropy(data.h, sample).items()}
+    measurements = take(MEASURES, data.h, u, sample) | controls(u, sample)
+    values = {name: (one.pooled.value, one.pooled.low, one.pooled.high) for name, one in measurements.items()}
+    by_pair = [(name, *item) for name, one in measurements.items() for item in one.pairs.items()]
+    return values | {f"{name} {pair}": (one.value,) for name, pair, one in by_pair}
 
 
-def drawn(data: Planted) -> tuple[Sample, Split]:
+def drawn(data: Planted) -> Sample:
     sample = sample_of(data, draws=30, permutations=3)
-    return sample, draw_split(sample, np.random.default_rng(0))
+    return replace(sample, split=draw_split(sample, np.random.default_rng(0)))
 
 
 def alike(one, two, tolerance=1e-5):
@@ -50,35 +44,37 @@ def alike(one, two, tolerance=1e-5):
 @given(st.integers(0, 10_000), st.floats(0.01, 100), st.sampled_from(["none", "whole", "per_language"]))
 def test_a_rotation_and_a_scale_of_all_languages_together_change_nothing(seed, scale, how):
     data = planted(16, seed, SMALL)
-    sample, split = drawn(data)
+    sample = drawn(data)
     turned = scale * data.h @ ortho_group.rvs(6, random_state=seed)
     moved = Planted(turned, data.relation, data.entity, data.value)
-    alike(every(data, sample, split, how), every(moved, sample, split, how))
+    alike(every(data, sample, how), every(moved, sample, how))
 
 
 @settings(max_examples=8, deadline=None)
 @given(st.integers(0, 10_000))
 def test_the_order_and_the_names_of_facts_change_nothing(seed):
     data = planted(16, seed, SMALL)
-    sample, split = drawn(data)
+    sample = drawn(data)
     order = np.random.default_rng(seed).permutation(len(data.h))
     moved = Planted(data.h[order], 5 + 3 * data.relation[order], 100 - data.entity[order], data.value[order])
     again = draw_sample(
         moved.relation, moved.entity, 3, np.random.default_rng(0), draws=1, permutations=3, value=moved.value
     )
-    again = replace(again, weights=sample.weights[:, order])
     # permutations are of facts in their order, and differ: only the value and its interval are compared
-    fitted = Split(split.fitted[order], [5 + 3 * r for r in split.relations], split.partners)
-    alike(every(data, sample, split), every(moved, again, fitted))
+    split = sample.split
+    assert split is not None
+    halves = Split(split.fitted[order], [5 + 3 * r for r in split.relations], split.partners)
+    again = replace(again, weights=sample.weights[:, order], split=halves)
+    alike(every(data, sample), every(moved, again))
 
 
 @settings(max_examples=8, deadline=None)
 @given(st.integers(0, 10_000), st.permutations([0, 1, 2]))
 def test_languages_in_another_order_are_the_same_pairs(seed, order):
     data = planted(16, seed, SMALL)
-    sample, split = drawn(data)
+    sample = drawn(data)
     moved = Planted(data.h[:, order], data.relation, data.entity, data.value[:, order])
-    one, two = every(data, sample, split), every(moved, sample, split)
+    one, two = every(data, sample), every(moved, sample)
     renamed = {}
     for name, values in two.items():
         kind, _, pair = name.partition(" (")
@@ -92,10 +88,10 @@ def test_languages_in_another_order_are_the_same_pairs(seed, order):
 
 def test_a_shift_of_one_language_is_seen_by_the_score_only():
     data = planted(30, plant=SMALL)
-    sample, split = drawn(data)
+    sample = drawn(data)
     h = data.h.copy()
     h[:, 1] += 3
-    one, two = (every(Planted(x, data.relation, data.entity, data.value), sample, split) for x in (data.h, h))
+    one, two = (every(Planted(x, data.relation, data.entity, data.value), sample) for x in (data.h, h))
     for name in ("cka", "procrustes"):
         assert two[name] == pytest.approx(one[name], abs=1e-9)
     assert two["score"][0] < one["score"][0] - 0.3
@@ -114,15 +110,15 @@ def test_what_is_not_defined_is_nan_with_its_reason_in_every_measure(h, relation
     value = np.zeros((len(h), h.shape[1]), dtype=int)
     rng = np.random.default_rng(0)
     sample = draw_sample(relation, np.arange(len(h)), h.shape[1], rng, draws=4, permutations=5, value=value)
+    sample = replace(sample, split=draw_split(sample, rng))
     u = units(h, "none")
-    measured = [*score(u, sample).values(), *retrieval(u, sample).values(), *controls(u, sample).values()]
-    measured += [cka(h, sample), checkerboard(u, sample), procrustes(h, sample, draw_split(sample, rng))]
-    for found in measured:
-        for estimate in (found.pooled, *found.pairs.values()):
+    measurements = take([row for row in MEASURES if row.kind != "context"], h, u, sample) | controls(u, sample)
+    for one in measurements.values():
+        for estimate in (one.pooled, *one.pairs.values()):
             assert reason in estimate.reason
             assert np.isnan([estimate.value, estimate.low, estimate.high, estimate.null, estimate.p]).all()
-        assert np.isnan(found.null).all()
-        assert found.null.shape == (5,)
+        assert np.isnan(one.null).all()
+        assert one.null.shape == (5,)
 
 
 def test_no_draws_leave_the_value_and_say_what_is_missing():

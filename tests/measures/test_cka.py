@@ -9,8 +9,7 @@ from scipy.stats import ortho_group
 from analyses.planted import Plant, fixed, population_cka
 from mechxl.measures.cka import cka, hollow, hsic, permuted_hsic
 from mechxl.measures.sample import draw_sample
-from mechxl.measures.score import score_parts
-from tests.measures.brute import planted, sample_of, units, without
+from tests.measures.brute import brute_score, planted, sample_of, units, without
 
 
 def brute_hsic(k, l):  # noqa: E741
@@ -92,7 +91,7 @@ def test_an_orthogonal_map_of_one_language_leaves_cka_at_1_while_the_score_falls
     sample = sample_of(data, draws=0, permutations=1)
     assert cka(same, sample).pooled.value == pytest.approx(1, abs=1e-12)
     assert cka(turned, sample).pooled.value == pytest.approx(1, abs=1e-12)
-    scores = [score_parts(units(h), data.relation).score for h in (same, turned)]
+    scores = [brute_score(units(h), data.relation) for h in (same, turned)]
     assert scores[0] > 0.5
     assert scores[1] < -0.2
 
@@ -115,7 +114,7 @@ def test_permutations_are_of_vectors_put_beside_each_other():
     null = cka(h, sample).null
     for k in range(4):
         moved = h.copy()
-        for (place, _), partner in zip(sample.measured(), sample.partners, strict=True):
+        for (place, _), partner in zip(sample.by_relation(), sample.partners, strict=True):
             moved[place] = np.stack([h[place[partner[a, k]], a] for a in range(3)], axis=1)
         assert null[k] == pytest.approx(cka(moved, sample).pooled.value, abs=1e-5)
 

@@ -9,9 +9,8 @@ from hypothesis import strategies as st
 
 from mechxl.measures.retrieval import references, retrieval
 from mechxl.measures.sample import draw_sample
-from mechxl.measures.score import score_parts
 from mechxl.measures.vectors import unit
-from tests.measures.brute import cosine, noise, planted, relations, sample_of, units
+from tests.measures.brute import brute_score, cosine, noise, planted, relations, sample_of, units
 
 
 def brute(h, relation, pairs=None):
@@ -53,7 +52,7 @@ def test_the_null_is_retrieval_of_relabelled_vectors():
     found = retrieval(unit(h), sample)
     for k in range(6):
         moved = h.copy()
-        for (place, _), partner in zip(sample.measured(), sample.partners, strict=True):
+        for (place, _), partner in zip(sample.by_relation(), sample.partners, strict=True):
             moved[place] = np.stack([h[place[partner[a, k]], a] for a in range(2)], axis=1)
         expected = brute(moved, data.relation)
         assert {name: one.null[k] for name, one in found.items()} == pytest.approx(expected, abs=1e-6)
@@ -139,7 +138,7 @@ def test_retrieval_does_not_see_that_the_languages_lie_far_apart():
     relation = np.zeros(25, dtype=int)
     found = retrieval(u, draw_sample(relation, np.arange(25), 2, rng, draws=0, permutations=1))
     assert (found["retrieval"].pooled.value, found["mexa"].pooled.value) == (1, 1)
-    assert score_parts(u, relation).score == pytest.approx(-1.4, abs=0.05)
+    assert brute_score(u, relation) == pytest.approx(-1.4, abs=0.05)
     # 25 entities: no more is known than their number allows
     assert found["retrieval"].pooled.low < 0.9
     assert found["retrieval"].pooled.high == 1

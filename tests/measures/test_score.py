@@ -1,7 +1,5 @@
 """The score and its parts against brute force over pairs, planted truth, and known failures."""
 
-from itertools import combinations
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,10 +7,18 @@ from hypothesis import strategies as st
 from scipy.stats import ortho_group
 
 from analyses.planted import Plant, fixed, population_parts
-from mechxl.measures.sample import draw_sample, entity_permutations
-from mechxl.measures.score import NAMES, normalised, permuted_same, score, score_parts, weighted_parts
+from mechxl.measures.measurement import by_place
+from mechxl.measures.sample import draw_sample
+from mechxl.measures.score import NAMES, cell_parts, normalised, score
 from mechxl.measures.vectors import centre, unit
-from tests.measures.brute import brute_parts, cosine, noise, planted, sample_of, units
+from tests.measures.brute import brute_parts, gram_score, noise, planted, sample_of, units
+
+
+def values(u, relation, **baseline):
+    """The pooled values of the score's parts, by name."""
+    rng = np.random.default_rng(0)
+    sample = draw_sample(relation, np.arange(len(u)), u.shape[1], rng, draws=0, permutations=0)
+    return {name: measurement.pooled.value for name, measurement in score(u, sample, **baseline).items()}
 
 
 @settings(max_examples=25, deadline=None)
@@ -21,10 +27,10 @@ def test_parts_equal_brute_force(seed, languages, relations):
     h, relation, _ = noise(seed, languages=languages, n_relations=relations)
     if (np.bincount(relation) < 2).all():
         return
-    parts, brute = score_parts(unit(h), relation), brute_parts(h, relation)
-    for name, value in brute.items():
-        assert getattr(parts, name) == pytest.approx(value, abs=1e-12)
-    assert parts.score == pytest.approx(parts.alignment - parts.separation, abs=1e-12)
+    parts, brute = values(unit(h), relation), brute_parts(h, relation)
+    brute |= {"score": brute["S"] - brute["W"], "alignment": brute["S"] - brute["X"]}
+    brute |= {"separation": brute["W"] - brute["X"], "normalised": (brute["S"] - brute["W"]) / (1 - brute["W"])}
+    assert parts == pytest.approx(brute, abs=1e-12)
 
 
 @settings(max_examples=25, deadline=None)
@@ -34,10 +40,11 @@ def test_weights_count_pairs_of_facts_and_never_a_fact_with_itself(seed):
     relation[:4] = [0, 0, 1, 1]
     weight = rng.integers(0, 3, size=(3, len(h))).astype(float)
     weight[:, :4] = 1.0
-    parts = weighted_parts(unit(h), relation, weight)
+    sample = draw_sample(relation, np.arange(8), 2, rng, draws=0, permutations=0)
+    parts = cell_parts(unit(h), sample, weight)
     for draw, w in enumerate(weight):
         for name, value in brute_parts(h, relation, w).items():
-            assert getattr(parts, name)[draw] == pytest.approx(value, abs=1e-12)
+            assert by_place(getattr(parts, name))[0, draw] == pytest.approx(value, abs=1e-12)
 
 
 @pytest.mark.parametrize("baseline", ["relation", "any"])
@@ -54,15 +61,17 @@ def test_pooled_and_each_pair_with_either_baseline_equal_brute_force(baseline):
         assert found["score"].pairs[pair].value == pytest.approx(brute["S"] - brute["W"], abs=1e-12)
 
 
+@pytest.mark.parametrize("languages", [2, 3])
 @pytest.mark.parametrize("baseline", ["relation", "any"])
-def test_null_parts_are_the_parts_of_relabelled_vectors(baseline):
-    data = planted(entities=6)
+def test_null_parts_are_the_parts_of_relabelled_vectors(baseline, languages):
+    data = planted(entities=6, plant=Plant(languages=languages))
     sample = sample_of(data, draws=1, permutations=5)
     null = {name: found.null for name, found in score(units(data.h), sample, baseline).items()}
     for k in range(5):
         h = centre(data.h, "whole").copy()
-        for (place, _), partner in zip(sample.measured(), sample.partners, strict=True):
-            h[place] = np.stack([h[place[partner[a, k]], a] for a in range(2)], axis=1)
+        for r, partner in zip(np.unique(data.relation), sample.partners, strict=True):
+            members = np.flatnonzero(data.relation == r)
+            h[members] = np.stack([h[members[partner[a, k]], a] for a in range(languages)], axis=1)
         brute = brute_parts(h, data.relation, baseline=baseline)
         for name in "SWX":
             assert null[name][k] == pytest.approx(brute[name], abs=1e-9)
@@ -73,28 +82,28 @@ def test_the_interval_is_of_bootstrap_weights_by_the_formula_of_the_parts():
     data = planted(entities=30)
     sample = sample_of(data, draws=200, permutations=1)
     u = units(data.h)
-    drawn = weighted_parts(u, data.relation, sample.weights.astype(float))
+    drawn = [gram_score(u, data.relation, weight) for weight in sample.weights.astype(float)]
     estimate = score(u, sample)["score"].pooled
     # expanded from .025 and .975: Phi(-+ sqrt(30 / 29) 2.0452)
-    assert (estimate.low, estimate.high) == pytest.approx(tuple(np.quantile(drawn.score, [0.01867, 0.98133])), abs=1e-4)
+    assert (estimate.low, estimate.high) == pytest.approx(tuple(np.quantile(drawn, [0.01867, 0.98133])), abs=1e-4)
 
 
 def test_parts_come_to_the_population_values():
     plant = Plant()
     data = planted(entities=3000, plant=plant)
     truth = population_parts(plant, fixed(plant), facts=60_000)
-    parts = score_parts(units(data.h), data.relation)
+    parts = values(units(data.h), data.relation)
     # standard errors of 3,000 entities are below .003
-    assert {name: getattr(parts, name) for name in "SWX"} == pytest.approx({n: truth[n] for n in "SWX"}, abs=0.01)
+    assert {name: parts[name] for name in "SWX"} == pytest.approx({n: truth[n] for n in "SWX"}, abs=0.01)
 
 
 def test_languages_that_coincide_score_one_minus_within():
     rng = np.random.default_rng(0)
     one = rng.normal(size=(200, 1, 64))
-    parts = score_parts(unit(centre(np.repeat(one, 2, axis=1), "whole")), np.zeros(200, dtype=int))
-    assert pytest.approx(1) == parts.S
-    assert pytest.approx(parts.X) == parts.W
-    assert parts.score == pytest.approx(1, abs=0.02)
+    parts = values(units(np.repeat(one, 2, axis=1)), np.zeros(200, dtype=int))
+    assert parts["S"] == pytest.approx(1)
+    assert parts["W"] == pytest.approx(parts["X"])
+    assert parts["score"] == pytest.approx(1, abs=0.02)
 
 
 def test_languages_that_coincide_in_a_narrow_cone_score_0_and_normalised_1():
@@ -120,8 +129,7 @@ def test_an_orthogonal_map_of_one_language_lowers_the_score():
     rng = np.random.default_rng(1)
     one = rng.normal(size=(300, 64))
     turned = one @ ortho_group.rvs(64, random_state=2)
-    parts = score_parts(unit(centre(np.stack([one, turned], axis=1), "whole")), np.zeros(300, dtype=int))
-    assert abs(parts.score) < 0.05
+    assert abs(values(units(np.stack([one, turned], axis=1)), np.zeros(300, dtype=int))["score"]) < 0.05
 
 
 def test_centring_per_language_hides_a_constant_offset_between_the_languages():
@@ -129,8 +137,7 @@ def test_centring_per_language_hides_a_constant_offset_between_the_languages():
     one = rng.normal(size=(300, 1, 32))
     apart = np.concatenate([one, one + 3.0], axis=1)
     relation = np.zeros(300, dtype=int)
-    whole = score_parts(unit(centre(apart, "whole")), relation).score
-    hidden = score_parts(unit(centre(apart, "per_language")), relation).score
+    whole, hidden = (values(units(apart, how), relation)["score"] for how in ("whole", "per_language"))
     assert whole < -0.5
     assert hidden == pytest.approx(1, abs=0.02)
 
@@ -150,7 +157,7 @@ def test_a_shared_name_scores_like_a_shared_fact():
     """What the score cannot see: facts of an entity share its name and nothing else, and S - X is as high."""
     name = planted(plant=Plant(shared_entity=1, own_entity=0, shared_fact=0, value=0))
     fact = planted(plant=Plant(shared_entity=0, own_entity=0, shared_fact=1, value=0))
-    of_name, of_fact = (score_parts(units(data.h), data.relation).alignment for data in (name, fact))
+    of_name, of_fact = (values(units(data.h), data.relation)["alignment"] for data in (name, fact))
     assert of_name == pytest.approx(of_fact, abs=0.05)
     assert of_name > 0.4
 
@@ -161,27 +168,15 @@ def test_the_permuted_mean_of_the_score_is_x_minus_w_and_not_zero():
     h = rng.normal(size=(60, 2, 16)) + 2 * language
     relation, entity = np.repeat([0, 1], 30), np.tile(np.arange(30), 2)
     u = unit(centre(h, "whole"))
-    parts = score_parts(u, relation)
-    null = permuted_same(u, relation, entity_permutations(entity, relation, 2, 2000, rng)) - parts.W
+    parts = brute_parts(u, relation)
+    measurements = score(u, draw_sample(relation, entity, 2, rng, draws=1, permutations=2000))
+    null = measurements["score"].null
     # S under permutation averages S and X in the ratio 1 : n - 1, as a fact keeps its own partner once in n
-    expected = (parts.S + 29 * parts.X) / 30 - parts.W
+    expected = (parts["S"] + 29 * parts["X"]) / 30 - parts["W"]
     assert null.mean() == pytest.approx(expected, abs=4 * null.std() / np.sqrt(2000))
     assert null.mean() < -0.5
-    found = score(u, draw_sample(relation, entity, 2, rng, draws=1))
-    assert found["score"].pooled.null == pytest.approx(expected, abs=0.01)
-    assert found["alignment"].pooled.null == pytest.approx(0, abs=0.01)
-
-
-def test_permuted_same_follows_the_partners():
-    h, _, rng = noise(7, facts=6, languages=3)
-    relation, entity = np.zeros(6, dtype=int), np.arange(6)
-    partners = entity_permutations(entity, relation, 3, 5, rng)
-    found = permuted_same(unit(h), relation, partners)
-    for draw in range(5):
-        relabelled = np.stack([h[partners[0][a][draw], a] for a in range(3)], axis=1)
-        pairs = combinations(range(3), 2)
-        expected = np.mean([cosine(relabelled[f, a], relabelled[f, b]) for a, b in pairs for f in range(6)])
-        assert found[draw] == pytest.approx(expected, abs=1e-12)
+    assert measurements["score"].pooled.null == pytest.approx(null.mean())
+    assert measurements["alignment"].pooled.null == pytest.approx(0, abs=0.01)
 
 
 def test_the_smallest_p_is_had_where_no_permutation_comes_near_and_identity_counts():

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from mechxl.questions.common import answers, labels, shown_facts
+from mechxl.questions.common import answers, few_steps, labels, sampled_facts, shown_facts
 
 
 def test_what_is_answered_is_what_the_model_answers(trained):
@@ -31,6 +31,23 @@ def test_what_is_answered_is_what_the_model_answers(trained):
 def test_entities_without_facts_have_no_answers(trained):
     unseen = np.flatnonzero(trained.corpus.mixture.group == "unseen")[:4]
     assert answers(trained, unseen) == {}
+
+
+def test_few_steps_hold_the_ends():
+    assert few_steps([0, 1, 2, 5, 9], 8) == [0, 1, 2, 5, 9]
+    assert few_steps(list(range(0, 300, 10)), 3) == [0, 140, 290]
+    assert few_steps([0], 8) == [0]
+
+
+def test_a_sample_holds_all_facts_of_its_entities_in_order(trained):
+    corpus = trained.corpus
+    mono = np.flatnonzero(corpus.mixture.group == "mono")
+    entity = corpus.world.entity
+    kept = sampled_facts(corpus, mono, 10)
+    assert len(set(entity[kept])) == 10
+    assert kept.tolist() == [fact for fact in mono if entity[fact] in set(entity[kept])]
+    assert sampled_facts(corpus, mono).tolist() == mono.tolist()  # no more than 1,000 entities: all
+    assert set(sampled_facts(corpus, mono, 5)) < set(kept)
 
 
 def _word_of(corpus, token):

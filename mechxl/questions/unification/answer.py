@@ -5,142 +5,162 @@ headline), parallel facts and unseen entities apart, with intervals over entitie
 the same facts as a checkerboard and as a map; and whether the facts that are unified are those that transfer.
 """
 
-from dataclasses import asdict
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
 from mechxl.data.corpus import Corpus
 from mechxl.findings import Finding
 from mechxl.instruments.activations.store import activations
-from mechxl.measures.measured import Measured
+from mechxl.measures.measurement import Measurement
 from mechxl.measures.projection import aligned, principal_plane
 from mechxl.measures.retrieval import references
 from mechxl.measures.sample import Sample
 from mechxl.measures.statistics import scan_p
+from mechxl.measures.table import MEASURES, Measure
 from mechxl.measures.vectors import centre, cosine_matrix
-from mechxl.model.answers import Questions, answer_trie, ask_questions
 from mechxl.questions.common import answers, few_steps, labels, shown_facts
-from mechxl.questions.unification.measuring import (
+from mechxl.questions.unification.groups import (
     DRAWS,
     FEW_PERMUTATIONS,
     PERMUTATIONS,
-    SMALL_IS_CLOSE,
     VARIANTS,
-    Items,
-    groups,
-    items_of,
+    Group,
+    groups_of,
     measure,
+)
+from mechxl.questions.unification.transfer import (
+    SHOWN_LAYER,
+    answered_right,
+    item_table,
+    items_of,
     transfer_by_score,
 )
 from mechxl.questions.unification.words import words
 from mechxl.run import Run
 
-FEW_STEPS = 8  # checkpoints that the costly measures are taken at
-SHOWN_LAYER = 1
+FEW_STEPS = 8  # checkpoints at which measures are taken that are not cheap
 CENTRINGS_SHOWN = ("whole", "per_language")
 
+Layers = Float[np.ndarray, "layer fact language d"]
+Place = dict[str, int | str]  # step, layer, group, centring
 
-def compute(run: Run, thorough: bool = False) -> Finding:
+
+def compute(run: Run, thorough: bool = False, measures: Sequence[Measure] = MEASURES) -> Finding:
     """All measures over checkpoints and layers; the checkerboard, the map, and transfer by score.
 
-    Score and retrieval are taken at every checkpoint on all facts of at most 1,000 entities a group; CKA, Procrustes,
-    the checkerboard correlation, the spectrum, the controls and transfer by score at 8 checkpoints, the first three of
-    these on the facts of at most 300 entities.
+    The facts are those of at most 1,000 entities a group. Cheap measures are taken at every checkpoint, the others and
+    transfer by score at 8 of them, costly measures on the facts of at most 300 entities (`mechxl.measures.table`).
 
     Args:
         run: a run with checkpoints.
         thorough: all facts at all checkpoints.
+        measures: rows of a table of measures.
     """
     corpus = run.corpus
-    of = corpus.mixture.group
-    parts = groups(corpus, thorough)
-    main = next(iter(parts))
-    shown = shown_facts(corpus, parts[main].facts)
-    costly = run.steps if thorough else few_steps(run.steps, FEW_STEPS)
-    items = items_of(corpus, parts["mono"].facts if "mono" in parts else np.zeros(0, dtype=int))
+    groups = groups_of(corpus, thorough)
+    headline = next(iter(groups))
+    shown = shown_facts(corpus, groups[headline].facts)
+    some_steps = run.steps if thorough else few_steps(run.steps, FEW_STEPS)
+    mono_facts = groups["mono"].facts if "mono" in groups else np.zeros(0, dtype=int)
+    items = items_of(corpus, mono_facts)
 
-    found = _Found()
-    boards, planes, item_scores, right = [], [], {}, np.zeros(0, dtype=bool)
-    asked = np.concatenate([group.facts for group in parts.values()])
-    ends = np.cumsum([len(group.facts) for group in parts.values()])[:-1]
-    vectors = activations(run, "resid_post", facts=asked, role="prompt_last")
-    for step in run.steps:
-        layers = vectors.sel(checkpoint=step, role="prompt_last").transpose("layer", "fact", "language", "d_model")
-        by_group = dict(zip(parts, np.split(layers.values.astype(float), ends, axis=1), strict=True))
-        for name, centring in ((name, centring) for name, centring in VARIANTS if name in parts):
-            for layer, h in enumerate(by_group[name]):
-                taken = measure(h, parts[name], centring, costly=step in costly, by_token=layer == 0)
-                found.add({"step": step, "layer": layer, "group": name, "centring": centring}, taken)
-        if step in costly and len(items.fact):
-            right = _right(run, step, items)
-            for layer, h in enumerate(by_group["mono"][1:], start=1):
-                taken, item_scores[layer] = transfer_by_score(h, items, right, corpus, parts["mono"].facts)
-                place = {"step": step, "layer": layer, "group": "mono", "centring": "whole"}
-                found.add(place, {"auc_transfer": taken})
-        h = by_group[main][SHOWN_LAYER]
-        boards.append(np.rint(100 * cosine_matrix(centre(h, "whole")[shown])).astype(int))
-        planes.append([_plane(h, centring, shown) for centring in CENTRINGS_SHOWN])
+    estimates, pictures = _Estimates(), _Pictures()
+    item_scores, right = {}, np.zeros(0, dtype=bool)
+    for step, vectors in _vectors_by_step(run, groups):
+        _add_measures(estimates, step, vectors, groups, measures, all_costs=step in some_steps)
+        if step in some_steps and len(items.fact):
+            right = answered_right(run, step, items)
+            for layer, h in enumerate(vectors["mono"][1:], start=1):
+                auc, item_scores[layer] = transfer_by_score(h, items, right, corpus, mono_facts)
+                place: Place = {"step": step, "layer": layer, "group": "mono", "centring": "whole"}
+                estimates.add(place, "auc_transfer", auc)
+        pictures.add(vectors[headline][SHOWN_LAYER], shown)
 
-    table = found.table()
-    beside = {name: _references(group.sample) for name, group in parts.items()}
-    notes = {
-        "layers": run.config.model.n_layers,
-        "headline": main,
-        "steps": run.steps,
-        "costly_steps": list(costly),
-        "draws": DRAWS,
-        "permutations": PERMUTATIONS,
-        "few_permutations": FEW_PERMUTATIONS,
-        "languages": corpus.lexicon.language_names,
-        "shown_facts": labels(corpus, parts[main].facts[shown]),
-        "shown_answers": answers(run, parts[main].facts[shown]),
-        "shown_relation": corpus.world.relation[parts[main].facts[shown]].tolist(),
-        "explained": [[round(float(share), 3) for _, share in pair] for pair in planes],
-        "sizes": {name: _sizes(corpus, group.facts) for name, group in parts.items()},
-        "few_sizes": {name: _sizes(corpus, group.facts[group.few]) for name, group in parts.items()},
-        "sampled": [name for name, group in parts.items() if len(group.facts) < (of == name).sum()],
-        "references": beside,
+    table = estimates.table()
+    notes = _notes(run, groups, groups[headline].facts[shown]) | {
+        "costly_steps": list(some_steps),
+        "explained": pictures.explained,
     }
-    shown_map = np.array([aligned([pair[at][0] for pair in planes]) for at in range(len(CENTRINGS_SHOWN))])
-    return Finding(
-        "unification",
-        words(table, run.config, beside),
-        {"measures": table, "pairs": found.pairs(corpus), "items": _item_table(corpus, items, item_scores, right)},
-        notes,
-        {"checkerboard": np.array(boards), "map": shown_map},
-    )
+    tables = {
+        "measures": table,
+        "pairs": estimates.pairs(corpus),
+        "items": item_table(corpus, items, item_scores, right),
+    }
+    summary = words(table, run.config, notes["references"], measures)
+    return Finding("unification", summary, tables, notes, pictures.arrays())
 
 
-class _Found:
-    """Rows of the table and null draws as they come in."""
+def _vectors_by_step(run: Run, groups: Mapping[str, Group]) -> Iterator[tuple[int, dict[str, Layers]]]:
+    """At each checkpoint the residual stream of each group at the prompt's last token."""
+    facts = np.concatenate([group.facts for group in groups.values()])
+    ends = np.cumsum([len(group.facts) for group in groups.values()])[:-1]
+    stream = activations(run, "resid_post", facts=facts, role="prompt_last")
+    for step in run.steps:
+        layers = stream.sel(checkpoint=step, role="prompt_last").transpose("layer", "fact", "language", "d_model")
+        yield step, dict(zip(groups, np.split(layers.values.astype(float), ends, axis=1), strict=True))
 
-    def __init__(self) -> None:
-        self.rows: list[dict[str, Any]] = []
-        self.nulls: list[Float[np.ndarray, " permutation"]] = []
-        self.last: dict[tuple[int, str], dict[str, Measured]] = {}
 
-    def add(self, place: dict[str, Any], measures: dict[str, Measured]) -> None:
-        """Measures of one checkpoint, layer, group and centring."""
-        for name, taken in measures.items():
-            self.rows.append(place | {"measure": name} | asdict(taken.pooled))
-            self.nulls.append(taken.null)
+def _add_measures(
+    estimates: "_Estimates",
+    step: int,
+    vectors: Mapping[str, Layers],
+    groups: Mapping[str, Group],
+    measures: Sequence[Measure],
+    *,
+    all_costs: bool,
+) -> None:
+    """The measures of every group, centring and layer at one checkpoint."""
+    rows = {row.name: row for row in measures}
+    for group, centring in VARIANTS:
+        if group not in groups:
+            continue
+        for layer, h in enumerate(vectors[group]):
+            measurements = measure(h, groups[group], centring, measures, all_costs=all_costs, by_token=layer == 0)
+            for name, measurement in measurements.items():
+                place: Place = {"step": step, "layer": layer, "group": group, "centring": centring}
+                estimates.add(place, name, measurement, rows[name])
+
+
+@dataclass
+class _Estimates:
+    """Rows of the table and null draws as they come in.
+
+    Attributes:
+        rows: place, measure and estimate.
+        nulls: the null draws of each row.
+        measures: the row of the table of measures that each is of; None for AUC.
+        last: the latest measurements by layer and group, then by measure.
+    """
+
+    rows: list[dict[str, object]] = field(default_factory=list)
+    nulls: list[Float[np.ndarray, " permutation"]] = field(default_factory=list)
+    measures: list[Measure | None] = field(default_factory=list)
+    last: dict[tuple[int | str, int | str], dict[str, Measurement]] = field(default_factory=dict)
+
+    def add(self, place: Place, name: str, measurement: Measurement, measure: Measure | None = None) -> None:
+        """One measurement of one checkpoint, layer, group and centring."""
+        self.rows.append({**place, "measure": name, **asdict(measurement.pooled)})
+        self.nulls.append(measurement.null)
+        self.measures.append(measure)
         if place["centring"] == "whole":
-            self.last.setdefault((place["layer"], place["group"]), {}).update(measures)
+            self.last.setdefault((place["layer"], place["group"]), {})[name] = measurement
 
     def table(self) -> pd.DataFrame:
         """A row an estimate, with p_scan: the p-value that holds over all checkpoints and layers of its curve."""
         table = pd.DataFrame(self.rows)
         p_scan = np.full(len(table), np.nan)
         tested = table[table["p"].notna()]
-        for (_, _, measure_name), rows in tested.groupby(["group", "centring", "measure"]):
-            if measure_name == "beyond_value":  # its null draws are not one permutation for all places: Bonferroni
+        for _, rows in tested.groupby(["group", "centring", "measure"]):
+            measure = self.measures[rows.index[0]]
+            if measure is not None and measure.null == "same value":  # permutations differ between places
                 p_scan[rows.index] = np.minimum(1, rows["p"] * len(rows))
                 continue
-            sign = -1 if measure_name in SMALL_IS_CLOSE else 1
-            null = sign * np.array([self.nulls[at] for at in rows.index])
+            sign = -1 if measure is not None and measure.small_is_close else 1
+            null = sign * np.array([self.nulls[index] for index in rows.index])
             p_scan[rows.index] = scan_p(sign * rows["value"].to_numpy(), null)
         columns = list(table.columns)
         columns.insert(columns.index("p") + 1, "p_scan")
@@ -148,35 +168,35 @@ class _Found:
 
     def pairs(self, corpus: Corpus) -> pd.DataFrame:
         """Each ordered pair of languages at the last checkpoint."""
-        names = corpus.lexicon.language_names
+        languages = corpus.lexicon.language_names
         rows = []
-        for (layer, group), measures in self.last.items():
-            for name, taken in measures.items():
-                for (a, b), estimate in taken.pairs.items():
-                    place = {"layer": layer, "group": group, "measure": name, "from": names[a], "to": names[b]}
+        for (layer, group), measurements in self.last.items():
+            for name, measurement in measurements.items():
+                for (a, b), estimate in measurement.pairs.items():
+                    place = {"layer": layer, "group": group, "measure": name, "from": languages[a], "to": languages[b]}
                     rows.append(place | asdict(estimate))
         return pd.DataFrame(rows)
 
 
-def _right(run: Run, step: int, items: Items) -> Bool[np.ndarray, " item"]:
-    return ask_questions(
-        run.model(step), Questions.of(run.corpus, items.fact, items.asked), answer_trie(run.corpus)
-    ).right
+@dataclass
+class _Pictures:
+    """The checkerboard and the map of the facts shown, checkpoint by checkpoint."""
 
+    boards: list[Int[np.ndarray, "rendering rendering"]] = field(default_factory=list)
+    planes: list[list[Float[np.ndarray, "rendering 2"]]] = field(default_factory=list)
+    explained: list[list[float]] = field(default_factory=list)
 
-def _item_table(
-    corpus: Corpus,
-    items: Items,
-    scores: dict[int, Float[np.ndarray, " item"]],
-    right: Bool[np.ndarray, " item"],
-) -> pd.DataFrame:
-    """Each transfer item at the last checkpoint: the score of its fact at the layer shown, and whether it was right."""
-    fact, told, asked = items.fact, items.told, items.asked
-    names = np.array(corpus.lexicon.language_names)
-    score = scores.get(SHOWN_LAYER, np.full(len(fact), np.nan))
-    columns = {"fact": fact, "told": names[told], "asked": names[asked], "score": score, "right": right.astype(int)}
-    reason = np.where(np.isfinite(score), "", "the only fact of its relation in the sample")
-    return pd.DataFrame(columns | {"reason": reason})
+    def add(self, h: Float[np.ndarray, "fact language d"], shown: Int[np.ndarray, " shown"]) -> None:
+        """Those of one checkpoint."""
+        self.boards.append(np.rint(100 * cosine_matrix(centre(h, "whole")[shown])).astype(int))
+        planes = [_plane(h, centring, shown) for centring in CENTRINGS_SHOWN]
+        self.planes.append([plane for plane, _ in planes])
+        self.explained.append([round(float(share), 3) for _, share in planes])
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The boards, and the maps by centring, each turned to lie near the next."""
+        maps = [aligned([planes[index] for planes in self.planes]) for index in range(len(CENTRINGS_SHOWN))]
+        return {"checkerboard": np.array(self.boards), "map": np.array(maps)}
 
 
 def _plane(
@@ -192,6 +212,28 @@ def _plane(
         return np.zeros((len(shown) * h.shape[1], 2)), 0.0
     centred = centred / size
     return principal_plane(centred.reshape(-1, h.shape[2]), centred[shown].reshape(-1, h.shape[2]))
+
+
+def _notes(run: Run, groups: Mapping[str, Group], shown: Int[np.ndarray, " shown"]) -> dict:
+    """What figures and readers must know of how the measures were taken, and of the facts shown."""
+    corpus = run.corpus
+    world, of_group = corpus.world, corpus.mixture.group
+    return {
+        "layers": run.config.model.n_layers,
+        "headline": next(iter(groups)),
+        "steps": run.steps,
+        "draws": DRAWS,
+        "permutations": PERMUTATIONS,
+        "few_permutations": FEW_PERMUTATIONS,
+        "languages": corpus.lexicon.language_names,
+        "shown_facts": labels(corpus, shown),
+        "shown_answers": answers(run, shown),
+        "shown_relation": world.relation[shown].tolist(),
+        "sizes": {name: _sizes(corpus, group.facts) for name, group in groups.items()},
+        "few_sizes": {name: _sizes(corpus, group.facts[group.few]) for name, group in groups.items()},
+        "sampled": [name for name, group in groups.items() if len(group.facts) < (of_group == name).sum()],
+        "references": {name: _references(group.sample) for name, group in groups.items()},
+    }
 
 
 def _references(sample: Sample) -> dict[str, float]:

@@ -1,14 +1,14 @@
-"""Figures of the question `unification`: curves. Its pictures of single facts are in unification_pictures.py."""
+"""Figures of the question `unification`: curves. Its pictures of single facts are in pictures.py."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from mechxl.findings import Finding, signed
-from mechxl.measures.coverage import covered
+from mechxl.measures.coverage import covered, nominal
+from mechxl.measures.table import HEADLINE, MEASURES, Measure
 from mechxl.plots import (
     BLUE,
     GREY,
@@ -26,6 +26,7 @@ from mechxl.plots import (
     themed,
 )
 from mechxl.questions.unification.pictures import checkerboard_panel, map_panel
+from mechxl.questions.unification.words import listed
 
 GROUPS = (
     ("mono", "whole", "mono facts", BLUE, "solid"),
@@ -33,23 +34,18 @@ GROUPS = (
     ("unseen", "whole", "unseen entities", GREY, "solid"),
     ("mono", "per_language", "mono facts, centred per language", ORANGE, "dash"),
 )
-MEASURES = {
-    "alignment": "S − X",
-    "normalised": "(S − W) / (1 − W)",
-    "retrieval": "retrieval",
-    "mexa": "MEXA",
-    "cka": "CKA",
-    "procrustes": "Procrustes residual",
-    "checkerboard": "checkerboard ρ",
-    "beyond_value": "beyond the value",
-    "effective_dimension": "effective dimension",
-    "mean_cosine": "mean cosine",
-}
+KINDS = ("measure", "control", "context")  # in the order of the figure of measures
 
 
-def figures(finding: Finding) -> list[Panel]:
-    """The score, its parts, the other measures, groups apart, the checkerboard, the map, transfer by score."""
-    panels = [_score_panel(finding), _parts_panel(finding), _measures_panel(finding), _groups_panel(finding)]
+def figures(finding: Finding, measures: Sequence[Measure] = MEASURES) -> list[Panel]:
+    """The score, its parts, the other measures, groups apart, the checkerboard, the map, transfer by score.
+
+    Args:
+        finding: of the question.
+        measures: the rows of the table of measures.
+    """
+    panels = [_score_panel(finding), _parts_panel(finding)]
+    panels += [_measures_panel(finding, measures), _groups_panel(finding, measures)]
     panels += [checkerboard_panel(finding), map_panel(finding)]
     return panels + ([_transfer_panel(finding)] if "auc_transfer" in set(finding.tables["measures"]["measure"]) else [])
 
@@ -73,27 +69,31 @@ def _layers(finding: Finding) -> list[int]:
     """Layers where the score of the headline group is defined."""
     group = finding.notes["headline"]
     every = range(finding.notes["layers"] + 1)
-    return [layer for layer in every if len(curve(finding, group, "whole", layer, "score"))] or [every[-1]]
+    return [layer for layer in every if len(curve(finding, group, "whole", layer, HEADLINE))] or [every[-1]]
 
 
 def _add(
-    figure: go.Figure, rows: pd.DataFrame, name: str, colour: str, *, at: dict[str, Any] | None = None,
+    figure: go.Figure, rows: pd.DataFrame, name: str, colour: str, *, cell: tuple[int, int] | None = None,
     legend: bool = True, null: bool = True, dash: str = "solid",
 ) -> None:  # fmt: skip
     """A measure's curve with its interval and, dotted, its null."""
-    x, place = steps_shown(rows["step"]), at or {}
-    drawn = rows[rows["low"].notna()]
-    figure.add_trace(band(steps_shown(drawn["step"]), drawn["low"], drawn["high"], colour, group=name), **place)
-    figure.add_trace(line(x, rows["value"], name, colour, width=2.2, dash=dash, group=name, showlegend=legend), **place)
+    x, (row, column) = steps_shown(rows["step"]), cell or (None, None)
+    bounded = rows[rows["low"].notna()]
+    figure.add_trace(
+        band(steps_shown(bounded["step"]), bounded["low"], bounded["high"], colour, group=name), row=row, col=column
+    )
+    figure.add_trace(
+        line(x, rows["value"], name, colour, width=2.2, dash=dash, group=name, showlegend=legend), row=row, col=column
+    )
     if null and rows["null"].notna().any():
         dotted = line(x, rows["null"], f"{name}, null", colour, dash="dot", width=1.2, group=name, showlegend=False)
-        figure.add_trace(dotted, **place)
+        figure.add_trace(dotted, row=row, col=column)
 
 
 def _score_panel(finding: Finding) -> Panel:
     figure, n_layers, group = go.Figure(), finding.notes["layers"], finding.notes["headline"]
     for layer in _layers(finding):
-        rows = curve(finding, group, "whole", layer, "score")
+        rows = curve(finding, group, "whole", layer, HEADLINE)
         _add(figure, rows, f"layer {layer}", layer_colour(layer, n_layers))
     level(figure, 0.0, "")
     step_axis(figure, finding.notes["steps"])
@@ -113,7 +113,7 @@ def _score_panel(finding: Finding) -> Panel:
 
 def _reason(finding: Finding, layer: int) -> str:
     table = finding.tables["measures"]
-    return str(table[(table["layer"] == layer) & (table["measure"] == "score")]["reason"].iloc[0])
+    return str(table[(table["layer"] == layer) & (table["measure"] == HEADLINE)]["reason"].iloc[0])
 
 
 def _parts_panel(finding: Finding) -> Panel:
@@ -124,7 +124,7 @@ def _parts_panel(finding: Finding) -> Panel:
     for column, layer in enumerate(layers, start=1):
         for name, label, colour in parts:
             rows = curve(finding, group, "whole", layer, name)
-            _add(figure, rows, label, colour, at={"row": 1, "col": column}, legend=column == 1, null=False)
+            _add(figure, rows, label, colour, cell=(1, column), legend=column == 1, null=False)
     step_axis(figure, finding.notes["steps"], narrow=True)
     figure.update_yaxes(range=[-1.05, 1.05])
     figure.update_yaxes(title="mean cosine", col=1)
@@ -137,70 +137,105 @@ def _parts_panel(finding: Finding) -> Panel:
     return Panel("parts", "What the score is made of: S, W and X", caption, themed(figure, legend_rows=2))
 
 
-def _measures_panel(finding: Finding) -> Panel:
+def _measures_panel(finding: Finding, measures: Sequence[Measure]) -> Panel:
     group, n_layers = finding.notes["headline"], finding.notes["layers"]
     layers = _layers(finding)
-    there = [name for name in MEASURES if any(len(curve(finding, group, "whole", at, name)) for at in layers)]
-    there = there or ["alignment"]  # an empty panel, where nothing is defined
-    figure = small_multiples([MEASURES[name] for name in there])
-    for place, name in enumerate(there):
-        at = {"row": place // 2 + 1, "col": place % 2 + 1}
+    drawn = [measure for kind in KINDS for measure in measures if measure.in_panel and measure.kind == kind]
+    defined = [
+        measure
+        for measure in drawn
+        if any(len(curve(finding, group, "whole", layer, measure.name)) for layer in layers)
+    ]
+    drawn = defined or drawn[:1]  # an empty panel, where nothing is defined
+    figure = small_multiples([measure.label for measure in drawn])
+    for index, measure in enumerate(drawn):
+        cell = (index // 2 + 1, index % 2 + 1)
         for layer in layers:
-            rows = curve(finding, group, "whole", layer, name)
-            _add(figure, rows, f"layer {layer}", layer_colour(layer, n_layers), at=at, legend=place == 0)
-    rows = (len(there) + 1) // 2
-    _bottom_step_axes(figure, finding, rows)
-    if "normalised" in there:  # its divisor 1 - W is near 0 while a language's facts are alike
-        place = there.index("normalised")
-        figure.update_yaxes(range=[-2.05, 1.05], row=place // 2 + 1, col=place % 2 + 1)
-    few, steps = sizes(finding, group, few=True), len(finding.notes["costly_steps"])
-    chance = finding.notes["references"][group]
-    by_chance = f"; retrieval by chance {signed(chance['retrieval_chance'], 3)}" if chance else ""
-    code = f" (a code of the value alone: {signed(chance['value_code'], 3)})" if "value_code" in chance else ""
-    caption = (
-        f"{group.capitalize()} facts, one run, with 95 % intervals over entities and, dotted, the mean under permuted "
-        f"entities. S − X, the normalised score, retrieval and MEXA: n = {sizes(finding, group)}, every checkpoint, "
-        f"{finding.notes['permutations']:,} permutations{by_chance}"
-        f"{code}. CKA, Procrustes residual and checkerboard correlation: n = {few}, {steps} checkpoints, "
-        f"{finding.notes['few_permutations']} permutations, jackknife intervals. CKA and the checkerboard correlation "
-        "(ρ) do not see a turn or an offset between the languages; the Procrustes residual, small where they are "
-        "close, allows a turn. Beyond the value: S less the cosine to another fact of the same value. Effective "
-        "dimension and mean cosine (not centred) say how far cosines are spread at all; they have no null. The "
-        f"normalised score is cut off below −2. {_coverage(finding, group)} docs/measures.md has each definition and "
-        "what it cannot see."
-    )
-    return Panel("measures", "Every measure, side by side", caption, themed(figure, height=200 * rows))
+            rows = curve(finding, group, "whole", layer, measure.name)
+            _add(figure, rows, f"layer {layer}", layer_colour(layer, n_layers), cell=cell, legend=index == 0)
+    n_rows = (len(drawn) + 1) // 2
+    _bottom_step_axes(figure, finding, n_rows)
+    for index, measure in enumerate(drawn):
+        if measure.axis:
+            figure.update_yaxes(range=list(measure.axis), row=index // 2 + 1, col=index % 2 + 1)
+    caption = _measures_caption(finding, group, drawn)
+    return Panel("measures", "Every measure, side by side", caption, themed(figure, height=200 * n_rows))
 
 
-def _coverage(finding: Finding, group: str) -> str:
-    """How far the intervals of those measures whose coverage misses 95 % can be believed."""
-    many, few = finding.notes["sizes"][group][1], finding.notes["few_sizes"][group][1]
-    missing = {"retrieval": many, "mexa": many, "cka": few, "procrustes": few}
-    said = [f"{MEASURES[name]}: {covered(name, entities)}" for name, entities in missing.items()]
-    return f"On planted data, where intervals should cover 95 %: {'; '.join(said)}; the others as they should."
+def _measures_caption(finding: Finding, group: str, drawn: Sequence[Measure]) -> str:
+    notes = finding.notes
+    sentences = [
+        f"{group.capitalize()} facts, one run. Bands: 95 % intervals over entities. Dotted: the mean under permuted "
+        "entities."
+    ]
+    steps = len(notes["costly_steps"])
+    taken = {
+        "cheap": f"n = {sizes(finding, group)}, every checkpoint, {notes['permutations']:,} permutations",
+        "moderate": f"n = {sizes(finding, group)}, {steps} checkpoints",
+        "costly": f"n = {sizes(finding, group, few=True)}, {steps} checkpoints, {notes['few_permutations']} "
+        "permutations, jackknife intervals",
+    }
+    for cost, text in taken.items():
+        if labels := [measure.label for measure in drawn if measure.cost == cost]:
+            sentences.append(f"{_capital(listed(labels))}: {text}.")
+    if chance := notes["references"][group]:
+        code = f", by a code of the value alone {signed(chance['value_code'], 3)}" if "value_code" in chance else ""
+        sentences.append(f"Retrieval by chance {signed(chance['retrieval_chance'], 3)}{code}.")
+    cosines = [measure for measure in drawn if measure.kind == "measure"]
+    if labels := [measure.label for measure in cosines if not measure.sees_offset]:
+        sentences.append(
+            f"{_capital(listed(labels))} can clear their nulls while a constant offset keeps languages apart."
+        )
+    if labels := [measure.label for measure in cosines if not measure.sees_turn]:
+        sentences.append(f"{_capital(listed(labels))} do not change when one language's vectors are turned.")
+    if labels := [measure.label for measure in cosines if measure.small_is_close]:
+        sentences.append(f"{_capital(listed(labels))}: small where the languages are close.")
+    sentences += [measure.caption for measure in drawn if measure.caption]
+    sentences += [_coverage(finding, group, drawn), "docs/measures.md defines each and says what it cannot see."]
+    return " ".join(sentences)
 
 
-def _groups_panel(finding: Finding) -> Panel:
-    layer, names = 1, ("score", "alignment", "retrieval", "cka")
-    labels = {"score": "S − W"} | MEASURES
-    figure = small_multiples([labels[name] for name in names])
-    for place, name in enumerate(names):
+def _capital(text: str) -> str:
+    return text[0].upper() + text[1:]
+
+
+def _coverage(finding: Finding, group: str, drawn: Sequence[Measure]) -> str:
+    """How far intervals can be believed: those that do not cover 95 % of planted samples, by name."""
+    entities = {
+        measure: finding.notes["few_sizes" if measure.cost == "costly" else "sizes"][group][1] for measure in drawn
+    }
+    off = [
+        f"{measure.label}: {covered(measure.name, n)}"
+        for measure, n in entities.items()
+        if not nominal(measure.name, n)
+    ]
+    if not off:
+        return "On planted data the intervals cover 95 %, as they should."
+    return f"On planted data, where intervals should cover 95 %: {'; '.join(off)}; the others as they should."
+
+
+def _groups_panel(finding: Finding, measures: Sequence[Measure]) -> Panel:
+    layer, drawn = 1, [measure for measure in measures if measure.in_groups]
+    figure = small_multiples([measure.label for measure in drawn])
+    for index, measure in enumerate(drawn):
         for group, centring, label, colour, dash in GROUPS:
-            rows = curve(finding, group, centring, layer, name)
+            rows = curve(finding, group, centring, layer, measure.name)
             if len(rows):
-                at = {"row": place // 2 + 1, "col": place % 2 + 1}
-                _add(figure, rows, label, colour, at=at, legend=place == 0, null=False, dash=dash)
-    _bottom_step_axes(figure, finding, 2)
+                cell = (index // 2 + 1, index % 2 + 1)
+                _add(figure, rows, label, colour, cell=cell, legend=index == 0, null=False, dash=dash)
+    _bottom_step_axes(figure, finding, (len(drawn) + 1) // 2)
     counted = [f"{label}: n = {sizes(finding, group)}" for group, _, label, _, _ in GROUPS[:3] if _has(finding, group)]
+    costly = listed([measure.label for measure in drawn if measure.cost == "costly"])
+    few = ", ".join(f"{facts:,} {name}" for name, (facts, _) in finding.notes["few_sizes"].items())
     caption = (
-        f"Layer 1. {'; '.join(counted)} (CKA: of these {', '.join(_few(finding))}). Each group is centred on itself. "
+        f"Layer 1. {'; '.join(counted)} (for {costly}, of these: {few}). Each group is centred on itself. "
         "Unseen entities have no facts: with shared names their measures show a shared entity, not a shared fact. "
-        "Dashed: subtracting each language's own mean hides a constant offset between the languages, and so can hide a "
-        "separation. Bands: 95 % intervals over entities; one run. Nulls: the permuted means stand in the figure above "
-        "and, for each group, in the table."
+        "Dashed: each language's own mean is subtracted. This hides a constant offset between the languages, and so "
+        "can hide a separation. Bands: 95 % intervals over entities; one run. The permuted means are in the figure "
+        "above and, for each group, in the table."
     )
     title = "Who unifies: groups of facts, and what centring hides"
-    return Panel("groups", title, caption, themed(figure, height=420, legend_rows=2))
+    return Panel("groups", title, caption, themed(figure, height=210 * ((len(drawn) + 1) // 2), legend_rows=2))
 
 
 def _bottom_step_axes(figure: go.Figure, finding: Finding, rows: int) -> None:
@@ -214,17 +249,13 @@ def _has(finding: Finding, group: str) -> bool:
     return group in finding.notes["sizes"]
 
 
-def _few(finding: Finding) -> Sequence[str]:
-    return [f"{facts:,} {name}" for name, (facts, _) in finding.notes["few_sizes"].items()]
-
-
 def _transfer_panel(finding: Finding) -> Panel:
     n_layers, titles = finding.notes["layers"], ("AUC over training", "layer 1, at the end")
     figure = make_subplots(rows=1, cols=2, subplot_titles=titles, horizontal_spacing=0.14)
     for layer in range(1, n_layers + 1):
         rows = curve(finding, "mono", "whole", layer, "auc_transfer")
         if len(rows):
-            _add(figure, rows, f"layer {layer}", layer_colour(layer, n_layers), at={"row": 1, "col": 1})
+            _add(figure, rows, f"layer {layer}", layer_colour(layer, n_layers), cell=(1, 1))
     items = finding.tables["items"]
     for right, name, colour in ((1, "transferred", BLUE), (0, "not transferred", VERMILION)):
         scores = items[(items["right"] == right) & items["score"].notna()]["score"]

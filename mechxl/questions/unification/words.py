@@ -1,50 +1,47 @@
 """The question `unification` in words: what each layer's score did, and whether the measures agree."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
 from mechxl.config import RunConfig
 from mechxl.findings import signed
+from mechxl.measures.table import HEADLINE, MEASURES, Measure
 
 CLEAR = 0.05
 
-# Measures that are tested against entities permuted, as a reader names them.
-TESTED = {
-    "alignment": "S − X",
-    "retrieval": "retrieval",
-    "mexa": "MEXA",
-    "cka": "CKA",
-    "procrustes": "Procrustes residual",
-    "checkerboard": "checkerboard correlation",
-}
-BLIND_TO_OFFSET = "the measures other than S − W and retrieval do not see an offset or a turn between the languages"
 
-
-def words(table: pd.DataFrame, config: RunConfig, references: Mapping[str, Mapping[str, float]]) -> list[str]:
+def words(
+    table: pd.DataFrame,
+    config: RunConfig,
+    references: Mapping[str, Mapping[str, float]],
+    measures: Sequence[Measure] = MEASURES,
+) -> list[str]:
     """A sentence a layer on the score, one on the other measures, and what both leave open.
 
     Args:
         table: a row an estimate.
         config: the run's settings.
         references: what retrieval gives by chance and by a code of the value, by group.
+        measures: the rows of the table of measures.
     """
-    group, said = headline_group(table), []
+    group = headline_group(table)
     main = table[(table["group"] == group) & (table["centring"] == "whole")]
+    sentences = []
     for layer in sorted(set(main["layer"])):
-        here = main[main["layer"] == layer]
-        if len(curve := _curve(here, "score")):
-            said += [_story(curve, here, layer), _agreement(here, layer, references[group])]
-    unseen = _curve(table[(table["group"] == "unseen") & (table["layer"] == 1)], "score")
-    if said and len(unseen):
+        rows = main[main["layer"] == layer]
+        if len(curve := _curve(rows, HEADLINE)):
+            sentences += [_story(curve, rows, layer), _agreement(rows, layer, references[group], measures)]
+    unseen = _curve(table[(table["group"] == "unseen") & (table["layer"] == 1)], HEADLINE)
+    if sentences and len(unseen):
         shared = config.languages.shared_names > 0
-        names = "; with shared names it shows a shared entity as much as a shared fact" if shared else ""
-        said.append(
-            f"Entities without facts, which training never names, score {_interval(unseen.iloc[-1])} at layer 1 (n = "
-            f"{unseen['n'].iloc[-1]:,} prompts): no measure is by itself evidence of shared facts{names}. What "
-            "counts is its excess over a run with --world.shared-facts 0, and whether transfer goes with it."
+        names = " With shared names it shows a shared entity as much as a shared fact." if shared else ""
+        sentences.append(
+            f"Unseen entities, which no training sentence names, score {_interval(unseen.iloc[-1])} at layer 1 (n = "
+            f"{unseen['n'].iloc[-1]:,} prompts). No measure is by itself evidence of shared facts.{names} What "
+            "counts is its excess over a run with --world.shared-facts 0, and whether transfer rises with it."
         )
-    return said or [f"The unification score is not defined: {table['reason'].iloc[-1]}."]
+    return sentences or [f"The unification score is not defined: {table['reason'].iloc[-1]}."]
 
 
 def headline_group(table: pd.DataFrame) -> str:
@@ -53,17 +50,22 @@ def headline_group(table: pd.DataFrame) -> str:
     return next(name for name in ("mono", "parallel", "unseen") if name in groups)
 
 
+def listed(names: Sequence[str]) -> str:
+    """Names in a sentence: "A", "A and B", "A, B and C"; "none" where there are none."""
+    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0] if names else "none"
+
+
 def _curve(rows: pd.DataFrame, measure: str) -> pd.DataFrame:
     return rows[(rows["measure"] == measure) & rows["value"].notna()]
 
 
-def _story(curve: pd.DataFrame, here: pd.DataFrame, layer: int) -> str:
+def _story(curve: pd.DataFrame, rows: pd.DataFrame, layer: int) -> str:
     last, lowest = curve.iloc[-1], curve.iloc[int(curve["value"].to_numpy().argmin())]
     later = curve["step"][(curve["value"] > 0) & (curve["step"] > lowest["step"])]
     turn = f"turns positive by step {later.iloc[0]:,}" if len(later) else "does not turn positive"
     fall = f"is lowest at step {lowest['step']:,} ({signed(lowest['value'])}), {turn}"
     story = fall if lowest["value"] < 0 else "is never negative"
-    parts = ", ".join(f"{name} {signed(_curve(here, name)['value'].iloc[-1])}" for name in ("S", "W", "X"))
+    parts = ", ".join(f"{name} {signed(_curve(rows, name)['value'].iloc[-1])}" for name in ("S", "W", "X"))
     return (
         f"Layer {layer}: the unification score S − W of {last['group']} facts {story}, and ends at {_interval(last)} "
         f"({parts}; with entities permuted {signed(last['null'])}, which is X − W; n = {last['n']:,} facts of "
@@ -71,51 +73,62 @@ def _story(curve: pd.DataFrame, here: pd.DataFrame, layer: int) -> str:
     )
 
 
-def _agreement(here: pd.DataFrame, layer: int, references: Mapping[str, float]) -> str:
+def _agreement(rows: pd.DataFrame, layer: int, references: Mapping[str, float], measures: Sequence[Measure]) -> str:
     """Which measures find the same fact at the last checkpoint, which rose, and where they disagree with the score."""
-    shown, clear, missed, not_risen = [], [], [], []
-    for measure, name in TESTED.items():
-        curve = _curve(here, measure)
-        if not len(curve):
-            continue
-        first, last = curve.iloc[0], curve.iloc[-1]
-        (clear if last["p_scan"] <= CLEAR else missed).append(name)
-        if not _risen(measure, first, last):
-            not_risen.append(f"{name} ({signed(first['value'])} there, {_between(measure, curve)})")
-        shown.append(f"{name} {_interval(last)}")
-    score = _curve(here, "score").iloc[-1]
+    curves = {measure: _curve(rows, measure.name) for measure in measures if measure.in_words}
+    curves = {measure: curve for measure, curve in curves.items() if len(curve)}
+    ends = {measure: curve.iloc[-1] for measure, curve in curves.items()}
+    clear = [measure for measure, end in ends.items() if end["p_scan"] <= CLEAR]
+    missed = [measure.label for measure in ends if measure not in clear]
+    values = ", ".join(f"{measure.label} {_interval(end)}" for measure, end in ends.items())
     code = references.get("value_code")
-    beside = f"; retrieval by a code of the value alone: {signed(code)}" if code is not None else ""
-    said = f"Layer {layer}, other measures at the end: {', '.join(shown)}{beside}. "
-    said += f"{_listed(clear)} clear their" if clear else "None clears its"
-    said += f" permutation null (p ≤ {signed(CLEAR)} over all layers and checkpoints)"
-    said += f"; {_listed(missed)} do not." if clear and missed else "."
-    said += (
-        f" No closer than at checkpoint 0: {_listed(not_risen)}."
-        if not_risen
-        else " All are closer than at checkpoint 0."
+    by_code = f"; retrieval by a code of the value alone: {signed(code)}" if code is not None else ""
+    sentences = [f"Layer {layer}, other measures at the end: {values}{by_code}."]
+    labels = listed([measure.label for measure in clear])
+    cleared = f"{labels[0].upper()}{labels[1:]} clear their" if clear else "None clears its"
+    cleared += f" permutation null (p ≤ {signed(CLEAR)} over all layers and checkpoints)"
+    sentences.append(cleared + (f"; {listed(missed)} do not." if clear and missed else "."))
+    not_risen = [
+        f"{measure.label} ({signed(curve.iloc[0]['value'])} there, {_worst(measure, curve)})"
+        for measure, curve in curves.items()
+        if not _risen(measure, curve)
+    ]
+    sentences.append(
+        f"No closer than at checkpoint 0: {listed(not_risen)}." if not_risen else "All are closer than at checkpoint 0."
     )
+    score = _curve(rows, HEADLINE).iloc[-1]
     if clear and score["high"] < 0:
-        said += f" They disagree with the score, which is negative: the language dominates, and {BLIND_TO_OFFSET}."
+        sentences.append(
+            f"They disagree with the score, which is negative: the language dominates. {_blind(clear)}".rstrip()
+        )
     elif clear and not missed and score["low"] > 0:
-        said += " They agree with the score, which is positive."
-    return said
+        sentences.append("They agree with the score, which is positive.")
+    return " ".join(sentences)
 
 
-def _risen(measure: str, first: pd.Series, last: pd.Series) -> bool:
-    """Whether the last interval lies wholly on the unified side of the first (a Procrustes residual falls)."""
-    return bool(last["high"] < first["low"] if measure == "procrustes" else last["low"] > first["high"])
+def _blind(clear: Sequence[Measure]) -> str:
+    """Why measures can clear their null where the score is negative: what they do not see."""
+    offset = [measure.label for measure in clear if not measure.sees_offset]
+    turn = [measure.label for measure in clear if not measure.sees_turn]
+    sentences = [
+        f"A constant offset between the languages makes it so; {listed(offset)} can clear their nulls all the same."
+    ]
+    if turn:
+        sentences.append(f"{listed(turn)} do not change when one language's vectors are turned.")
+    return " ".join(sentences) if offset else ""
 
 
-def _between(measure: str, curve: pd.DataFrame) -> str:
-    """Where between its ends a curve was farthest from unified."""
-    values = curve["value"].to_numpy() * (-1 if measure == "procrustes" else 1)
+def _risen(measure: Measure, curve: pd.DataFrame) -> bool:
+    """Whether the last interval lies wholly on the unified side of the first."""
+    first, last = curve.iloc[0], curve.iloc[-1]
+    return bool(last["high"] < first["low"] if measure.small_is_close else last["low"] > first["high"])
+
+
+def _worst(measure: Measure, curve: pd.DataFrame) -> str:
+    """Where a curve was farthest from unified."""
+    values = curve["value"].to_numpy() * (-1 if measure.small_is_close else 1)
     worst = curve.iloc[int(values.argmin())]
     return f"{signed(worst['value'])} at step {worst['step']:,}"
-
-
-def _listed(names: list[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}" if names else "none"
 
 
 def _interval(row: pd.Series) -> str:

@@ -16,7 +16,7 @@ from mechxl.measures.statistics import jackknife_ends, permutation_p
 
 
 @dataclass(frozen=True)
-class Measured:
+class Measurement:
     """A measure with its intervals and nulls.
 
     Attributes:
@@ -57,7 +57,7 @@ def mean_defined(cells: Float[np.ndarray, "cell *draw"]) -> Float[np.ndarray, "*
         return np.asarray(np.where(missing, 0, cells).sum(axis=0) / (~missing).sum(axis=0))
 
 
-def measured(
+def estimate_places(
     sample: Sample,
     value: Float[np.ndarray, " place"],
     ends: tuple[Float[np.ndarray, " place"], Float[np.ndarray, " place"]],
@@ -66,7 +66,7 @@ def measured(
     reason: str,
     no_interval: str = "no bootstrap draws",
     small: bool = False,
-) -> Measured:
+) -> Measurement:
     """Estimates of all places.
 
     Args:
@@ -94,10 +94,10 @@ def measured(
         else:
             mean, p = float(draws.mean()), permutation_p(sign * float(here), sign * draws)
         estimates.append(Estimate(float(here), float(low), float(high), mean, p, n, entities, "; ".join(why)))
-    return Measured(estimates[0], dict(zip(sample.pairs, estimates[1:], strict=True)), null[0])
+    return Measurement(estimates[0], dict(zip(sample.pairs, estimates[1:], strict=True)), null[0])
 
 
-def jackknifed(
+def jackknife_cells(
     sample: Sample,
     value: Float[np.ndarray, "relation pair"],
     deleted: Float[np.ndarray, "relation pair entity"],
@@ -105,15 +105,17 @@ def jackknifed(
     *,
     reason: str,
     small: bool = False,
-) -> Measured:
+) -> Measurement:
     """Estimates of all places, from cells, with intervals from the measure without each entity; as `measured`."""
     here = by_place(value)
     ends = jackknife_ends(here, by_place(deleted, value))
     no_interval = "no interval, as without some entity there is no such number"
-    return measured(sample, here, ends, by_place(null, value), reason=reason, no_interval=no_interval, small=small)
+    return estimate_places(
+        sample, here, ends, by_place(null, value), reason=reason, no_interval=no_interval, small=small
+    )
 
 
-def not_measured(sample: Sample, reason: str) -> Measured:
+def not_defined(sample: Sample, reason: str) -> Measurement:
     """NaN everywhere, and why."""
     nothing = Estimate.undefined(reason, len(sample.relation), sample.entities)
-    return Measured(nothing, dict.fromkeys(sample.pairs, nothing), np.full(sample.permutations, np.nan))
+    return Measurement(nothing, dict.fromkeys(sample.pairs, nothing), np.full(sample.permutations, np.nan))

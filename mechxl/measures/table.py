@@ -1,0 +1,184 @@
+"""The measures of unification, a row each: how each is computed, what it can see, and where it is shown.
+
+Everything that goes over the measures reads this table: the question `unification`, its words and figures, the study of
+coverage, and the list in docs/measures.md. A new measure is one file with its function, one row here, and one test
+file. The order of the rows is the order of a finding's rows.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float
+
+from mechxl.measures.anisotropy import anisotropy
+from mechxl.measures.checkerboard import checkerboard
+from mechxl.measures.cka import cka
+from mechxl.measures.controls import controls
+from mechxl.measures.measurement import Measurement
+from mechxl.measures.procrustes import procrustes
+from mechxl.measures.retrieval import retrieval
+from mechxl.measures.sample import Sample
+from mechxl.measures.score import score
+
+Function = Callable[[Float[np.ndarray, "fact language d"], Sample], Measurement | Mapping[str, Measurement]]
+Kind = Literal["measure", "control", "context"]
+Cost = Literal["cheap", "moderate", "costly"]
+Null = Literal["entities", "same value", "none"]
+
+WHOLE = ("whole",)
+EVERY = ("none", "whole", "per_language")
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One row.
+
+    Attributes:
+        name: in tables of numbers.
+        label: as a reader names it, in sentences and figures.
+        function: what computes it, of activations and a sample; several rows may name one function.
+        key: which of the function's results it is; empty where the function gives one.
+        vectors: whether the function takes activations as they are (raw), or centred and of length 1 (unit).
+        kind: measure: says whether languages share facts. control: says what else they could share. context: says how
+            to read cosines. A place where facts are not defined has a row, with its reason, for each measure only.
+        cost: cheap: at every checkpoint, on all facts of the sample. moderate: at some checkpoints, on all facts.
+            costly: at some checkpoints, on the facts of some entities.
+        centrings: under which it is taken (`vectors.CENTRINGS`).
+        null: entities: entities are permuted, by one permutation for all places of a scan. same value: facts are
+            permuted among those of their relation and value; permutations differ between places, so that a scan takes
+            Bonferroni's correction. none: there is no null.
+        tested: whether the p-value is of a hypothesis. Permuted entities leave W as it is and only mirror S in X.
+        small_is_close: whether a small number means that the languages are close.
+        needs_values: whether facts must have values (unseen entities' have none).
+        sees_offset: whether a constant offset between languages that coincide otherwise takes it to its null or
+            beyond. The others may shrink, but still clear their nulls.
+        sees_turn: whether it changes when one language's vectors are turned and shifted.
+        studied: whether the study of coverage has rows for it.
+        in_words: whether the summary says if it clears its null and if it rose.
+        in_panel: whether the figure of measures draws it.
+        in_groups: whether the figure of groups draws it.
+        axis: the ends of its axis in the figure of measures, where curves are cut off.
+        caption: a sentence for the caption of the figure of measures.
+    """
+
+    name: str
+    label: str
+    function: Function
+    key: str = ""
+    vectors: Literal["raw", "unit"] = "unit"
+    kind: Kind = "measure"
+    cost: Cost = "cheap"
+    centrings: tuple[str, ...] = WHOLE
+    null: Null = "entities"
+    tested: bool = True
+    small_is_close: bool = False
+    needs_values: bool = False
+    sees_offset: bool = False
+    sees_turn: bool = True
+    studied: bool = True
+    in_words: bool = False
+    in_panel: bool = False
+    in_groups: bool = False
+    axis: tuple[float, float] | None = None
+    caption: str = ""
+
+
+HEADLINE = "score"  # the row that the summary's first sentences and the first figures are about
+
+_score_any = partial(score, baseline="any")
+
+MEASURES: tuple[Measure, ...] = (
+    Measure("S", "S", score, "S", centrings=EVERY, sees_offset=True),
+    Measure("W", "W", score, "W", centrings=EVERY, tested=False, sees_offset=True),
+    Measure("X", "X", score, "X", centrings=EVERY, tested=False, sees_offset=True),
+    Measure("score", "S − W", score, "score", centrings=EVERY, sees_offset=True, in_groups=True),
+    Measure(
+        "alignment", "S − X", score, "alignment", centrings=EVERY, in_words=True, in_panel=True, in_groups=True
+    ),
+    Measure("separation", "W − X", score, "separation", centrings=EVERY, tested=False, sees_offset=True),
+    Measure(
+        "normalised", "(S − W) / (1 − W)", score, "normalised", centrings=EVERY, sees_offset=True, in_panel=True,
+        axis=(-2.05, 1.05),
+        caption="The axis of (S − W) / (1 − W) ends at −2: its divisor is near 0 while a language's facts are alike.",
+    ),
+    Measure("retrieval", "retrieval", retrieval, "retrieval", in_words=True, in_panel=True, in_groups=True),
+    Measure("mexa", "MEXA", retrieval, "mexa", in_words=True, in_panel=True),
+    Measure(
+        "cka", "CKA", cka, vectors="raw", cost="costly", sees_turn=False, in_words=True, in_panel=True, in_groups=True
+    ),
+    Measure(
+        "procrustes", "Procrustes residual", procrustes, vectors="raw", cost="costly", small_is_close=True,
+        sees_turn=False, in_words=True, in_panel=True,
+    ),
+    Measure("checkerboard", "checkerboard ρ", checkerboard, cost="costly", in_words=True, in_panel=True),
+    Measure(
+        "effective_dimension", "effective dimension", anisotropy, "effective_dimension", vectors="raw",
+        kind="context", cost="moderate", null="none", in_panel=True,
+        caption="Effective dimension: in how many directions the vectors differ.",
+    ),
+    Measure(
+        "mean_cosine", "mean cosine", anisotropy, "mean_cosine", vectors="raw", kind="context", cost="moderate",
+        null="none", in_panel=True,
+        caption="Mean cosine: how alike any two vectors are, not centred.",
+    ),
+    Measure(
+        "score_any", "S − W, any relation", _score_any, "score", kind="control", cost="moderate", sees_offset=True,
+        studied=False,
+    ),
+    Measure(
+        "V_cross", "V, same value", controls, "V_cross", kind="control", cost="moderate", null="none",
+        needs_values=True, sees_offset=True,
+    ),
+    Measure(
+        "score_other_value", "S − W, other value", controls, "score_other_value", kind="control", cost="moderate",
+        needs_values=True, sees_offset=True, studied=False,
+    ),
+    Measure(
+        "beyond_value", "beyond the value", controls, "beyond_value", kind="control", cost="moderate",
+        null="same value", needs_values=True, in_panel=True,
+        caption="Beyond the value: S less the mean cosine to another fact of the same value in the other language.",
+    ),
+)  # fmt: skip
+
+
+def take(
+    measures: Iterable[Measure],
+    raw: Float[np.ndarray, "fact language d"],
+    unit: Float[np.ndarray, "fact language d"],
+    sample: Sample,
+) -> dict[str, Measurement]:
+    """The measures of some facts by name, in the order of the rows; a function that several rows name is called once.
+
+    Args:
+        measures: rows of a table.
+        raw: activations.
+        unit: the same, centred and of length 1.
+        sample: which facts they are of.
+    """
+    results: dict[tuple[Function, str], Measurement | Mapping[str, Measurement]] = {}
+    measurements = {}
+    for row in measures:
+        call = row.function, row.vectors
+        if call not in results:
+            results[call] = row.function(raw if row.vectors == "raw" else unit, sample)
+        result = results[call]
+        measurements[row.name] = result if isinstance(result, Measurement) else result[row.key]
+    return measurements
+
+
+def listing(measures: Sequence[Measure] = MEASURES) -> str:
+    """The table in Markdown, as docs/measures.md lists it."""
+    head = ("name", "label", "module", "kind", "cost", "centrings", "null", "close is", "sees an offset", "sees a turn")
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    for row in measures:
+        function = row.function.func if isinstance(row.function, partial) else row.function
+        null = row.null if row.tested else f"{row.null}, no test"
+        close = "" if row.null == "none" or not row.tested else "small" if row.small_is_close else "large"
+        sees = ["" if row.kind == "context" else "yes" if yes else "no" for yes in (row.sees_offset, row.sees_turn)]
+        module = f"`{function.__module__.removeprefix('mechxl.measures.')}`"
+        cells = (f"`{row.name}`", row.label, module, row.kind, row.cost, ", ".join(row.centrings), null, close, *sees)
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)

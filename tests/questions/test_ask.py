@@ -1,0 +1,23 @@
+"""Questions are computed once and kept."""
+
+import pytest
+
+from mechxl.errors import InputError
+from mechxl.questions.ask import ask
+
+
+def test_asking_twice_reads_the_kept_finding_and_a_damaged_one_is_made_anew(trained):
+    path = trained.file("findings") / "learning.json"
+    first = ask(trained, "learning")
+    kept = path.stat().st_mtime_ns
+    assert ask(trained, "learning").summary == first.summary
+    assert path.stat().st_mtime_ns == kept
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text[: len(text) // 2], encoding="utf-8")
+    assert ask(trained, "learning").summary == first.summary
+    assert path.read_text(encoding="utf-8") == text
+
+
+def test_an_unknown_question_names_those_there_are(trained):
+    with pytest.raises(InputError, match="learning, unification"):
+        ask(trained, "nonsense")
