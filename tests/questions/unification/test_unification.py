@@ -48,6 +48,11 @@ def rows_of(finding, measure, layer, group="mono", centring="whole"):
     return table[picked & (table["group"] == group) & (table["centring"] == centring)]
 
 
+def curves(figure):
+    """The lines of a figure, without the bands of their intervals."""
+    return [trace for trace in figure.to_dict()["data"] if trace.get("mode") == "lines" and not trace.get("fill")]
+
+
 def test_the_score_equals_one_computed_from_text(trained, finding):
     step, layer = trained.steps[2], 2
     facts, vectors = headline_vectors(trained, step)
@@ -186,7 +191,7 @@ def test_figures_draw_the_numbers_of_the_tables(trained, finding):
     assert list(panels) == names
     for name in ("checkerboard", "map"):
         assert [frame["name"] for frame in panels[name].to_dict()["frames"]] == [str(step) for step in trained.steps]
-    lines = {trace.name: trace.y for trace in panels["score"].data if trace.mode == "lines" and trace.fill is None}
+    lines = {line["name"]: line["y"] for line in curves(panels["score"])}
     for layer in (1, 2):
         np.testing.assert_allclose(lines[f"layer {layer}"], rows_of(finding, "score", layer)["value"])
         np.testing.assert_allclose(lines[f"layer {layer}, null"], rows_of(finding, "score", layer)["null"])
@@ -213,8 +218,8 @@ def test_a_new_measure_is_one_row(trained, finding):
     assert "Mean distance: small where the languages are close." in panel.caption
     assert DISTANCE.caption in panel.caption
     assert "mean distance: how often these intervals cover was not studied" in panel.caption
-    curves = [trace.y for trace in panel.figure.data if trace.name == "layer 1" and trace.fill is None]
-    assert any(np.array_equal(y, rows_of(finding, "distance", 1)["value"]) for y in curves)
+    drawn = [line["y"] for line in curves(panel.figure) if line["name"] == "layer 1"]
+    assert any(np.array_equal(y, rows_of(finding, "distance", 1)["value"]) for y in drawn)
 
 
 def test_the_score_over_training_is_this_questions(trained, finding):
