@@ -2,7 +2,8 @@
 
 import sys
 from importlib import import_module
-from importlib.metadata import version
+
+from mechxl.version import own_version
 
 COMMANDS = {"train": "trains a run", "sweep": "trains the many runs of a study", "report": "writes a run's report"}
 
@@ -13,7 +14,7 @@ def main() -> int:
     if name in COMMANDS:
         return import_module(f"mechxl.{name}" + ("" if name == "train" else ".__main__")).main(sys.argv[2:])
     if name == "--version":
-        print(f"mechxl {version('mechxl')}")
+        print(f"mechxl {own_version()}")
         return 0
     usage = "usage: mechxl COMMAND [OPTIONS]\n\n" + "\n".join(f"  {key:<8} {text}" for key, text in COMMANDS.items())
     if name in ("", "-h", "--help"):

@@ -11,7 +11,6 @@ import os
 import sys
 import tomllib
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +19,7 @@ from pydantic import BaseModel
 
 from mechxl.config import RunConfig, parse_config
 from mechxl.errors import Failure, InputError
+from mechxl.version import own_version
 
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -28,7 +28,7 @@ def command(body: Callable[[Sequence[str]], int], argv: Sequence[str] | None) ->
     """Runs a command's body on its arguments, and turns what went wrong into a sentence on stderr and an exit code."""
     arguments = sys.argv[1:] if argv is None else list(argv)
     if "--version" in arguments:
-        print(f"mechxl {version('mechxl')}")
+        print(f"mechxl {own_version()}")
         return DONE
     try:
         return body(arguments)

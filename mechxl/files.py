@@ -1,13 +1,15 @@
 """Reading and writing whole files: what is written is there completely or not at all."""
 
 import json
-import os
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from mechxl.errors import InputError
+
+TEMPORARY = "*.partial"  # names of files that are being written, or that a killed writer left
 
 
 def read_json(path: Path) -> Any:
@@ -23,7 +25,11 @@ def read_json(path: Path) -> Any:
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows of a JSON-lines file that is written while it is read: a torn last line is left out."""
+    """The rows of a JSON-lines file that is written while it is read: a torn last line is left out.
+
+    Raises:
+        InputError: a line is damaged; the file is named.
+    """
     if not path.is_file():
         return []
     try:
@@ -34,21 +40,35 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` to write to; moved into place at the end, removed if something fails."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    """A temporary path in the directory of `path` to write to.
+
+    The file is moved to `path` at the end, and removed if something fails. Several writers of one path do not disturb
+    each other: the last one's file stays.
+    """
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
     try:
         yield temporary
         temporary.replace(path)
-    finally:
+    except BaseException:
         temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_bytes(path: Path, *parts: bytes | memoryview) -> None:
+    """Writes a whole file from its parts, or nothing."""
+    with whole_file(path) as temporary, temporary.open("wb") as file:
+        file.writelines(parts)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a whole file, or nothing."""
-    with whole_file(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    """Writes a whole text file, or nothing."""
+    write_bytes(path, text.encode())
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Writes a whole JSON file, or nothing; NaN is refused."""
+    """Writes a whole JSON file, or nothing.
+
+    Raises:
+        ValueError: the content holds NaN.
+    """
     write_text(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")

@@ -1,12 +1,6 @@
 """The only file that knows TransformerLens's model classes: build, save and load a HookedTransformer."""
 
-import os
 from pathlib import Path
-
-# TransformerLens imports wandb and datasets; neither may phone anywhere.
-os.environ.setdefault("WANDB_MODE", "offline")
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
-os.environ.setdefault("HF_DATASETS_OFFLINE", "1")
 
 import torch
 from safetensors.torch import load, save_file

@@ -2,7 +2,6 @@
 
 import traceback
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from mechxl.questions.question import Question
 from mechxl.questions.table import QUESTIONS
 from mechxl.report.sections import Section, failed, section
 from mechxl.run import Run
+from mechxl.version import own_version
 
 
 def write_report(
@@ -138,7 +138,7 @@ def render_page(template: str, inline: bool, **content: Any) -> str:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    shared = {"version": version("mechxl"), "plotly_js": get_plotlyjs() if inline else "", "dark": DARK}
+    shared = {"version": own_version(), "plotly_js": get_plotlyjs() if inline else "", "dark": DARK}
     return environment.get_template(template).render(**shared, **content)
 
 

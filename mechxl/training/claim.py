@@ -22,10 +22,11 @@ from filelock import FileLock, Timeout
 from mechxl.config import RunConfig, as_toml_table, differences
 from mechxl.data.corpus import Corpus, build_corpus
 from mechxl.errors import InputError
-from mechxl.files import whole_file, write_text
+from mechxl.files import TEMPORARY, whole_file, write_text
 from mechxl.run import Run, facts_table
+from mechxl.version import own_version
 
-PACKAGES = ("mechxl", "torch", "transformer-lens", "transformers", "tokenizers", "numpy", "safetensors")
+PACKAGES = ("torch", "transformer-lens", "transformers", "tokenizers", "numpy", "safetensors")
 
 
 @dataclass
@@ -124,8 +125,9 @@ def _continue(config: RunConfig, out: Path, place: Path, resume: bool, quiet: bo
         return Plan(place, place, out, resume=False, corpus=None)
     if not resume:
         raise InputError(f"{out}: this run was not finished; go on with --resume, or begin anew with --overwrite")
-    for path in place.rglob(".*.[0-9]*"):  # what a killed writer left
-        path.unlink()
+    for folder in (place, place / "checkpoints"):  # others may be writing to the caches below
+        for leftover in folder.glob(TEMPORARY):
+            leftover.unlink()
     return Plan(place, place, out, resume=True, corpus=run.corpus)
 
 
@@ -134,8 +136,7 @@ def _begin(config: RunConfig, corpus: Corpus, directory: Path) -> None:
     for path in directory.iterdir():
         if path.name != "lock":
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-    with whole_file(directory / "config.toml") as path:
-        path.write_bytes(tomli_w.dumps(as_toml_table(config)).encode())
+    write_text(directory / "config.toml", tomli_w.dumps(as_toml_table(config)))
     with whole_file(directory / "facts.parquet") as path:
         facts_table(corpus).to_parquet(path, index=False)
     write_text(directory / "tokenizer.json", corpus.tokenizer.to_str(pretty=True))
@@ -168,8 +169,10 @@ def _lock(directory: Path, out: Path) -> Iterator[list[Plan]]:
 
 def environment(**more: Any) -> dict[str, Any]:
     """Versions, commit, threads, device, command line: what the numbers of a run depend on beside its settings."""
+    versions = {"mechxl": own_version(), **{name: version(name) for name in PACKAGES}}
+    versions["python"] = platform.python_version()
     return {
-        "versions": {name: version(name) for name in PACKAGES} | {"python": platform.python_version()},
+        "versions": versions,
         "platform": platform.platform(),
         "commit": _commit(),
         "threads": torch.get_num_threads(),

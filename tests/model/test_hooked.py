@@ -1,7 +1,11 @@
 """The HookedTransformer: its text methods work offline, its initial weights are seeded, its files are exact."""
 
+import json
+import os
 import random
 import socket
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -12,8 +16,23 @@ from mechxl.config import ModelConfig
 from mechxl.model.hooked import build_model, load_parameters, save_model
 from mechxl.run import Run
 from tests.model.plain import encode, hooked_greedy, prompt_text, small_corpus, small_model
+from tests.training.zygote import ENVIRONMENT, REPOSITORY
 
 CORPUS = small_corpus()
+
+# What a process may have set for these libraries, before and after it built a model; and what it asked the network.
+NEWCOMER = """
+import json, os, sys
+asked = []
+sys.addaudithook(lambda event, _: asked.append(event) if event in ("socket.connect", "socket.getaddrinfo") else None)
+ours = lambda: {name: os.environ[name] for name in os.environ if name.startswith(("HF_", "WANDB_", "TRANSFORMERS_"))}
+before = ours()
+from tests.model.plain import small_corpus, small_model
+small_model(small_corpus())
+import datasets, huggingface_hub
+offline = [huggingface_hub.constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE]
+print(json.dumps({"changed": before != ours(), "offline": offline, "asked": asked}))
+"""
 
 
 @pytest.fixture
@@ -23,6 +42,16 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
+
+
+@pytest.mark.parametrize("offline", [False, True])
+def test_building_a_model_fetches_nothing_and_leaves_hugging_face_as_the_user_set_it(offline: bool):
+    names = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE")
+    environment = {name: value for name, value in os.environ.items() if name not in names}
+    environment |= ENVIRONMENT | ({"HF_HUB_OFFLINE": "1"} if offline else {})
+    newcomer = [sys.executable, "-c", NEWCOMER]
+    result = subprocess.run(newcomer, capture_output=True, text=True, cwd=REPOSITORY, env=environment, check=True)
+    assert json.loads(result.stdout) == {"changed": False, "offline": [offline, offline], "asked": []}
 
 
 @pytest.mark.usefixtures("offline")

@@ -98,7 +98,7 @@ def test_resuming_gives_the_run_that_was_never_stopped(zygote: Zygote, stopped: 
 
 def test_resuming_clears_away_what_a_killed_writer_left(zygote: Zygote, stopped: Path, whole, tmp_path: Path):
     out = shutil.copytree(stopped, tmp_path / "run")
-    for name in (".resume.safetensors.4194303", "checkpoints/.step-000001.safetensors.4194303"):
+    for name in (".resume.safetensors.7f.partial", "checkpoints/.step-000001.safetensors.7f.partial"):
         (out / name).write_bytes(b"half")
     assert zygote.train("--out", out, "--resume").status == DONE
     assert contents(out).keys() == whole.keys()
@@ -120,7 +120,7 @@ def test_killed_at_ten_random_moments(zygote: Zygote, whole, tmp_path: Path, see
 def test_killed_before_any_file_operation(zygote: Zygote, tmp_path: Path):
     reference = zygote.train("--out", tmp_path / "reference", *SHORT, watch=tmp_path)
     assert reference.status == DONE
-    assert reference.operations > 30
+    assert reference.operations > 20
     expected = contents(tmp_path / "reference")
     for place in range(reference.operations):
         out = tmp_path / f"killed-{place}" / "run"

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Int
 
+from mechxl.files import TEMPORARY
 from mechxl.instruments.activations.chunks import Layout, make_group
 
 CHUNK_BYTES = 2**20
@@ -69,7 +70,7 @@ class Cache:
 
     def sweep(self) -> None:
         """Removes what killed writers left behind."""
-        for pattern in ("*.partial", ".old-*"):
+        for pattern in (TEMPORARY, ".old-*"):
             with suppress(OSError):
                 for path in list(self.root.rglob(pattern)):
                     if time.time() - path.stat().st_mtime > LEFT_BEHIND:

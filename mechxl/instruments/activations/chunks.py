@@ -6,8 +6,6 @@ than the writing.
 """
 
 import json
-import os
-import uuid
 from pathlib import Path
 
 import google_crc32c
@@ -16,6 +14,8 @@ import zarr
 from jaxtyping import Float
 from zarr.codecs import BytesCodec, Crc32cCodec
 from zarr.storage import MemoryStore
+
+from mechxl.files import write_bytes
 
 PIECE = 2**16
 GROUP = {"zarr_format": 3, "node_type": "group", "attributes": {}}
@@ -59,7 +59,7 @@ class Layout:
     def describe(self, array: Path) -> None:
         """Writes an array's metadata: it is of full size, and nothing is in it yet."""
         array.mkdir(exist_ok=True)
-        replace(array / "zarr.json", self.metadata)
+        write_bytes(array / "zarr.json", self.metadata)
 
     def empty(self) -> Float[np.ndarray, "block *d"]:
         """A chunk in which nothing is."""
@@ -88,7 +88,7 @@ class Layout:
     def write(self, path: Path, values: Float[np.ndarray, "block *d"]) -> None:
         """Writes a whole chunk, or nothing."""
         content = np.ascontiguousarray(values, self.dtype).data.cast("B")
-        replace(path, content, _checksum(content))
+        write_bytes(path, content, _checksum(content))
 
 
 def _checksum(content: memoryview) -> bytes:
@@ -106,16 +106,4 @@ def make_group(path: Path) -> None:
             return
     except (OSError, ValueError):
         path.mkdir(parents=True, exist_ok=True)
-    replace(path / "zarr.json", json.dumps(GROUP).encode())
-
-
-def replace(path: Path, *content: bytes | memoryview) -> None:
-    """Puts a whole file in place, whoever else does so too."""
-    new = path.with_name(f"{path.name}.{os.getpid()}-{uuid.uuid4().hex}.partial")
-    try:
-        with new.open("wb") as file:
-            file.writelines(content)
-        new.replace(path)
-    except OSError:
-        new.unlink(missing_ok=True)
-        raise
+    write_bytes(path / "zarr.json", json.dumps(GROUP).encode())

@@ -20,17 +20,17 @@ from mechxl.instruments.activations import chunks
 def die_in_the_fifth_file() -> None:
     """Half of a file is written under its temporary name, then the process is gone."""
     written = 0
-    plain = chunks.replace
+    plain = chunks.write_bytes
 
-    def replace(path: Path, *content: bytes | memoryview) -> None:
+    def write_bytes(path: Path, *content: bytes | memoryview) -> None:
         nonlocal written
         written += 1
         if written == 5:
-            path.with_name(f"{path.name}.1-a.partial").write_bytes(bytes(content[0])[: len(content[0]) // 2])
+            path.with_name(f".{path.name}.a.partial").write_bytes(bytes(content[0])[: len(content[0]) // 2])
             os.kill(os.getpid(), signal.SIGKILL)
         plain(path, *content)
 
-    chunks.replace = replace
+    chunks.write_bytes = write_bytes
 
 
 def answer(name: str, path: str, out: str) -> None:

@@ -211,7 +211,7 @@ def test_a_full_disk_is_said_once(run, monkeypatch, capsys):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(chunks, "replace", full)
+    monkeypatch.setattr(chunks, "write_bytes", full)
     found = activations(run, "attn_out").values
     assert np.isfinite(found).all()
     err = capsys.readouterr().err

@@ -1,0 +1,49 @@
+"""What runs from a checkout that nobody installed."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from mechxl.version import own_version
+from tests.training.zygote import ENVIRONMENT, REPOSITORY
+
+
+@pytest.fixture
+def uninstalled(tmp_path: Path) -> Path:
+    """A copy of the package, and beside it, in `others`, all that is installed but mechxl."""
+    shutil.copytree(REPOSITORY / "mechxl", tmp_path / "mechxl", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "others").mkdir()
+    for path in Path(sysconfig.get_paths()["purelib"]).iterdir():
+        if "mechxl" not in path.name:
+            (tmp_path / "others" / path.name).symlink_to(path)
+    return tmp_path
+
+
+def test_the_version_is_that_of_the_installed_package():
+    assert own_version() == version("mechxl")
+
+
+def test_a_checkout_that_is_not_installed_trains_and_says_so(uninstalled: Path):
+    def python(*arguments: str) -> subprocess.CompletedProcess[str]:
+        """`-S`: without site-packages, where mechxl is installed."""
+        path = {"PYTHONPATH": f"{uninstalled}{os.pathsep}{uninstalled / 'others'}"}
+        command = [sys.executable, "-S", *arguments]
+        return subprocess.run(
+            command, capture_output=True, text=True, cwd=uninstalled, env=os.environ | ENVIRONMENT | path
+        )
+
+    for module in ("mechxl", "mechxl.train"):
+        result = python("-m", module, "--version")
+        assert (result.returncode, result.stdout, result.stderr) == (0, "mechxl not installed\n", "")
+    size = ["--world.n_entities", "20", "--training.steps", "2", "--training.checkpoints", "2"]
+    result = python("-m", "mechxl.train", "--out", "run", "--quiet", *size)
+    assert (result.returncode, result.stderr) == (0, "")
+    environment = json.loads((uninstalled / "run" / "environment.json").read_text())
+    assert environment["versions"]["mechxl"] == "not installed"
