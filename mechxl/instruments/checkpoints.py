@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from safetensors.torch import load
 
 from mechxl.errors import InputError
-from mechxl.model.hooked import copy_parameters
-from mechxl.model.weights import Model
+from mechxl.model.hooked import HookedTransformer, copy_parameters
 from mechxl.run import Run
 
 VERSION = 1  # of what activations.zarr holds: one of another version is made anew
@@ -42,7 +41,7 @@ def read_checkpoint(run: Run, step: int) -> Checkpoint:
     return Checkpoint(content, hashlib.sha256(about.encode() + hashlib.sha256(content).digest()).hexdigest())
 
 
-def use_checkpoint(run: Run, step: int, checkpoint: Checkpoint, model: Model) -> None:
+def use_checkpoint(run: Run, step: int, checkpoint: Checkpoint, model: HookedTransformer) -> None:
     """Puts a checkpoint's parameters into the run's model.
 
     Raises:

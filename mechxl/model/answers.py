@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -11,8 +12,11 @@ from torch import Tensor
 
 from mechxl.data.corpus import Corpus
 from mechxl.data.tokenization import EOS_ID, PAD_ID
-from mechxl.model.forward import Model, lean_logits
+from mechxl.model.forward import lean_logits
 from mechxl.model.sharing import Shared, shared
+
+if TYPE_CHECKING:
+    from mechxl.model.hooked import HookedTransformer
 
 KINDS = ("right", "right_value_other_language", "wrong_value", "other")
 ROWS_AT_ONCE = 2048  # what a processor cache holds the activations of
@@ -143,7 +147,7 @@ class Answers:
         return self.kind == 0
 
 
-def ask_questions(model: Model, questions: Questions, trie: AnswerTrie) -> Answers:
+def ask_questions(model: "HookedTransformer", questions: Questions, trie: AnswerTrie) -> Answers:
     """The model's answers under greedy decoding, and the log probability of the right ones."""
     if not len(questions):
         return Answers(np.zeros(0), np.zeros(0, dtype=int), np.zeros(0, dtype=int))
@@ -167,7 +171,7 @@ def ask_questions(model: Model, questions: Questions, trie: AnswerTrie) -> Answe
 
 @torch.no_grad()
 def _answer(
-    model: Model,
+    model: "HookedTransformer",
     tokens: Int[Tensor, "question position"],
     common: Shared,
     prompt_length: Int[Tensor, " question"],
@@ -209,7 +213,7 @@ def kinds_of(questions: Questions, word: Int[np.ndarray, " question"]) -> Int[np
 
 @torch.no_grad()
 def answer_log_probs(
-    model: Model, questions: Questions, words: Int[np.ndarray, "question candidate"]
+    model: "HookedTransformer", questions: Questions, words: Int[np.ndarray, "question candidate"]
 ) -> Float[np.ndarray, "question candidate"]:
     """log p of candidate answers to each question, in nats: the sum over their tokens, EOS included if they end so.
 
@@ -241,7 +245,7 @@ def answer_log_probs(
 
 
 def _log_probs(
-    model: Model,
+    model: "HookedTransformer",
     tokens: Int[Tensor, "question position"],
     common: Shared,
     prompt_length: Int[Tensor, " question"],

@@ -4,9 +4,8 @@ In the last block, queries, attention output, MLP and unembedding are computed o
 sequences share is computed once. Sequences are right-padded, so the causal mask alone keeps padding out.
 """
 
-import dataclasses
-import warnings
 from collections.abc import Collection
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -14,44 +13,36 @@ from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from mechxl.model.architecture import ACTIVATIONS
 from mechxl.model.sharing import Shared, nothing_shared, rows_of
-from mechxl.model.weights import Model, Norm, Weights, weights_of
+from mechxl.model.weights import Norm, Weights, weights_of
+
+if TYPE_CHECKING:
+    from mechxl.model.hooked import HookedTransformer
 
 Positions = slice | Int[Tensor, "batch asked"]
 
-ACTIVATIONS = {"gelu": F.gelu, "relu": F.relu}
 FEW_PAIRS = 16  # queries x keys of a sequence up to which elementwise products are quickest (benchmarks/RESULTS.md)
-
-# Fields of HookedTransformerConfig; one that is in neither set must have its default.
-COVERED = {
-    *("d_model", "d_head", "n_layers", "n_ctx", "n_heads", "d_mlp", "d_vocab", "d_vocab_out", "dtype", "act_fn"),
-    *("normalization_type", "attn_scale", "eps"),
-}
-WITHOUT_EFFECT = {
-    *("device", "n_devices", "model_name", "tokenizer_name", "n_params", "seed"),
-    *("tokenizer_prepends_bos", "default_prepend_bos", "init_mode", "init_weights", "initializer_range"),
-    *("checkpoint_index", "checkpoint_label_type", "checkpoint_value", "from_checkpoint", "tie_word_embeddings"),
-    *("use_attn_result", "use_split_qkv_input", "use_attn_in", "use_hook_mlp_in", "use_hook_tokens"),
-}
 
 
 def lean_logits(
-    model: Model, tokens: Int[Tensor, "batch pos"], positions: Positions, common: Shared | None = None
+    model: "HookedTransformer", tokens: Int[Tensor, "batch pos"], positions: Positions, common: Shared | None = None
 ) -> Float[Tensor, "batch asked d_vocab"]:
     """The model's logits at some positions, equal to those of its hooked forward.
 
-    A model with hooks attached is run with them; one of another kind than mechxl builds too, and that is said once.
+    A model with hooks attached is run by its own forward, so that they take part.
 
     Args:
-        model: a HookedTransformer.
+        model: of an architecture that mechxl's settings can describe, or one with hooks attached.
         tokens: right-padded.
         positions: a slice if the same for all sequences, else an index per sequence; none lies inside a shared
             beginning.
         common: what the sequences share; None: nothing.
+
+    Raises:
+        InputError: as `weights_of`.
     """
-    if strange := foreign(model):
-        warnings.warn(f"the lean forward does not know {strange}: the hooked forward runs instead", stacklevel=2)
-    if strange or any(point.fwd_hooks or point.bwd_hooks for point in model.hook_dict.values()):
+    if any(point.fwd_hooks or point.bwd_hooks for point in model.hook_dict.values()):
         return _pick(model(tokens), positions)
     return logits(weights_of(model), tokens, positions, common)
 
@@ -139,20 +130,6 @@ def residual_stream(
         resid = resid + mlp_out
         keep(f"{name}_resid_post", resid)
     return pick(resid), found
-
-
-def foreign(model: Model) -> str:
-    """What the lean forward does not cover in a HookedTransformer; empty for all that the settings can describe."""
-    cfg = model.cfg
-    found = [
-        field.name
-        for field in dataclasses.fields(cfg)
-        if field.name not in WITHOUT_EFFECT | COVERED and getattr(cfg, field.name) != field.default
-    ]
-    found += [] if cfg.act_fn in ACTIVATIONS else ["act_fn"]
-    found += [] if cfg.normalization_type in ("LN", "RMS") else ["normalization_type"]
-    found += [] if cfg.attn_scale == cfg.d_head**0.5 else ["attn_scale"]
-    return ", ".join(f"{name} = {getattr(cfg, name)}" for name in found)
 
 
 def _pick(x: Float[Tensor, "batch pos d"], positions: Positions) -> Float[Tensor, "batch asked d"]:

@@ -7,6 +7,7 @@ from safetensors.torch import load, save_file
 from tokenizers import Tokenizer
 from torch import Tensor
 from transformer_lens import HookedTransformer, HookedTransformerConfig
+from transformer_lens.components.transformer_block import TransformerBlock as TransformerBlock
 
 from mechxl.config import ModelConfig
 from mechxl.data.tokenization import transformers_tokenizer

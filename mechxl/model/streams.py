@@ -3,26 +3,31 @@
 import re
 from collections.abc import Collection
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from mechxl.model.forward import Positions, foreign, residual_stream
+from mechxl.model.architecture import uncovered
+from mechxl.model.forward import Positions, residual_stream
 from mechxl.model.sharing import Shared
-from mechxl.model.weights import Model, Weights, weights_of
+from mechxl.model.weights import Weights, weights_of
+
+if TYPE_CHECKING:
+    from mechxl.model.hooked import HookedTransformer
 
 STREAMS = re.compile(r"hook_(pos_)?embed|blocks\.(\d+)\.hook_(resid_pre|resid_mid|resid_post|attn_out|mlp_out)")
 
 
-def stream_weights(model: Model, names: Collection[str]) -> Weights | None:
+def stream_weights(model: "HookedTransformer", names: Collection[str]) -> Weights | None:
     """What `lean_streams` needs for these hooks; None where it does not give all of them, or not of this model.
 
     Args:
         model: a HookedTransformer.
         names: TransformerLens's names.
     """
-    if foreign(model) or not all(STREAMS.fullmatch(name) for name in names):
+    if uncovered(model) or not all(STREAMS.fullmatch(name) for name in names):
         return None
     weights = weights_of(model)
     return replace(weights, blocks=weights.blocks[: max(map(_blocks_before, names))])

@@ -6,16 +6,19 @@ copies to make and its optimizer one vector to update, while the model's own par
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-Model = Any  # a HookedTransformer; its class is known to model/hooked.py alone
-Changed = Callable[[Tensor], Tensor]
+from mechxl.errors import InputError
+from mechxl.model.architecture import uncovered
+
+if TYPE_CHECKING:
+    from mechxl.model.hooked import HookedTransformer, TransformerBlock
 
 
 @dataclass(frozen=True)
@@ -70,25 +73,43 @@ class Packed:
     weights: Weights
 
 
-def weights_of(model: Model) -> Weights:
-    """The weights of a model that `forward.covers`; gradients flow to the model's own parameters."""
+def weights_of(model: "HookedTransformer") -> Weights:
+    """The weights of a model; gradients flow to the model's own parameters.
+
+    Raises:
+        InputError: the model's architecture is not the one that mechxl's settings can describe.
+    """
+    if settings := uncovered(model):
+        raise InputError(
+            f"the model has {settings}: mechxl's own forward does not compute this; use TransformerLens's forward and "
+            "hooks for such a model, or a model that mechxl builds"
+        )
     return Weights(
-        model.embed.W_E,
-        model.pos_embed.W_pos,
-        tuple(_block(block) for block in model.blocks),
-        _norm(model.ln_final),
-        model.unembed.W_U,
-        model.unembed.b_U,
-        model.cfg.n_heads,
-        model.cfg.act_fn,
+        W_E=model.embed.W_E,
+        W_pos=model.pos_embed.W_pos,
+        blocks=tuple(_block(block, model.cfg.eps) for block in model.blocks),
+        ln_final=_norm(model.ln_final, model.cfg.eps),
+        W_U=model.unembed.W_U,
+        b_U=model.unembed.b_U,
+        n_heads=model.cfg.n_heads,
+        act_fn=model.cfg.act_fn,
     )
 
 
-def pack(model: Model) -> Packed:
-    """Moves a model's parameters into one vector; they stay the model's, as views of it."""
+def pack(model: "HookedTransformer") -> Packed:
+    """Moves a model's parameters into one vector; they stay the model's, as views of it.
+
+    Raises:
+        InputError: as `weights_of`.
+    """
     weights = weights_of(model)
     parts: list[Tensor] = []
-    _mapped(weights, lambda tensor: parts.append(tensor.detach()) or tensor)
+
+    def collect(tensor: Tensor) -> Tensor:
+        parts.append(tensor.detach())
+        return tensor
+
+    _changed(weights, collect)
     vector = nn.Parameter(torch.cat([part.flatten() for part in parts]))
     vector.grad = torch.zeros_like(vector)
     sizes = [part.numel() for part in parts]
@@ -100,12 +121,12 @@ def pack(model: Model) -> Packed:
         parameter.grad = gradient
         return parameter
 
-    packed = _mapped(weights, leaf)
+    packed = _changed(weights, leaf)
     _share(model, packed)
     return Packed(vector, packed)
 
 
-def _share(model: Model, weights: Weights) -> None:
+def _share(model: "HookedTransformer", weights: Weights) -> None:
     """Lets the model's parameters be views of the weights."""
     model.embed.W_E.data, model.pos_embed.W_pos.data = weights.W_E.data, weights.W_pos.data
     model.unembed.W_U.data, model.unembed.b_U.data = weights.W_U.data, weights.b_U.data
@@ -118,8 +139,8 @@ def _share(model: Model, weights: Weights) -> None:
         attn.b_Q.data, attn.b_K.data, attn.b_V.data = biases
         attn.W_O.data = rearrange(own.W_O.data, "(head d_head) d -> head d_head d", head=heads)
         attn.b_O.data = own.b_O.data
-        for name in ("W_in", "b_in", "W_out", "b_out"):
-            getattr(mlp, name).data = getattr(own, name).data
+        mlp.W_in.data, mlp.b_in.data = own.W_in.data, own.b_in.data
+        mlp.W_out.data, mlp.b_out.data = own.W_out.data, own.b_out.data
         norms += [(block.ln1, own.ln1), (block.ln2, own.ln2)]
     for norm, own in norms:
         norm.w.data = own.w.data
@@ -127,34 +148,56 @@ def _share(model: Model, weights: Weights) -> None:
             norm.b.data = own.b.data
 
 
-def _block(block: Any) -> Block:
-    attn, mlp = block.attn, block.mlp
+def _block(block: "TransformerBlock", eps: float) -> Block:
+    attn, mlp = block.attn, dict(block.mlp.named_parameters())
     joint = [rearrange(w, "head d d_head -> d (head d_head)") for w in (attn.W_Q, attn.W_K, attn.W_V)]
     biases = [rearrange(b, "head d_head -> (head d_head)") for b in (attn.b_Q, attn.b_K, attn.b_V)]
     return Block(
-        _norm(block.ln1),
-        torch.cat(joint, dim=1),
-        torch.cat(biases),
-        rearrange(attn.W_O, "head d_head d -> (head d_head) d"),
-        attn.b_O,
-        _norm(block.ln2),
-        mlp.W_in,
-        mlp.b_in,
-        mlp.W_out,
-        mlp.b_out,
+        ln1=_norm(block.ln1, eps),
+        W_QKV=torch.cat(joint, dim=1),
+        b_QKV=torch.cat(biases),
+        W_O=rearrange(attn.W_O, "head d_head d -> (head d_head) d"),
+        b_O=attn.b_O,
+        ln2=_norm(block.ln2, eps),
+        W_in=mlp["W_in"],
+        b_in=mlp["b_in"],
+        W_out=mlp["W_out"],
+        b_out=mlp["b_out"],
     )
 
 
-def _norm(norm: Any) -> Norm:
-    return Norm(norm.w, getattr(norm, "b", None), norm.eps)
+def _norm(norm: nn.Module, eps: float) -> Norm:
+    parameters = dict(norm.named_parameters())
+    return Norm(parameters["w"], parameters.get("b"), eps)
 
 
-def _mapped(part: Any, change: Changed) -> Any:
-    """The same weights with every tensor changed, in a fixed order."""
-    if isinstance(part, Tensor):
-        return change(part)
-    if isinstance(part, tuple):
-        return tuple(_mapped(item, change) for item in part)
-    if not is_dataclass(part) or isinstance(part, type):
-        return part
-    return replace(part, **{field.name: _mapped(getattr(part, field.name), change) for field in fields(part)})
+def _changed(weights: Weights, change: Callable[[Tensor], Tensor]) -> Weights:
+    """The same weights with every tensor changed, in the order of the fields."""
+
+    def norm(one: Norm) -> Norm:
+        return Norm(change(one.w), None if one.b is None else change(one.b), one.eps)
+
+    def block(one: Block) -> Block:
+        return Block(
+            ln1=norm(one.ln1),
+            W_QKV=change(one.W_QKV),
+            b_QKV=change(one.b_QKV),
+            W_O=change(one.W_O),
+            b_O=change(one.b_O),
+            ln2=norm(one.ln2),
+            W_in=change(one.W_in),
+            b_in=change(one.b_in),
+            W_out=change(one.W_out),
+            b_out=change(one.b_out),
+        )
+
+    return Weights(
+        W_E=change(weights.W_E),
+        W_pos=change(weights.W_pos),
+        blocks=tuple(block(one) for one in weights.blocks),
+        ln_final=norm(weights.ln_final),
+        W_U=change(weights.W_U),
+        b_U=change(weights.b_U),
+        n_heads=weights.n_heads,
+        act_fn=weights.act_fn,
+    )

@@ -1,7 +1,7 @@
 """A row of metrics: recall and transfer by group, language and pair, their kinds of answers, and the expected loss."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -9,8 +9,10 @@ from jaxtyping import Bool, Float, Int
 from mechxl.data.corpus import Corpus
 from mechxl.data.transfer import TransferItems, transfer_items
 from mechxl.model.answers import KINDS, Answers, AnswerTrie, Questions, answer_trie, ask_questions
-from mechxl.model.forward import Model
 from mechxl.random import generator
+
+if TYPE_CHECKING:
+    from mechxl.model.hooked import HookedTransformer
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Evaluation:
         self.total = len(corpus.tellings[0]) + len(self.items[""].fact)
         self.sample = self._sample(most)
 
-    def row(self, model: Model, *, everything: bool = False) -> dict[str, Any]:
+    def row(self, model: "HookedTransformer", *, everything: bool = False) -> dict[str, Any]:
         """Rates, log probabilities in nats and counts.
 
         Where there are no items at all None stands, beside the reason; a group, language or pair without items is left

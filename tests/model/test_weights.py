@@ -14,8 +14,8 @@ from mechxl.model.hooked import load_parameters, save_model
 from mechxl.model.weights import pack, weights_of
 from mechxl.training.batches import Batches
 from mechxl.training.loop import batch_losses
+from tests.model.hooked import CORPORA, MODELS, assume_off_the_kink, gap, hooked_at
 from tests.model.plain import small_corpus, small_model
-from tests.model.test_forward import CORPORA, MODELS, assume_off_the_kink, gap, hooked_at
 
 FEW = settings(max_examples=25, deadline=None)
 CORPUS = {name: small_corpus(**sections) for name, sections in CORPORA.items()}

@@ -9,8 +9,7 @@ import torch
 
 from mechxl.data.tokenization import BOS_ID
 from mechxl.errors import InputError
-from mechxl.model.hooked import build_model
-from mechxl.model.weights import Model
+from mechxl.model.hooked import HookedTransformer, build_model
 from mechxl.run import Run
 
 # Trailing dimensions by the last part of a name; d_model where it is none of these.
@@ -39,7 +38,7 @@ class Hooks:
     trailing: dict[str, int]
 
 
-def empty_model(run: Run) -> Model:
+def empty_model(run: Run) -> HookedTransformer:
     """The run's model with some parameters, to read checkpoints into."""
     config = run.config
     n_ctx, precision = run.environment["n_ctx"], config.training.precision

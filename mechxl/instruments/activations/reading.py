@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,9 +18,12 @@ from mechxl.instruments.activations.hooks import block_after, empty_model
 from mechxl.instruments.checkpoints import Checkpoint, use_checkpoint
 from mechxl.model.sharing import Shared, shared
 from mechxl.model.streams import lean_streams, stream_weights
-from mechxl.model.weights import Model, Weights
+from mechxl.model.weights import Weights
 from mechxl.run import Run
 from mechxl.training.memory import kept_memory
+
+if TYPE_CHECKING:
+    from mechxl.model.hooked import HookedTransformer
 
 AT_ONCE, AT_ONCE_BYTES = 4096, 2**26  # sentences in a batch, and about what they take
 
@@ -76,7 +80,7 @@ def batches(
 
 @torch.no_grad()
 def read_batch(
-    model: Model, weights: Weights | None, batch: Batch, names: list[str]
+    model: "HookedTransformer", weights: Weights | None, batch: Batch, names: list[str]
 ) -> Iterator[tuple[str, Float[np.ndarray, "batch role *d"]]]:
     """The activations of each hook at the positions of a batch; weights: of the lean forward, if that gives them."""
     if weights is not None:

@@ -8,6 +8,7 @@ and padding are never edited; an edit stays through greedy decoding of the whole
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -16,7 +17,9 @@ from torch import Tensor
 
 from mechxl.data.corpus import Corpus
 from mechxl.model.answers import AnswerTrie, Questions
-from mechxl.model.forward import Model
+
+if TYPE_CHECKING:
+    from mechxl.model.hooked import HookedTransformer
 
 ROWS_AT_ONCE = 2048
 Edit = Callable[[Float[Tensor, "row d"]], Float[Tensor, "row d"]]
@@ -86,7 +89,7 @@ def _hooks(edits: Edits, slots: Int[Tensor, "batch pos"]) -> list[tuple[str, Cal
 
 @torch.no_grad()
 def edited_streams(
-    model: Model,
+    model: "HookedTransformer",
     tokens: Int[Tensor, "prompt pos"],
     slots: Int[np.ndarray, "prompt position"],
     edits: Edits,
@@ -108,7 +111,7 @@ def edited_streams(
 
 @torch.no_grad()
 def edited_answers(
-    model: Model,
+    model: "HookedTransformer",
     questions: Questions,
     slots: Int[np.ndarray, "question position"],
     edits: Edits,
@@ -124,7 +127,7 @@ def edited_answers(
         tokens = questions.tokens[rows, :longest]
         tokens = torch.cat([tokens, tokens.new_zeros(len(rows), trie.longest - 1)], dim=1)
         for done in range(trie.longest):
-            logits = model.run_with_hooks(tokens[:, : longest + done], fwd_hooks=_hooks(edits, here))
+            logits = model.run_with_hooks(tokens[:, : longest + done], fwd_hooks=[*_hooks(edits, here)])
             following = logits[row, length - 1 + done].argmax(-1)
             decoded[place, done] = following.cpu().numpy()
             if done + 1 < trie.longest:

@@ -7,7 +7,7 @@ on the stream as the maps before have left it, since later blocks may write the 
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -17,7 +17,9 @@ from torch import Tensor
 
 from mechxl.data.corpus import Corpus, crossed
 from mechxl.instruments.erasure.intervention import Edit, Slots, edited_streams, prompt_slots
-from mechxl.model.forward import Model
+
+if TYPE_CHECKING:
+    from mechxl.model.hooked import HookedTransformer
 
 Erasure = Literal["language", "random_rank", "random_variance", "values"]
 ERASURES: tuple[Erasure, ...] = ("language", "random_rank", "random_variance", "values")
@@ -56,7 +58,7 @@ def fitted_prompts(
 
 
 def erasers(
-    model: Model, on: Fitted, from_layer: int, what: Erasure, rng: np.random.Generator
+    model: "HookedTransformer", on: Fitted, from_layer: int, what: Erasure, rng: np.random.Generator
 ) -> dict[int, dict[int, Edit]]:
     """Edits by layer and slot that erase something from a layer on.
 
@@ -125,7 +127,9 @@ def _affine(left: Float[Tensor, "d k"], right: Float[Tensor, "k d"], origin: Flo
     return edit
 
 
-def directions(model: Model, on: Fitted, layer: int, source: int, target: int) -> dict[int, Float[Tensor, " d"]]:
+def directions(
+    model: "HookedTransformer", on: Fitted, layer: int, source: int, target: int
+) -> dict[int, Float[Tensor, " d"]]:
     """By slot, what a language adds at a layer: the mean stream of the target's prompts less that of the source's.
 
     Slots that only one of the two has are left out.

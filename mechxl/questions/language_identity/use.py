@@ -1,7 +1,7 @@
 """What the question `language_identity` changes in a model: the language erased, and another one added."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -23,9 +23,11 @@ from mechxl.instruments.erasure.leace import (
 from mechxl.measures.probes import Reading, entity_folds, fitted, probe, scored
 from mechxl.measures.statistics import EntityBootstrap
 from mechxl.model.answers import Questions, answer_trie, kinds_of
-from mechxl.model.forward import Model
 from mechxl.random import generator
 from mechxl.run import Run
+
+if TYPE_CHECKING:
+    from mechxl.model.hooked import HookedTransformer
 
 DRAWS = 1000
 STRENGTHS = (0.0, 0.5, 1.0, 1.5, 2.0)
@@ -96,7 +98,7 @@ def _slots(run: Run, questions: Questions) -> Slots:
 
 
 def _probed(
-    model: Model,
+    model: "HookedTransformer",
     on: Fitted,
     new: Fitted,
     edits: Edits,
@@ -122,7 +124,7 @@ def _probed(
     return found | {"reason": anew.reason and f"anew: {anew.reason}"}
 
 
-def _last(model: Model, of: Fitted, edits: Edits, layer: int) -> Float[np.ndarray, "row d"]:
+def _last(model: "HookedTransformer", of: Fitted, edits: Edits, layer: int) -> Float[np.ndarray, "row d"]:
     """Edited streams at the last tokens of the first prompts."""
     rows = slice(0, PROBED_ROWS)
     stream_here = edited_streams(model, of.tokens[rows], of.slots.of[rows], edits, [layer])[layer]

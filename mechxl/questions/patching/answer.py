@@ -9,6 +9,8 @@ Pairs are drawn once, for all checkpoints: at each, those count whose two facts 
 even-numbered pairs choose the place at the last checkpoint, the others are measured.
 """
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pandas as pd
 
@@ -17,7 +19,6 @@ from mechxl.instruments.checkpoints import read_checkpoint, use_checkpoint
 from mechxl.instruments.patching.plan import Place
 from mechxl.measures.interchange import best_place
 from mechxl.model.blocks import BY_HEAD
-from mechxl.model.forward import Model
 from mechxl.questions.common import MAIN_ROLE, distinct_roles, few_steps, scores_over_training
 from mechxl.questions.patching.controls import controls
 from mechxl.questions.patching.places import Spots, draw_sets
@@ -25,6 +26,9 @@ from mechxl.questions.patching.words import words
 from mechxl.random import generator
 from mechxl.run import Run
 from mechxl.training.memory import kept_memory
+
+if TYPE_CHECKING:
+    from mechxl.model.hooked import HookedTransformer
 
 PAIRS = 400  # of each group, over all pairs of languages
 FEW_STEPS = 8
@@ -98,7 +102,7 @@ def _by_head(n_blocks: int, n_roles: int, n_heads: int) -> list[Place]:
     ]
 
 
-def _choose(spots: Spots, model: Model) -> int:
+def _choose(spots: Spots, model: "HookedTransformer") -> int:
     """The place with the highest interchange accuracy in the choosing halves, all groups and directions alike."""
     hits = [(across.mean(axis=1), within.mean(axis=1)) for across, within in spots.choosing(model) if across.shape[1]]
     if not hits:  # nothing is answered rightly: the first place that could be one

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -16,10 +16,12 @@ from mechxl.instruments.patching.plan import NOTHING, Place, Plan
 from mechxl.measures.interchange import mean_interval
 from mechxl.model.answers import Questions, answer_trie, ask_questions
 from mechxl.model.blocks import COMPONENTS
-from mechxl.model.forward import Model
 from mechxl.model.weights import weights_of
 from mechxl.questions.patching.places import Sets, Spots
 from mechxl.run import Run
+
+if TYPE_CHECKING:
+    from mechxl.model.hooked import HookedTransformer
 
 CONTROLS = {
     "self": "a run patched into itself, every component, layer and role: largest change of a log p",
@@ -32,7 +34,7 @@ CONTROLS = {
 }
 
 
-def controls(run: Run, sets: Sequence[Sets], alone: Spots, model: Model) -> pd.DataFrame:
+def controls(run: Run, sets: Sequence[Sets], alone: Spots, model: "HookedTransformer") -> pd.DataFrame:
     """Rows (control, group): a share with its Wilson interval over pairs, or the largest change; last checkpoint.
 
     Args:
@@ -57,7 +59,7 @@ def controls(run: Run, sets: Sequence[Sets], alone: Spots, model: Model) -> pd.D
     return pd.DataFrame(rows)
 
 
-def _right(model: Model, corpus: Corpus, pairs: Pairs) -> Bool[np.ndarray, " pair"]:
+def _right(model: "HookedTransformer", corpus: Corpus, pairs: Pairs) -> Bool[np.ndarray, " pair"]:
     donors = answered_rightly(model, corpus, pairs.donor_fact, pairs.donor_language)
     return donors & answered_rightly(model, corpus, pairs.fact, pairs.language)
 
@@ -72,7 +74,7 @@ def _row(name: str, group: str, hits: np.ndarray, reason: str = "") -> dict[str,
 
 
 def _itself(
-    model: Model, corpus: Corpus, pairs: Pairs, roles: Sequence[str], n_blocks: int, group: str
+    model: "HookedTransformer", corpus: Corpus, pairs: Pairs, roles: Sequence[str], n_blocks: int, group: str
 ) -> dict[str, Any]:
     own = Pairs(pairs.fact, pairs.language, pairs.fact, pairs.language)
     places = [Place(c, block, role) for c in COMPONENTS for block in range(n_blocks) for role in range(len(roles))]
@@ -84,7 +86,7 @@ def _itself(
             "reason": reason}  # fmt: skip
 
 
-def _final(model: Model, corpus: Corpus, pairs: Pairs, n_blocks: int, group: str) -> dict[str, Any]:
+def _final(model: "HookedTransformer", corpus: Corpus, pairs: Pairs, n_blocks: int, group: str) -> dict[str, Any]:
     places = [Place("resid_post", n_blocks - 1, 0)]
     found = run_plan(Plan.of(corpus, pairs, ["prompt_last"], places, n_blocks), weights_of(model)).word[0]
     asked = Questions.of(corpus, pairs.donor_fact, pairs.donor_language)
@@ -94,7 +96,13 @@ def _final(model: Model, corpus: Corpus, pairs: Pairs, n_blocks: int, group: str
 
 
 def _other_relation(
-    model: Model, corpus: Corpus, pairs: Pairs, roles: Sequence[str], place: Place, n_blocks: int, group: str
+    model: "HookedTransformer",
+    corpus: Corpus,
+    pairs: Pairs,
+    roles: Sequence[str],
+    place: Place,
+    n_blocks: int,
+    group: str,
 ) -> list[dict[str, Any]]:
     """Donors are the same entities' facts of the next relation."""
     names = ("entity", "value", "entity_within", "value_within")

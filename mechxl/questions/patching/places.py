@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Bool, Int
@@ -16,8 +16,10 @@ from mechxl.instruments.patching.pairs import OUTCOMES, Pairs, answered_rightly,
 from mechxl.instruments.patching.plan import NOTHING, Place, Plan
 from mechxl.measures.interchange import interchange, mean_interval, permuted_accuracy
 from mechxl.model.blocks import READ_LATER
-from mechxl.model.forward import Model
 from mechxl.model.weights import weights_of
+
+if TYPE_CHECKING:
+    from mechxl.model.hooked import HookedTransformer
 
 DIRECTIONS = ("forth", "back")
 OUTCOME_KEYS = (
@@ -130,7 +132,7 @@ class Spots:
         head = {} if place.head is None else {"head": place.head}
         return {"component": place.component, "layer": layer, "role": self.roles[place.role]} | head
 
-    def run(self, model: Model) -> list[tuple[Patched, Int[np.ndarray, "place pair"]]]:
+    def run(self, model: "HookedTransformer") -> list[tuple[Patched, Int[np.ndarray, "place pair"]]]:
         """What came out of each piece, the unpatched answer last, and the outcomes."""
         found, pieces = run_plan(self.plan, weights_of(model)), []
         for piece, start, end in zip(self._pieces, self._ends[:-1], self._ends[1:], strict=True):
@@ -143,7 +145,7 @@ class Spots:
             pieces.append((own, outcomes(self.corpus, piece, own.word)))
         return pieces
 
-    def right(self, model: Model) -> list[Bool[np.ndarray, " pair"]]:
+    def right(self, model: "HookedTransformer") -> list[Bool[np.ndarray, " pair"]]:
         """Of each group, the pairs both of whose facts are answered rightly, each as it is told."""
         return [
             answered_rightly(model, self.corpus, one.forth.donor_fact, one.forth.donor_language)
@@ -151,7 +153,7 @@ class Spots:
             for one in self.sets
         ]
 
-    def choosing(self, model: Model) -> list[tuple[np.ndarray, np.ndarray]]:
+    def choosing(self, model: "HookedTransformer") -> list[tuple[np.ndarray, np.ndarray]]:
         """Of each group, hits across and within of the choosing half, both directions together."""
         pieces, right = self.run(model), self.right(model)
         found = []
@@ -161,7 +163,7 @@ class Spots:
         return found
 
     def rows(
-        self, model: Model, rng: np.random.Generator, fewest: int, *, outcomes: bool = False
+        self, model: "HookedTransformer", rng: np.random.Generator, fewest: int, *, outcomes: bool = False
     ) -> list[dict[str, Any]]:
         """Interchange accuracy, ceiling, causal unification and null by group, direction and place.
 

@@ -17,6 +17,7 @@ from mechxl.instruments.patching.plan import Place
 from mechxl.model.answers import Questions, answer_trie, ask_questions
 from mechxl.model.blocks import COMPONENTS, Past, blocks_from, embed, unembed
 from mechxl.model.weights import weights_of
+from tests.model.hooked import another_architecture
 from tests.model.plain import learned_model, small_corpus, small_model
 
 CORPORA = {
@@ -362,3 +363,14 @@ def test_a_pattern_fits_prompts_of_its_own_length_only():
 def test_bad_input_names_what_would_fit(trained, change, named):
     with pytest.raises(InputError, match=named):
         patch(trained, **({"donor": "A", "receiver": "B", "n": 8} | change))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("parallel_attn_mlp", True), ("positional_embedding_type", "rotary"), ("attn_scale", 2.0)],
+)
+def test_a_model_of_another_architecture_is_refused_and_the_setting_named(trained, monkeypatch, field, value):
+    other = another_architecture(trained.model(), **{field: value})
+    monkeypatch.setattr(type(trained), "model", lambda run, step=-1: other)
+    with pytest.raises(InputError, match=f"{field} = {value}"):
+        patch(trained, donor="A", receiver="B", n=8)

@@ -7,6 +7,7 @@ import pytest
 
 from mechxl.data.roles import PROMPT_ROLES
 from mechxl.errors import InputError
+from mechxl.instruments.patching.plan import Place
 from mechxl.measures.interchange import LEAST_CEILING
 from mechxl.model.answers import Questions, answer_trie, ask_questions
 from mechxl.questions import patching
@@ -15,6 +16,7 @@ from mechxl.questions.patching.places import OUTCOME_KEYS, Sets, Spots, draw_set
 from mechxl.run import Run
 from tests.instruments.patching.planted import planted_model
 from tests.instruments.runs import small_run
+from tests.model.hooked import another_architecture
 from tests.model.plain import small_corpus
 
 ROLES = ["name_last", "prompt_last"]
@@ -120,6 +122,13 @@ def test_one_half_of_the_pairs_chooses_and_the_other_is_measured(trained):
         assert [row["accuracy"] for row in measured] == pytest.approx(halves[1][0].mean(axis=1))
         assert [row["ceiling"] for row in measured] == pytest.approx(halves[1][1].mean(axis=1))
         assert measured[0]["n"] == halves[1][0].shape[1] / 2
+
+
+def test_a_model_of_another_architecture_is_refused(trained):
+    model = another_architecture(trained.model(), use_attn_scale=False)
+    spots = Spots(trained.corpus, draw_sets(trained.corpus, 8), ROLES, [Place("attn_out", 0, 1)], 2)
+    with pytest.raises(InputError, match="use_attn_scale = False"):
+        spots.run(model)
 
 
 def test_the_place_chosen_is_one_that_is_not_fixed(finding):
