@@ -1,4 +1,1 @@
-"""Studies: what several runs together show (claims/), and how often the measures err (calibration/).
-
-`python -m analyses` lists them, `python -m analyses NAME` carries one out.
-"""
+"""Studies across runs, one file a claim: hypothesis, grid, test, and what would refute it."""

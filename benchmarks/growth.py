@@ -22,7 +22,7 @@ from mechxl.data.corpus import build_corpus
 from mechxl.model.hooked import build_model
 from mechxl.model.weights import pack
 from mechxl.run import facts_table
-from mechxl.training.batches import Batches
+from mechxl.training.batches import TrainingBatches
 from mechxl.training.loop import batch_losses
 from mechxl.training.memory import kept_memory
 from mechxl.training.metrics import Evaluation
@@ -95,7 +95,9 @@ def parts(config: RunConfig) -> dict[str, float]:
     timed("set-up: digest", lambda: corpus.digest)
     with tempfile.TemporaryDirectory() as folder:
         timed("set-up: facts.parquet", lambda: facts_table(corpus).to_parquet(Path(folder) / "facts.parquet"))
-    batches = timed("set-up: batches", lambda: Batches(corpus, training.objective, training.batch_size, 0, "cpu"))
+    batches = timed(
+        "set-up: batches", lambda: TrainingBatches(corpus, training.objective, training.batch_size, 0, "cpu")
+    )
     evaluation = timed("set-up: evaluation", lambda: Evaluation(corpus, training.evaluate_items, 0, "cpu"))
     found["set-up: all"] = sum(found.values())
     positions = batches.tokens.shape[1]

@@ -26,7 +26,7 @@ from mechxl.config import RunConfig
 from mechxl.data.corpus import Corpus, build_corpus
 from mechxl.model.hooked import build_model
 from mechxl.model.weights import pack
-from mechxl.training.batches import Batches
+from mechxl.training.batches import TrainingBatches
 from mechxl.training.loop import batch_losses, train_run
 from mechxl.training.memory import kept_memory
 from mechxl.training.products import quick_products
@@ -102,7 +102,7 @@ PEERS: dict[str, Callable[[int], float]] = {
 }
 
 
-def lean_step() -> tuple[Batches, Callable[[Any], None]]:
+def lean_step() -> tuple[TrainingBatches, Callable[[Any], None]]:
     """The default run's batches, and what a training does with one."""
     corpus, batches = _corpus_and_batches()
     packed = pack(build_model(CONFIG.model, corpus.tokenizer, batches.tokens.shape[1] + 2, 0))
@@ -181,9 +181,9 @@ def _rate(step: Callable[[int], None], steps: int) -> float:
     return steps * SIZE / (time.perf_counter() - started)
 
 
-def _corpus_and_batches() -> tuple[Corpus, Batches]:
+def _corpus_and_batches() -> tuple[Corpus, TrainingBatches]:
     corpus = build_corpus(CONFIG)
-    return corpus, Batches(corpus, CONFIG.training.objective, SIZE, CONFIG.seeds.order, "cpu")
+    return corpus, TrainingBatches(corpus, CONFIG.training.objective, SIZE, CONFIG.seeds.order, "cpu")
 
 
 def _adamw(parameters: list[Any]) -> torch.optim.Optimizer:

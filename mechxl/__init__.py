@@ -1,6 +1,6 @@
 """mechxl: watch small Transformers learn the same facts in several languages, and see when they unify.
 
-The notebook face. Names are imported on first use, so that `import mechxl` is quick.
+These are the names for notebooks. Each is imported on first use, so that `import mechxl` is quick.
 
 Example:
     >>> from mechxl import Run, activations, ask, explore, patch
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mechxl.run import Run as Run
     from mechxl.training.loop import train_run as train_run
 
-_FACE = {
+_PUBLIC = {
     "Run": "mechxl.run",
     "RunConfig": "mechxl.config",
     "activations": "mechxl.instruments.activations.store",
@@ -39,12 +39,12 @@ __all__ = ["Run", "RunConfig", "activations", "ask", "explore", "patch", "train_
 
 
 def __getattr__(name: str) -> Any:
-    if name in _FACE:
-        return getattr(import_module(_FACE[name]), name)
+    if name in _PUBLIC:
+        return getattr(import_module(_PUBLIC[name]), name)
     raise AttributeError(f"module 'mechxl' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    """What tab completion offers: the face and the rooms that were imported, not what this file needs for itself."""
-    rooms = [name for name, value in globals().items() if isinstance(value, ModuleType)]
-    return sorted({*__all__, *rooms, *(name for name in globals() if name.startswith("__"))})
+    """What tab completion offers: the public names and the subpackages imported so far, not this file's own imports."""
+    subpackages = [name for name, value in globals().items() if isinstance(value, ModuleType)]
+    return sorted({*__all__, *subpackages, *(name for name in globals() if name.startswith("__"))})

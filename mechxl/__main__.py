@@ -1,15 +1,19 @@
-"""The console script: `mechxl train ...` is `python -m mechxl.train ...`, and so for every command."""
+"""The console script: `mechxl train ...` does the same as `python -m mechxl.train ...`, and so on for each command."""
 
 import sys
 from importlib import import_module
 
 from mechxl.version import own_version
 
-COMMANDS = {"train": "trains a run", "sweep": "trains the many runs of a study", "report": "writes a run's report"}
+COMMANDS = {
+    "train": "trains a run",
+    "sweep": "trains all runs of a study",
+    "report": "writes the report of a run, or the comparison of several",
+}
 
 
 def main() -> int:
-    """Dispatches to the command named first."""
+    """Runs the command that is named first."""
     name = sys.argv[1] if len(sys.argv) > 1 else ""
     if name in COMMANDS:
         return import_module(f"mechxl.{name}" + ("" if name == "train" else ".__main__")).main(sys.argv[2:])

@@ -1,27 +1,30 @@
-"""Checks of settings that hold one by one but not together; a setting's own range stands with it in config.py."""
+"""Checks of settings that contradict each other. The range of a single setting stands with it in config.py."""
 
 import bisect
 import itertools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mechxl.counts import exact_count, shared_counts
 from mechxl.errors import refuse
 
+if TYPE_CHECKING:
+    from mechxl.config import RunConfig
 
-def hold_together(config: Any) -> None:
+
+def hold_together(config: "RunConfig") -> None:
     """Checks a RunConfig across its sections.
 
     Raises:
-        InputError: two settings can't both be had.
+        InputError: two settings contradict each other; the sentence names the nearest values that work.
     """
     for check in (_check_names, _check_words, _check_shares, _check_choices):
         check(config)
 
 
-def _check_names(config: Any) -> None:
+def _check_names(config: "RunConfig") -> None:
     world, languages = config.world, config.languages
     syllables, length = languages.name_syllables, languages.name_length
 
@@ -33,8 +36,8 @@ def _check_names(config: Any) -> None:
     if names <= syllables**length:
         return
     reason = (
-        f"with {world.n_unseen} unseen ones they need {names:,} names of one inventory, and name_syllables "
-        f"{syllables}, name_length {length} give {syllables**length:,}"
+        f"together with {world.n_unseen} unseen entities they need {names:,} names of one inventory, but "
+        f"name_syllables {syllables} and name_length {length} give {syllables**length:,}"
     )
     options = _most("world.n_entities", world.n_entities, lambda n: needed(n) <= syllables**length)
     if not options and syllables**length >= world.n_entities:
@@ -43,7 +46,7 @@ def _check_names(config: Any) -> None:
     raise refuse("world.n_entities", world.n_entities, reason, " or ".join(options))
 
 
-def _check_words(config: Any) -> None:
+def _check_words(config: "RunConfig") -> None:
     world, languages = config.world, config.languages
     syllables, length = languages.word_syllables, languages.word_length
 
@@ -56,8 +59,8 @@ def _check_words(config: Any) -> None:
     if words <= syllables**length:
         return
     reason = (
-        f"{world.n_relations} relations and their values need {words:,} words of one inventory, and word_syllables "
-        f"{syllables}, word_length {length} give {syllables**length:,}"
+        f"{world.n_relations} relations and their values need {words:,} words of one inventory, but word_syllables "
+        f"{syllables} and word_length {length} give {syllables**length:,}"
     )
     options = _most("world.n_values", world.n_values, lambda n: needed(n) <= syllables**length)
     options += _larger_inventory("languages.word", syllables, length, words)
@@ -65,19 +68,22 @@ def _check_words(config: Any) -> None:
 
 
 def _most(name: str, value: int, fits: Callable[[int], bool]) -> list[str]:
-    """The largest number below value, at least 2, that fits (the smaller, the easier); none if 2 does not."""
+    """The setting with the largest number below `value` that fits, at least 2; nothing if 2 does not fit either.
+
+    If a number fits, all smaller ones fit too.
+    """
     largest = bisect.bisect_left(range(value), True, lo=2, key=lambda n: not fits(n)) - 1
     return [f"{name} = {largest}"] if largest >= 2 else []
 
 
 def _larger_inventory(name: str, syllables: int, length: int, words: int) -> list[str]:
-    """The fewest syllables a word, or else the smallest inventory, that give so many words."""
+    """The shortest words, or else the smallest inventory, that give so many words."""
     if lengths := [n for n in range(length, 9) if syllables**n >= words]:
         return [f"{name}_length = {lengths[0]}"]
     return [f"{name}_syllables = {next(n for n in itertools.count(2) if n**length >= words)}"]
 
 
-def _check_shares(config: Any) -> None:
+def _check_shares(config: "RunConfig") -> None:
     shares, count = config.mixture.language_shares, config.languages.count
     if not shares:
         return
@@ -88,35 +94,37 @@ def _check_shares(config: Any) -> None:
     if any(not 0 <= share <= 1 for share in shares):
         clipped = np.clip(np.nan_to_num(shares), 0, 1)
         works = _rounded(clipped.tolist()) if clipped.sum() > 0 else equal
-        raise refuse("mixture.language_shares", shown, "a share lies between 0 and 1", str(works))
+        raise refuse("mixture.language_shares", shown, "a share must lie between 0 and 1", str(works))
     if abs(sum(shares) - 1) > 1e-6:
         works = _rounded(shares) if sum(shares) > 0 else equal
-        raise refuse("mixture.language_shares", shown, f"they sum to {sum(shares):g}, not 1", str(works))
+        raise refuse("mixture.language_shares", shown, f"the shares sum to {sum(shares):g}, not to 1", str(works))
 
 
 def _rounded(weights: Sequence[float]) -> list[float]:
-    """Shares in proportion to the weights, in ten-thousandths that sum to 1: the largest takes what rounding leaves."""
+    """Shares in proportion to the weights, in ten-thousandths; the largest is adjusted so that they sum to 1."""
     parts = [round(10_000 * weight / sum(weights)) for weight in weights]
     parts[parts.index(max(parts))] += 10_000 - sum(parts)
     return [part / 10_000 for part in parts]
 
 
-def _check_choices(config: Any) -> None:
+def _check_choices(config: "RunConfig") -> None:
     mixture, languages, model, training = config.mixture, config.languages, config.model, config.training
     if mixture.unit == "entity" and mixture.informativeness > 0:
-        reason = (
-            "an entity's facts have different values, so that their language can't follow the value (unit = entity)"
-        )
+        reason = "with unit = entity, all facts of an entity share a language, so it can't depend on their values"
         works = "mixture.informativeness = 0 or mixture.unit = fact"
         raise refuse("mixture.informativeness", mixture.informativeness, reason, works)
     if languages.cue == "none" and languages.cue_dropout > 0:
         works = "languages.cue_dropout = 0 or languages.cue = tag"
-        raise refuse("languages.cue_dropout", languages.cue_dropout, "there is no tag to leave out (cue = none)", works)
+        raise refuse(
+            "languages.cue_dropout", languages.cue_dropout, "with cue = none there is no tag to leave out", works
+        )
     if model.d_model % model.n_heads:
         divisors = [n for n in range(1, model.d_model + 1) if model.d_model % n == 0]
         nearest = min(divisors, key=lambda n: abs(n - model.n_heads))
-        reason = f"it does not divide d_model {model.d_model}"
+        reason = f"it must divide d_model, which is {model.d_model}"
         raise refuse("model.n_heads", model.n_heads, reason, f"model.n_heads = {nearest}")
     if not all(0 <= beta < 1 for beta in training.betas):
         nearest = " ".join(f"{min(max(np.nan_to_num(beta), 0.0), 0.999):g}" for beta in training.betas)
-        raise refuse("training.betas", list(training.betas), "each lies in [0, 1)", f"training.betas = {nearest}")
+        raise refuse(
+            "training.betas", list(training.betas), "each beta must lie in [0, 1)", f"training.betas = {nearest}"
+        )

@@ -1,7 +1,7 @@
 """What the commands share: settings from TOML and the command line, exit codes, and errors in one sentence.
 
-Exit 0 done, 1 ran but something failed, 2 bad input, 130 interrupted. This module imports config, tyro and pydantic
-only, so that --help answers at once.
+Exit codes: 0 done, 1 it ran but something failed, 2 bad input, 130 interrupted. This module imports only config, tyro
+and pydantic, so that --help is quick.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 
 def command(body: Callable[[Sequence[str]], int], argv: Sequence[str] | None) -> int:
-    """Runs a command's body on its arguments, and turns what went wrong into a sentence on stderr and an exit code."""
+    """Runs a command's body on its arguments; an error becomes a sentence on stderr and an exit code."""
     arguments = sys.argv[1:] if argv is None else list(argv)
     if "--version" in arguments:
         print(f"mechxl {own_version()}")
@@ -47,24 +47,30 @@ def command(body: Callable[[Sequence[str]], int], argv: Sequence[str] | None) ->
 
 
 def parse(arguments_type: Any, argv: Sequence[str], prog: str, description: str) -> Any:
-    """Parses a command line with tyro, hyphens and underscores alike; flags have no --no- twin.
+    """Parses a command line with tyro; hyphens and underscores are alike, and flags have no --no- form.
+
+    Args:
+        arguments_type: a dataclass whose fields are the arguments, or an annotation of one.
+        argv: the command line, without the command.
+        prog: the command, for --help.
+        description: what the command does, for --help.
 
     Raises:
-        InputError: tyro's account of what is wrong, in a sentence.
+        InputError: tyro's message about what is wrong, as one line.
     """
     config = (tyro.conf.FlagCreatePairsOff,)
-    said = io.StringIO()
+    messages = io.StringIO()
     try:
-        with contextlib.redirect_stderr(said):
+        with contextlib.redirect_stderr(messages):
             return tyro.cli(arguments_type, args=list(argv), prog=prog, description=description, config=config)
     except SystemExit as end:
         if not end.code:
             raise
-        raise InputError(_unboxed(said.getvalue())) from None
+        raise InputError(_panel_text(messages.getvalue())) from None
 
 
-def _unboxed(panel: str) -> str:
-    """The text of a panel that tyro draws, as one line; rules become semicolons."""
+def _panel_text(panel: str) -> str:
+    """The text of a panel that tyro draws, as one line; horizontal rules become semicolons."""
     inside = [line.strip().strip("│").strip() for line in panel.splitlines() if line.strip()[:1] not in ("╭", "╰")]
     return " ".join(" ".join(";" if line and not line.strip("─") else line for line in inside).split()).replace(
         " ;", ";"
@@ -72,7 +78,7 @@ def _unboxed(panel: str) -> str:
 
 
 def settings_type(defaults: RunConfig) -> Any:
-    """A plain dataclass of all settings for tyro; `parse_config` checks the values, so that one place refuses."""
+    """A plain dataclass of all settings for tyro. It checks no values: `parse_config` alone does."""
     return Annotated[_mirror(RunConfig, defaults), tyro.conf.arg(name="")]
 
 
@@ -92,10 +98,10 @@ def _mirror(model: type[BaseModel], defaults: BaseModel) -> type:
 
 
 def option(argv: Sequence[str], name: str) -> str | None:
-    """The value of `--name VALUE` or `--name=VALUE`, read ahead of the full parse; None where it is absent."""
-    for at, argument in enumerate(argv):
-        if argument == f"--{name}" and at + 1 < len(argv):
-            return argv[at + 1]
+    """The value of `--name VALUE` or `--name=VALUE`, read before the full parse; None if it is absent."""
+    for position, argument in enumerate(argv):
+        if argument == f"--{name}" and position + 1 < len(argv):
+            return argv[position + 1]
         if argument.startswith(f"--{name}="):
             return argument.split("=", 1)[1]
     return None
@@ -105,7 +111,7 @@ def read_config(path: Path) -> RunConfig:
     """The settings in a TOML file.
 
     Raises:
-        InputError: no such file, no TOML, or settings that can't be; the file is named.
+        InputError: the file is missing, is no TOML, or holds wrong settings; the sentence names the file.
     """
     raw = read_toml(path, "--config takes a TOML file of settings")
     try:
@@ -115,14 +121,14 @@ def read_config(path: Path) -> RunConfig:
 
 
 def read_toml(path: Path, wanted: str) -> dict[str, Any]:
-    """What a TOML file holds.
+    """The content of a TOML file.
 
     Args:
         path: the file.
-        wanted: what should have been given, for the sentence where it can't be read.
+        wanted: what the user should have given, for the error if the file can't be read.
 
     Raises:
-        InputError: no such file, or no TOML; the file is named.
+        InputError: the file is missing or is no TOML; the sentence names the file.
     """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
@@ -131,4 +137,4 @@ def read_toml(path: Path, wanted: str) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: can't be read ({error}); {wanted}") from None
     except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{path}: is not valid TOML ({error}); mend the file at that place") from None
+        raise InputError(f"{path}: is not valid TOML ({error}); correct the file there") from None

@@ -1,8 +1,8 @@
-"""A run's settings: frozen, strict, and documented under each field. Defaults stand here and nowhere else.
+"""A run's settings: frozen, strict, and documented under each field. All defaults stand here.
 
 `RunConfig()` is the default run; `RunConfig(world=WorldConfig(n_entities=200), seed=3)` changes it. Commands read the
-same settings from TOML files and from `--SECTION.FIELD VALUE`; `parse_config` turns either into a RunConfig or into one
-clear sentence (`InputError`).
+same settings from TOML files and from `--SECTION.FIELD VALUE`. `parse_config` turns either into a RunConfig, or raises
+an InputError that says in one sentence what is wrong.
 """
 
 import difflib
@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from mechxl.checks import hold_together
 from mechxl.errors import InputError
@@ -20,10 +21,10 @@ Number = int | float | None
 
 
 def setting(default: Any, meaning: str, *, low: Number = None, above: Number = None, high: Number = None) -> Any:
-    """A documented field: its meaning, and its range both as text (for --help) and as a check.
+    """A documented field: its meaning, and its range, which --help shows and pydantic checks.
 
     Args:
-        default: the value where none is given.
+        default: the value if none is given.
         meaning: a phrase that says what the setting is, with its unit.
         low: smallest value allowed.
         above: value that the setting must exceed.
@@ -33,24 +34,26 @@ def setting(default: Any, meaning: str, *, low: Number = None, above: Number = N
     ceiling = f"at most {high:,}" if high is not None else ""
     bounds = ", ".join(part for part in (floor, ceiling) if part)
     description = f"{meaning} [{bounds}]" if bounds else meaning
-    # A number with a range is taken strictly: true is not 1, and "3" is not 3.
+    # Numbers with a range are strict: true is not 1, and "3" is not 3.
     numeric: dict[str, Any] = {"allow_inf_nan": False, "strict": True} if bounds else {}
     return Field(default, ge=low, gt=above, le=high, description=description, **numeric)
 
 
-class Section(BaseModel):
-    """Base of all settings: immutable, and unknown names are refused."""
+class Settings(BaseModel):
+    """Base class of all settings: immutable; unknown names are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class WorldConfig(Section):
+class WorldConfig(Settings):
     """world: the facts, apart from any language."""
 
-    n_entities: int = setting(1000, "entities that training tells facts about", low=2, high=10_000_000)
+    n_entities: int = setting(1000, "entities that occur in training", low=2, high=10_000_000)
     n_relations: int = setting(4, "relations; every entity has one value in each", low=1, high=1000)
     n_values: int = setting(16, "values of each relation, its own", low=2, high=10_000)
-    n_unseen: int = setting(128, "further entities, in no training sentence: asked about, they show the prior", low=0)
+    n_unseen: int = setting(
+        128, "further entities, which occur in no training sentence; answers about them show the model's prior", low=0
+    )
     shared_facts: float = setting(1.0, "share of facts with the same value in every language", low=0, high=1)
     value_distribution: Literal["uniform", "zipf"] = setting("uniform", "how values are drawn")
     frequency: Literal["uniform", "zipf"] = setting("uniform", "how often a fact is told")
@@ -58,95 +61,111 @@ class WorldConfig(Section):
     seed: int | None = setting(None, "seed of the facts; None follows --seed", low=0)
 
 
-class LanguagesConfig(Section):
+class LanguagesConfig(Settings):
     """languages: how facts are put into words."""
 
-    count: int = setting(2, "languages, called A, B, ...", low=2, high=8)
-    name_syllables: int = setting(36, "syllables that a language's names are built from", low=1)
+    count: int = setting(2, "number of languages, called A, B, ...", low=2, high=8)
+    name_syllables: int = setting(36, "syllables in a language's inventory for names", low=1)
     name_length: int = setting(2, "syllables in a name", low=1, high=8)
-    word_syllables: int = setting(96, "syllables that a language's relation and value words are built from", low=1)
+    word_syllables: int = setting(96, "syllables in a language's inventory for relation and value words", low=1)
     word_length: int = setting(1, "syllables in a relation or value word", low=1, high=8)
     shared_names: float = setting(1.0, "share of entities with the same name in every language", low=0, high=1)
-    shared_words: float = setting(0.0, "share of relation words and of value words that are the same", low=0, high=1)
+    shared_words: float = setting(
+        0.0, "share of relation words and of value words that are the same in every language", low=0, high=1
+    )
     word_order: Literal["same", "varied"] = setting(
-        "same", "same: entity relation value; varied: every second language says relation entity value"
+        "same", "same: all say entity relation value; varied: every second language says relation entity value"
     )
     script: Literal["shared", "distinct"] = setting(
         "shared", "shared: one alphabet (a-z); distinct: an alphabet of its own for each language"
     )
     cue: Literal["none", "tag"] = setting("none", "tag: each sentence begins with its language's tag word")
     cue_dropout: float = setting(
-        0.0, "probability that training leaves the tag out, drawn anew at every draw of a telling", low=0, high=1
+        0.0, "probability that training leaves the tag out, each time that it draws a sentence", low=0, high=1
     )
     seed: int | None = setting(None, "seed of the lexicon; None follows --seed", low=0)
 
 
-class MixtureConfig(Section):
-    """mixture: which fact is told in which language, and how often."""
+class MixtureConfig(Settings):
+    """mixture: which facts are told in which language, and how often."""
 
     parallel_fraction: float = setting(
-        0.5, "share of facts told in every language; the others (mono) are told in one", low=0, high=1
+        0.5, "share of facts told in every language (parallel); each other fact (mono) is told in one", low=0, high=1
     )
     informativeness: float = setting(
-        0.0, "k in P(language | value) = (1 - k) share + k home: 0 none, 1 the most", low=0, high=1
+        0.0,
+        "how much a mono fact's language says about its value: k in P(language | value) = (1 - k) share + k home",
+        low=0,
+        high=1,
     )
     language_shares: tuple[float, ...] = setting(
         (), "the languages' shares of the mono facts, summing to 1; empty: equal"
     )
     unit: Literal["fact", "entity"] = setting("fact", "entity: an entity's mono facts are all told in one language")
     exposure: Literal["per_telling", "per_fact"] = setting(
-        "per_telling", "per_telling: each telling is drawn alike; per_fact: a fact's tellings share one weight"
+        "per_telling",
+        "per_telling: each of a fact's tellings is drawn as often as a mono fact's; per_fact: they share that weight",
     )
-    seed: int | None = setting(None, "seed of who is told where; None follows --seed", low=0)
+    seed: int | None = setting(None, "seed of which fact is told in which language; None follows --seed", low=0)
 
 
-class TokenizationConfig(Section):
+class TokenizationConfig(Settings):
     """tokenization: how words are cut into tokens."""
 
     kind: Literal["word", "syllable", "character", "byte", "bpe"] = setting("syllable", "what a token is")
-    vocab_size: int = setting(200, "tokens of the BPE vocabulary, the 3 special ones included (bpe only)", low=4)
+    vocab_size: int = setting(200, "size of the vocabulary, 3 special tokens included (bpe only)", low=4)
 
 
-class ModelConfig(Section):
-    """model: the HookedTransformer."""
+class ModelConfig(Settings):
+    """model: the size and the parts of the HookedTransformer."""
 
-    n_layers: int = setting(2, "blocks", low=1, high=64)
+    n_layers: int = setting(2, "number of blocks", low=1, high=64)
     d_model: int = setting(64, "width of the residual stream", low=1)
-    n_heads: int = setting(2, "attention heads a block; must divide d_model", low=1)
+    n_heads: int = setting(2, "attention heads in each block; must divide d_model", low=1)
     d_mlp: int = setting(256, "width of the MLP", low=1)
     act_fn: Literal["gelu", "relu"] = setting("gelu", "activation of the MLP")
     normalization: Literal["LN", "RMS"] = setting("LN", "LayerNorm or RMSNorm")
     init_std: float = setting(
-        0.02, "standard deviation of initial weights (HookedTransformer's own is .8 / sqrt(d_model))", above=0, high=10
+        0.02,
+        "standard deviation of the initial weights (HookedTransformer's default is .8 / sqrt(d_model))",
+        above=0,
+        high=10,
     )
 
 
-class TrainingConfig(Section):
-    """training: how the model learns, and what is kept."""
+class TrainingConfig(Settings):
+    """training: how the model learns, and what is saved."""
 
     steps: int = setting(3000, "optimizer steps", low=1)
-    batch_size: int = setting(512, "sentences a step, drawn with replacement", low=1)
+    batch_size: int = setting(512, "sentences in each step, drawn with replacement", low=1)
     learning_rate: float = setting(2e-3, "AdamW's learning rate after warm-up", above=0, high=10)
     betas: tuple[float, float] = setting((0.9, 0.98), "AdamW's betas, each in [0, 1)")
     weight_decay: float = setting(0.1, "AdamW's decoupled weight decay, on all parameters", low=0, high=10)
     warmup_steps: int = setting(100, "steps of linear warm-up", low=0)
     schedule: Literal["constant", "cosine"] = setting("constant", "learning rate after warm-up; cosine ends at 0")
-    objective: Literal["answer", "all"] = setting("answer", "answer: loss on the answer's tokens; all: on every token")
+    objective: Literal["answer", "all"] = setting(
+        "answer", "answer: loss on the answer's tokens; all: loss on every token"
+    )
     checkpoints: int = setting(
-        30, "checkpoints kept, step 0 and the last included: half geometric to steps/10, half linear", low=2
+        30,
+        "checkpoints, step 0 and the last included: half are spaced geometrically up to steps/10, half linearly",
+        low=2,
     )
     evaluate_every: int = setting(
         50,
-        "steps between evaluations (and at every checkpoint); an onset is never told more precisely than this gap: for "
-        "10 % either way at step S, evaluate every S / 5",
+        "steps between evaluations (every checkpoint is evaluated too); this gap limits the precision of onsets: to "
+        "know one within 10 % at step S, evaluate every S / 5",
         low=1,
     )
     evaluate_items: int = setting(
-        8192, "questions asked at an evaluation, a fixed seeded sample by group; 0: all; the last step asks all", low=0
+        8192,
+        "questions in each evaluation, the same seeded sample each time, stratified by group; 0: all; the last step "
+        "always asks all",
+        low=0,
     )
     device: str = setting("auto", "torch device: auto, cpu, cuda, cuda:1, mps ...")
     precision: Literal["float32", "float64"] = setting("float32", "floating point type of the parameters")
-    threads: int = setting(0, "torch threads; 0 leaves them alone (OMP_NUM_THREADS is honoured)", low=0)
+    threads: int = setting(0, "torch threads; 0 leaves the number as it is, and so respects OMP_NUM_THREADS", low=0)
     init_seed: int | None = setting(None, "seed of the initial weights; None follows --seed", low=0)
     order_seed: int | None = setting(None, "seed of the order of batches; None follows --seed", low=0)
 
@@ -162,7 +181,7 @@ class TrainingConfig(Section):
 
 @dataclass(frozen=True)
 class Seeds:
-    """The five seeds of a run, each its own or else the run's `seed`."""
+    """The five seeds of a run: each is its own setting if that is given, and the run's `seed` if not."""
 
     world: int
     languages: int
@@ -171,7 +190,7 @@ class Seeds:
     order: int
 
 
-class RunConfig(Section):
+class RunConfig(Settings):
     """All settings of a run.
 
     Example:
@@ -180,7 +199,7 @@ class RunConfig(Section):
         >>> config.world.n_relations, config.seeds.world
     """
 
-    seed: int = setting(0, "sets the five seeds below that are not given themselves", low=0)
+    seed: int = setting(0, "the value of each of the five seeds below that is not given", low=0)
     world: WorldConfig = WorldConfig()
     languages: LanguagesConfig = LanguagesConfig()
     mixture: MixtureConfig = MixtureConfig()
@@ -190,19 +209,19 @@ class RunConfig(Section):
 
     @property
     def seeds(self) -> Seeds:
-        """The five seeds with `seed` filled in where none was given."""
-        own = (
+        """The five seeds; `seed` stands in for those that were not given."""
+        given = (
             self.world.seed,
             self.languages.seed,
             self.mixture.seed,
             self.training.init_seed,
             self.training.order_seed,
         )
-        return Seeds(*(self.seed if seed is None else seed for seed in own))
+        return Seeds(*(self.seed if seed is None else seed for seed in given))
 
     @property
     def shares(self) -> tuple[float, ...]:
-        """The languages' shares of the mono facts, filled in where none were given."""
+        """The languages' shares of the mono facts; equal ones if none were given."""
         count = self.languages.count
         return self.mixture.language_shares or (1 / count,) * count
 
@@ -224,17 +243,12 @@ def parse_config(raw: Mapping[str, Any]) -> RunConfig:
         raise InputError("; ".join(_sentence(item) for item in error.errors())) from None
 
 
-def _sentence(item: Any) -> str:
+def _sentence(item: ErrorDetails) -> str:
     """pydantic's account of one bad setting as `section.field = value: reason; the nearest that works`."""
     path = [part for part in item["loc"] if isinstance(part, str)]
     name, kind, context = ".".join(path), item["type"], item.get("ctx", {})
     if kind == "extra_forbidden":
-        model: Any = RunConfig
-        for part in path[:-1]:
-            model = model.model_fields[part].annotation
-        near = difflib.get_close_matches(path[-1], model.model_fields, n=1, cutoff=0.5)
-        known = ".".join([*path[:-1], near[0]]) if near else ", ".join(model.model_fields)
-        return f"{name}: there is no such setting; {'did you mean ' + known if near else 'there are: ' + known}"
+        return f"{name}: there is no such setting; {_known_settings(path)}"
     bounds = {"greater_than_equal": "ge", "less_than_equal": "le", "greater_than": "gt"}
     if kind in bounds:
         bound = context[bounds[kind]]
@@ -262,22 +276,33 @@ def _sentence(item: Any) -> str:
     return f"{name} = {item['input']!r}: {reason}"
 
 
+def _known_settings(path: list[str]) -> str:
+    """What to write instead of an unknown setting: the one with the most similar name, or all that its section has."""
+    settings: BaseModel = RunConfig()
+    for part in path[:-1]:
+        settings = getattr(settings, part)
+    known = list(type(settings).model_fields)
+    if similar := difflib.get_close_matches(path[-1], known, n=1, cutoff=0.5):
+        return f"did you mean {'.'.join([*path[:-1], similar[0]])}"
+    return f"there are: {', '.join(known)}"
+
+
 def differences(one: RunConfig, other: RunConfig) -> dict[str, tuple[Any, Any]]:
-    """Settings in which two runs differ, seeds filled in: `{"world.n_entities": (1000, 200)}`."""
+    """The settings in which two runs differ, with both values: `{"world.n_entities": (1000, 200)}`."""
     first, second = flat(one), flat(other)
     return {name: (first[name], second[name]) for name in first if first[name] != second[name]}
 
 
 def changed_settings(config: RunConfig) -> dict[str, Any]:
-    """Settings that are not at their default; seeds and shares that follow from others are not told again."""
-    own = differences(RunConfig(seed=config.seed), config)
-    if not config.mixture.language_shares:  # equal ones, whose number follows from that of the languages
-        own.pop("mixture.language_shares", None)
-    return ({"seed": config.seed} if config.seed else {}) | {name: value for name, (_, value) in own.items()}
+    """The settings that are not at their default, without seeds and shares that follow from other settings."""
+    changed = differences(RunConfig(seed=config.seed), config)
+    if not config.mixture.language_shares:  # equal ones, which follow from the number of languages
+        changed.pop("mixture.language_shares", None)
+    return ({"seed": config.seed} if config.seed else {}) | {name: value for name, (_, value) in changed.items()}
 
 
 def flat(config: RunConfig) -> dict[str, Any]:
-    """All settings by dotted name, the five seeds (which `seed` stands for) and the shares filled in."""
+    """All settings by dotted name; the five seeds stand in place of `seed`, and equal shares are written out."""
     values = {
         f"{section}.{field}": value
         for section, fields in config.model_dump().items()
@@ -296,5 +321,5 @@ def flat(config: RunConfig) -> dict[str, Any]:
 
 
 def as_toml_table(config: RunConfig) -> dict[str, Any]:
-    """The settings as nested plain values; seeds that were not given are left out, and follow `seed` when read back."""
+    """The settings as nested plain values. Seeds that were not given are left out: they follow `seed` when read."""
     return config.model_dump(mode="json", exclude_none=True)

@@ -1,4 +1,4 @@
-"""How a run looks in a notebook: a small table of text, without scripts or colours of its own; everything escaped."""
+"""How a notebook shows a run: a small table of escaped text, without scripts or colours."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -27,8 +27,8 @@ def run_html(
         config: its settings.
         complete: whether training has ended.
         steps: of the checkpoints.
-        groups: how many facts each group has; empty where the table of facts is not there yet.
-        last: the last row of metrics; empty where there is none yet.
+        groups: how many facts each group has; empty if the table of facts does not exist yet.
+        last: the last row of metrics; empty if there is none yet.
     """
     rows = {"path": str(path), "state": _state(config, complete, steps, last), "settings": _settings(config)}
     if groups:
@@ -42,7 +42,7 @@ def run_html(
 
 
 def error_html(path: Path, error: Exception) -> str:
-    """What stands in a run's place where it can't be read."""
+    """What is shown instead of a run that can't be read."""
     return table_html(f"Run {path.resolve().name}", {"can't be read": str(error)})
 
 
@@ -59,8 +59,8 @@ def table_html(title: str, rows: Mapping[str, str]) -> str:
 def _state(config: RunConfig, complete: bool, steps: Sequence[int], last: Mapping[str, Any]) -> str:
     if complete:
         return f"complete, {config.training.steps:,} steps"
-    at = max([int(last.get("step", 0)), *steps])
-    return f"under way or stopped, at step {at:,} of {config.training.steps:,}"
+    step = max([int(last.get("step", 0)), *steps])
+    return f"in training or stopped, at step {step:,} of {config.training.steps:,}"
 
 
 def _settings(config: RunConfig) -> str:
@@ -72,7 +72,7 @@ def _checkpoints(steps: Sequence[int]) -> str:
 
 
 def _number(row: Mapping[str, Any], name: str) -> str:
-    """A rate with three decimals; where there is none, its reason."""
+    """A rate with three decimals, or the reason why there is none."""
     value = row.get(name)
     if value is None or (isinstance(value, float) and math.isnan(value)):
         reason = row.get(name.replace("_accuracy", "_reason"))

@@ -1,14 +1,14 @@
-"""What mechxl raises for its users: each message is one sentence that says what is wrong, where, and how to fix it."""
+"""Errors for users: each message is one sentence that says where, what is wrong, and how to fix it."""
 
 
 class InputError(Exception):
-    """A mistake in what the user gave, said in one sentence: what, where, how to fix. Commands print it and exit 2."""
+    """A mistake in what the user gave. Commands print its sentence and exit 2."""
 
 
 class Failure(Exception):
-    """Something that failed while it ran, said in one sentence. Commands print it and exit 1."""
+    """Something failed while it ran. Commands print its sentence and exit 1."""
 
 
 def refuse(setting: str, value: object, reason: str, works: str) -> InputError:
-    """The sentence for a setting that can't hold: its name, its value, why, and the nearest that works."""
+    """The error for a setting that can't be had: its name, its value, the reason, and the nearest value that works."""
     return InputError(f"{setting} = {value}: {reason}; the nearest that works: {works}")

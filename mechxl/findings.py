@@ -1,4 +1,4 @@
-"""What a question found: numbers with their uncertainty. Figures draw a Finding; reports lay it out."""
+"""The answer to a question: numbers with their uncertainty. Figures draw a Finding, and reports lay it out."""
 
 import json
 import math
@@ -18,14 +18,14 @@ class Finding:
     Attributes:
         question: its name.
         summary: sentences, the most important first.
-        tables: data frames by name; every NaN's row has a `reason`.
-        notes: what a reader must know of how it was taken (samples, draws, centring), by name.
-        arrays: larger numbers that figures need (matrices), by name.
+        tables: data frames by name; a row with NaN has a `reason`.
+        notes: how the numbers were taken (samples, draws, centring), by name.
+        arrays: larger arrays that figures need, such as matrices, by name.
 
     Example:
         >>> table = pd.DataFrame({"step": [0, 10], "norm": [0.5, 2.0]})
-        >>> found = Finding("norms", ["The norm grows from .50 to 2.00."], {"norms": table})
-        >>> found.tables["norms"].query("step > 0")
+        >>> finding = Finding("norms", ["The norm grows from .50 to 2.00."], {"norms": table})
+        >>> finding.tables["norms"].query("step > 0")
     """
 
     question: str
@@ -35,8 +35,8 @@ class Finding:
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
 
     def _repr_html_(self) -> str:
-        """Summary, and what there is to look into: the names of tables and arrays with their shapes."""
-        said = "".join(f"<p>{escape(sentence)}</p>" for sentence in self.summary)
+        """The summary, and the names and shapes of the tables and arrays."""
+        summary = "".join(f"<p>{escape(sentence)}</p>" for sentence in self.summary)
         parts = [
             (f'tables["{name}"]', f"{len(table):,} × {table.shape[1]}: {', '.join(map(str, table.columns))}")
             for name, table in self.tables.items()
@@ -44,13 +44,13 @@ class Finding:
         parts += [(f'arrays["{name}"]', " × ".join(map(str, array.shape))) for name, array in self.arrays.items()]
         parts += [("notes", ", ".join(self.notes))] if self.notes else []
         listed = "".join(f"<li><code>{escape(name)}</code> {escape(text)}</li>" for name, text in parts)
-        return f"<div><b>Finding {escape(self.question)}</b>{said}<ul>{listed}</ul></div>"
+        return f"<div><b>Finding {escape(self.question)}</b>{summary}<ul>{listed}</ul></div>"
 
     def to_json(self, digest: str) -> str:
-        """The finding as JSON. NaN becomes null; a row with null has its reason beside it.
+        """The finding as JSON. NaN becomes null, and a row with null has a reason.
 
         Args:
-            digest: of what it was computed from; a report reuses it where that still fits.
+            digest: hash of what the finding was computed from; a report reuses the finding while this is the same.
 
         Raises:
             ValueError: a NaN without a reason.
@@ -62,7 +62,7 @@ class Finding:
 
     @classmethod
     def read(cls, path: Path, digest: str) -> "Finding | None":
-        """The finding in a file; None where there is none, it is damaged, or it was computed from something else."""
+        """The finding in a file; None if the file is missing or damaged, or has another digest."""
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             if content["digest"] != digest:
@@ -79,14 +79,14 @@ class Estimate:
     """A number with what is needed to read it. A NaN has its reason.
 
     Attributes:
-        value: of the measure, on what was sampled.
+        value: the measure on the sample.
         low: lower end of the 95 % interval over entities.
-        high: its upper end.
-        null: mean of the measure where there is nothing to find (entities permuted).
-        p: one-sided permutation p-value, (1 + how many null values reach the value) / (permutations + 1).
-        n: facts (or items) that it is of.
-        entities: how many entities these have.
-        reason: why a number is NaN; empty where none is.
+        high: upper end of this interval.
+        null: mean of the measure if there is nothing to find (entities permuted).
+        p: one-sided permutation p-value, (1 + number of null values that reach the value) / (permutations + 1).
+        n: number of facts (or items).
+        entities: number of entities that these belong to.
+        reason: why a number is NaN; empty if none is.
 
     Raises:
         ValueError: a NaN without a reason.
@@ -108,7 +108,7 @@ class Estimate:
 
     @classmethod
     def undefined(cls, reason: str, n: int, entities: int) -> "Estimate":
-        """No number at all, and why."""
+        """An estimate without numbers, and the reason."""
         return cls(math.nan, math.nan, math.nan, math.nan, math.nan, n, entities, reason)
 
 

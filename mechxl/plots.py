@@ -1,9 +1,8 @@
-"""How figures look: theme, and one palette for each concept (languages, layers, measures, kinds of answers)."""
+"""How figures look: the theme, and a palette for each concept (languages, layers, groups of runs, kinds of answers)."""
 
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
@@ -25,7 +24,7 @@ GROUPS = (INK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE)
 LAYERS = ("#BBD3E8", "#6FA8D6", "#2171B5", "#08306B")
 KIND_COLOURS = {"right": GREEN, "right_value_other_language": SKY, "wrong_value": ORANGE, "other": GREY}
 PAPER = "#FFFFFF"
-# On dark paper these colours stand for those of light paper; the others serve on both.
+# On a dark page, these colours replace those of a light page; the other colours serve on both.
 DARK = {
     INK: "#E6E8EC",
     RULE: "#343A45",
@@ -41,14 +40,14 @@ SEPARATE_TO_UNIFIED = [(0.0, VERMILION), (0.5, PAPER), (1.0, BLUE)]
 
 @dataclass(frozen=True)
 class Panel:
-    """A figure with what a reader needs beside it.
+    """A figure with its title and caption.
 
     Attributes:
-        name: for links.
+        name: identifies the panel in links.
         title: the claim or the quantity.
-        caption: how to read it, with n, seeds, interval and null.
-        figure: the figure.
-        square: whether it keeps its proportions instead of a fixed height.
+        caption: how to read the figure, with n, seeds, interval and null.
+        figure: the figure itself.
+        square: whether the figure keeps its proportions, instead of a fixed height.
     """
 
     name: str
@@ -59,23 +58,23 @@ class Panel:
 
 
 def group_colour(number: int) -> str:
-    """A group of runs' colour, in a comparison."""
+    """The colour of a group of runs in a comparison."""
     return GROUPS[number % len(GROUPS)]
 
 
 def layer_colour(layer: int, n_layers: int) -> str:
-    """A layer's colour, light (embeddings) to dark (last)."""
+    """The colour of a layer, from light (embeddings) to dark (the last layer)."""
     return LAYERS[round(layer / max(n_layers, 1) * (len(LAYERS) - 1))]
 
 
 def faint(colour: str, opacity: float = 0.18) -> str:
-    """A hex colour, see-through: for intervals."""
-    red, green, blue = (int(colour[at : at + 2], 16) for at in (1, 3, 5))
+    """A hex colour made transparent, for intervals."""
+    red, green, blue = (int(colour[start : start + 2], 16) for start in (1, 3, 5))
     return f"rgba({red},{green},{blue},{opacity})"
 
 
 def themed(figure: go.Figure, height: int = 380, legend_rows: int = 1) -> go.Figure:
-    """Applies the theme: quiet axes, the legend below, room for narrow screens."""
+    """Applies the theme: light grid lines, the legend below the panels, margins that fit narrow screens."""
     figure.update_layout(
         template="none",
         height=height + 22 * (legend_rows - 1),
@@ -106,24 +105,29 @@ ZERO_AT = 0.4
 
 
 def steps_shown(steps: Iterable[int]) -> list[float]:
-    """Steps on a logarithmic axis; step 0 stands left of 1."""
+    """Steps as places on a logarithmic axis; step 0 is drawn left of step 1."""
     return [float(step) if step else ZERO_AT for step in steps]
 
 
-def step_axis(figure: go.Figure, steps: Iterable[int], *, narrow: bool = False, **where: Any) -> None:
-    """A logarithmic axis of steps, with 0 marked.
+def step_axis(
+    figure: go.Figure, steps: Iterable[int], *, narrow: bool = False, row: int | None = None, col: int | None = None
+) -> None:
+    """Makes the horizontal axis a logarithmic axis of steps, with 0 marked.
 
     Args:
-        figure: whose axes.
-        steps: of all checkpoints.
-        narrow: with fewer labels, for panels that stand side by side.
-        where: row or col of the panels; without it all.
+        figure: the figure to change.
+        steps: the steps of all checkpoints.
+        narrow: whether to draw fewer labels, for panels side by side.
+        row: row of the panels to change; all rows if not given.
+        col: column of the panels to change; all columns if not given.
     """
     last = int(max(steps))
     ticks = [10**power for power in range(int(narrow), len(str(last)))]
     if not narrow:
         ticks = [*(tick for tick in ticks if tick < last / 1.6), last]
-    figure.update_layout(meta={"clock": "step"})  # so that a page can mark the checkpoint chosen elsewhere
+    figure.update_layout(
+        meta={"clock": "step"}
+    )  # so that a page can mark the checkpoint that was chosen in another figure
     figure.update_xaxes(
         type="log",
         range=[math.log10(ZERO_AT), math.log10(max(last, 1)) + 0.02],
@@ -132,12 +136,13 @@ def step_axis(figure: go.Figure, steps: Iterable[int], *, narrow: bool = False, 
         tickangle=0,
         hoverformat=",.0f",
         title={"text": "step", "standoff": 6},
-        **where,
+        row=row,
+        col=col,
     )
 
 
 def step_slider(steps: Sequence[int]) -> dict[str, object]:
-    """A slider over a figure's frames, which are named by step; it begins at the last."""
+    """A slider over a figure's frames, which are named by step. It starts at the last."""
     at_once = {"mode": "immediate", "frame": {"duration": 0, "redraw": True}, "transition": {"duration": 0}}
     return {
         "active": len(steps) - 1,
@@ -148,12 +153,12 @@ def step_slider(steps: Sequence[int]) -> dict[str, object]:
 
 
 def side_by_side(*titles: str) -> go.Figure:
-    """Two panels with one vertical axis."""
+    """Panels side by side that share one vertical axis."""
     return make_subplots(rows=1, cols=len(titles), subplot_titles=titles, shared_yaxes=True, horizontal_spacing=0.04)
 
 
 def small_multiples(titles: Sequence[str], columns: int = 2) -> go.Figure:
-    """Panels of their own vertical axes, row by row, for one quantity each."""
+    """Panels for one quantity each, row by row, each with its own vertical axis."""
     rows = math.ceil(len(titles) / columns)
     figure = make_subplots(
         rows=rows,
@@ -192,7 +197,7 @@ def line(
 def band(
     x: Iterable[float], low: Iterable[float], high: Iterable[float], colour: str, group: str | None = None
 ) -> go.Scatter:
-    """An interval around a curve."""
+    """A shaded interval around a curve."""
     return go.Scatter(
         x=[*(points := list(x)), *reversed(points)],
         y=[*high, *reversed(list(low))],
@@ -207,7 +212,7 @@ def band(
 
 
 def level(figure: go.Figure, y: float, text: str, subplot: int = 1) -> None:
-    """A horizontal reference line with its label, in one of the panels that stand side by side."""
+    """Draws a horizontal reference line with its label into one of the panels side by side."""
     axis = "" if subplot == 1 else str(subplot)
     rule = {"color": GREY, "dash": "dot", "width": 1.5}
     figure.add_shape(type="line", x0=0, x1=1, y0=y, y1=y, xref=f"x{axis} domain", yref=f"y{axis}", line=rule)

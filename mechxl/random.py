@@ -1,4 +1,4 @@
-"""Seeded random generators, one a purpose, so that a draw added for one purpose leaves all others as they are."""
+"""Seeded random generators, one for each purpose: an added draw for one purpose leaves all others as they are."""
 
 import zlib
 
@@ -6,5 +6,5 @@ import numpy as np
 
 
 def generator(seed: int, name: str) -> np.random.Generator:
-    """A random stream of its own for each purpose, so that one setting's draws never shift another's."""
+    """The generator of a purpose. Its draws depend on the seed and the name alone, so a renamed purpose draws anew."""
     return np.random.default_rng([seed, zlib.crc32(name.encode())])

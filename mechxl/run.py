@@ -1,15 +1,15 @@
-"""One run directory: its paths, reading, writing and checks.
+"""One run directory: its paths, and how its files are read and checked.
 
 config.toml         the settings
 environment.json    versions, commit, threads, device, command line, wall time, digest of the data
-facts.parquet       the facts, their words, who is told what
+facts.parquet       the facts, their words, and the languages that each is told in
 tokenizer.json      Hugging Face format
-metrics.jsonl       a row an evaluation
+metrics.jsonl       one row for each evaluation
 checkpoints/        step-000512.safetensors: named parameters only
-resume.safetensors  what training goes on from
-findings/           a JSON a question
-lock                while a trainer is at work
-COMPLETE            written last
+resume.safetensors  the state that a stopped training continues from
+findings/           one JSON file for each question
+lock                only while the run is being trained
+COMPLETE            written last, when training has ended
 """
 
 import tomllib
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 class Run:
     """A run on disk.
 
-    In a notebook it shows itself: its state, the settings that are not at their default, facts and last rates.
+    A notebook shows its state, the settings that are not at their default, its facts, and its last metrics.
 
     Example:
         >>> run = Run("runs/default")
@@ -69,7 +69,7 @@ class Run:
             groups = dict(Counter(self.facts["group"])) if self.file("facts.parquet").is_file() else {}
             rows = read_rows(self.file("metrics.jsonl"))
             return run_html(self.path, self.config, self.complete, self.steps, groups, rows[-1] if rows else {})
-        except InputError as error:  # a display of what is damaged says so
+        except InputError as error:  # a damaged run is shown with the reason
             return error_html(self.path, error)
 
     def file(self, name: str) -> Path:
@@ -101,25 +101,29 @@ class Run:
     def environment(self) -> dict[str, Any]:
         """Versions, commit, threads, device, command line and wall time of the training."""
         path = self.file("environment.json")
-        found = read_json(path)
-        if missing := {"data_digest", "n_ctx", "versions"} - set(found):
+        environment = read_json(path)
+        if missing := {"data_digest", "n_ctx", "versions"} - set(environment):
             raise InputError(f"{path}: lacks {', '.join(sorted(missing))}; restore it, or train the run again")
-        return found
+        return environment
 
     @cached_property
     def corpus(self) -> Corpus:
-        """What the run was trained on, made anew from the settings and checked against the digest kept in training."""
+        """What the run was trained on, built again from the settings and checked against the digest saved in training.
+
+        Raises:
+            InputError: this version of mechxl builds other data.
+        """
         corpus = build_corpus(self.config)
         if corpus.digest != self.environment["data_digest"]:
             raise InputError(
-                f"{self.path}: this version of mechxl generates other data than the run was trained on "
+                f"{self.path}: this version of mechxl builds other data than the run was trained on "
                 f"(mechxl {self.environment['versions']['mechxl']}); use that version, or train the run again"
             )
         return corpus
 
     @cached_property
     def facts(self) -> pd.DataFrame:
-        """A row a fact: entity, relation, value and words in each language, told_in, weight, group."""
+        """One row for each fact: entity, relation, value and words in each language, told_in, weight, group."""
         path = self.file("facts.parquet")
         try:
             return pd.read_parquet(path)
@@ -134,41 +138,41 @@ class Run:
         path = self.file("tokenizer.json")
         try:
             return Tokenizer.from_file(str(path))
-        except Exception as error:  # the library raises no narrower one
+        except Exception as error:  # the library raises plain Exception
             raise InputError(f"{path}: can't be read ({error}); restore it, or train the run again") from None
 
     @property
     def metrics(self) -> pd.DataFrame:
-        """A row an evaluation, nested values as dotted columns; a torn last line is ignored."""
+        """One row for each evaluation; nested values become columns with dotted names. A torn last line is ignored."""
         return pd.json_normalize(read_rows(self.file("metrics.jsonl")))
 
     @property
     def steps(self) -> list[int]:
-        """Steps of which a checkpoint is saved."""
+        """The steps whose checkpoints are saved, in order."""
         return sorted(int(path.stem.split("-")[1]) for path in self.file("checkpoints").glob("step-*.safetensors"))
 
     def checkpoint(self, step: int) -> Path:
-        """The path of a step's checkpoint, whether it exists or not."""
+        """The path of a step's checkpoint, which need not exist."""
         return self.file("checkpoints") / f"step-{step:06d}.safetensors"
 
     def model(self, step: int = -1) -> "HookedTransformer":
-        """The HookedTransformer of a saved step, its tokenizer attached.
+        """The HookedTransformer of a saved step, with its tokenizer.
 
         Args:
-            step: a step that is saved; negative counts from the end, -1 being the last.
+            step: a saved step; negative numbers count from the end, so that -1 is the last.
 
         Example:
             >>> model = run.model(run.steps[0])  # as it was before training
             >>> model.generate("vahgal baf", max_new_tokens=1, do_sample=False, verbose=False)
 
         Raises:
-            InputError: that step is not saved; those that are get named.
+            InputError: that step is not saved (the sentence lists those that are), or its file is damaged.
         """
         from mechxl.model.hooked import build_model, load_parameters
 
         steps = self.steps
         if not steps:
-            raise InputError(f"{self.path}: has no checkpoints; train the run, or go on with --resume")
+            raise InputError(f"{self.path}: has no checkpoints; train the run, or continue it with --resume")
         if not (-len(steps) <= step < 0 or step in steps):
             raise InputError(f"{self.path}: step {step} is not saved; there are {', '.join(map(str, steps))}")
         path = self.checkpoint(steps[step] if step < 0 else step)
@@ -186,21 +190,21 @@ class Run:
 
 
 def facts_table(corpus: Corpus) -> pd.DataFrame:
-    """The corpus as a row a fact: what facts.parquet holds."""
+    """The corpus with one row for each fact, as facts.parquet holds it."""
     world, lexicon, mixture = corpus.world, corpus.lexicon, corpus.mixture
     columns: dict[str, Any] = {"entity": world.entity, "relation": world.relation, "group": mixture.group}
-    for at, name in enumerate(lexicon.language_names):
-        value = world.value[:, at]
+    for language, name in enumerate(lexicon.language_names):
+        value = world.value[:, language]
         columns[f"value_{name}"] = pd.array(value, dtype="Int64").copy()
         columns[f"value_{name}"][value < 0] = pd.NA
-        columns[f"entity_word_{name}"] = lexicon.words[lexicon.names[world.entity, at]]
-        columns[f"relation_word_{name}"] = lexicon.words[lexicon.relation_words[world.relation, at]]
-        words = lexicon.words[lexicon.value_words[world.relation, value, at]].astype(object)
+        columns[f"entity_word_{name}"] = lexicon.words[lexicon.names[world.entity, language]]
+        columns[f"relation_word_{name}"] = lexicon.words[lexicon.relation_words[world.relation, language]]
+        words = lexicon.words[lexicon.value_words[world.relation, value, language]].astype(object)
         words[value < 0] = None
         columns[f"value_word_{name}"] = words
-        columns[f"weight_{name}"] = mixture.weight[:, at]
+        columns[f"weight_{name}"] = mixture.weight[:, language]
     columns["weight"] = mixture.weight.sum(axis=1)
     columns["told_in"] = [
-        "".join(n for n, t in zip(lexicon.language_names, row, strict=True) if t) for row in mixture.told
+        "".join(name for name, told in zip(lexicon.language_names, row, strict=True) if told) for row in mixture.told
     ]
     return pd.DataFrame(columns)

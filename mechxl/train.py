@@ -8,23 +8,30 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, make_dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
 from mechxl.cli import DONE, command, option, parse, read_config, settings_type
 from mechxl.config import RunConfig, parse_config
 
+if TYPE_CHECKING:
+    from mechxl.data.description import Description
+
 
 @dataclass(frozen=True)
-class Options:
-    """What to do with the settings."""
+class TrainOptions:
+    """What to do, apart from the settings."""
 
-    config: Annotated[Path | None, tyro.conf.arg(help="TOML file of settings; the command line overrides it")] = None
-    out: Annotated[Path, tyro.conf.arg(help="the run's directory")] = Path("runs/default")
-    resume: Annotated[bool, tyro.conf.arg(help="go on with a run that was stopped, from its newest state")] = False
-    overwrite: Annotated[bool, tyro.conf.arg(help="replace the run at --out, once the new one is under way")] = False
-    describe: Annotated[bool, tyro.conf.arg(help="print what is known before training, and do not train")] = False
+    config: Annotated[
+        Path | None, tyro.conf.arg(help="TOML file with settings; options on the command line override it")
+    ] = None
+    out: Annotated[Path, tyro.conf.arg(help="the directory of the run")] = Path("runs/default")
+    resume: Annotated[bool, tyro.conf.arg(help="continue a run that was stopped, with its own settings")] = False
+    overwrite: Annotated[bool, tyro.conf.arg(help="replace the run at --out, as soon as the new one has started")] = (
+        False
+    )
+    describe: Annotated[bool, tyro.conf.arg(help="print what is known before training; do not train")] = False
     quiet: Annotated[bool, tyro.conf.arg(help="no progress bar and no messages")] = False
     version: Annotated[bool, tyro.conf.arg(help="print the version")] = False
 
@@ -49,19 +56,19 @@ def _train(argv: Sequence[str]) -> int:
 
 
 def _arguments(argv: Sequence[str]) -> tuple[Any, RunConfig]:
-    """The options and the settings; a run that is resumed brings its own settings as defaults."""
+    """The options and the settings; a resumed run's own settings are the defaults."""
     source = option(argv, "config")
     if source is None and "--resume" in argv:
-        own = Path(option(argv, "out") or Options.out) / "config.toml"
+        own = Path(option(argv, "out") or TrainOptions.out) / "config.toml"
         source = str(own) if own.is_file() else None
     defaults = read_config(Path(source)) if source and not {"-h", "--help"} & set(argv) else RunConfig()
-    fields = [("options", Annotated[Options, tyro.conf.arg(name="")]), ("settings", settings_type(defaults))]
+    fields = [("options", Annotated[TrainOptions, tyro.conf.arg(name="")]), ("settings", settings_type(defaults))]
     arguments: Any = parse(make_dataclass("Train", fields), argv, "python -m mechxl.train", "Trains a run.")
     return arguments.options, parse_config(asdict(arguments.settings))
 
 
-def print_description(description: Any) -> None:
-    """A Description as text on stdout."""
+def print_description(description: "Description") -> None:
+    """Prints a Description on stdout."""
     print("Sentences (* = told in training)")
     for sentence in description.sentences:
         told = "*" if sentence.told else " "

@@ -154,7 +154,7 @@ def test_nothing_nearer_than_the_advice_works(raw: dict, said: str):
         ({"training": {"learning_rate": float("nan")}}, "training.learning_rate = nan: must be a finite number"),
         ({"training": {"learning_rate": float("inf")}}, "training.learning_rate = inf: must be a finite number"),
         ({"mixture": {"informativeness": float("nan")}}, "mixture.informativeness = nan: must be a finite number"),
-        ({"training": {"betas": [float("nan"), 0.9]}}, "training.betas = [nan, 0.9]: each lies in [0, 1)"),
+        ({"training": {"betas": [float("nan"), 0.9]}}, "training.betas = [nan, 0.9]: each beta must lie in [0, 1)"),
         ({"training": {"learning_rate": 0}}, "training.learning_rate = 0: must be above 0"),
         ({"model": {"init_std": -1.0}}, "model.init_std = -1.0: must be above 0"),
     ],

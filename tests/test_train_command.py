@@ -77,9 +77,9 @@ BAD = {
     "infinite": ("--training.weight_decay inf", "training.weight_decay = inf"),
     "negative seed": ("--seed -1", "seed = -1"),
     "not a choice": ("--tokenization.kind words", "kind"),
-    "heads": ("--model.n_heads 3", "model.n_heads = 3: it does not divide d_model 64; the nearest that works"),
+    "heads": ("--model.n_heads 3", "model.n_heads = 3: it must divide d_model, which is 64; the nearest that works"),
     "betas": ("--training.betas 0.9 1.5", "training.betas = [0.9, 1.5]"),
-    "shares": ("--mixture.language_shares 0.5 0.6", "mixture.language_shares = [0.5, 0.6]: they sum to 1.1"),
+    "shares": ("--mixture.language_shares 0.5 0.6", "mixture.language_shares = [0.5, 0.6]: the shares sum to 1.1"),
     "names": ("--world.n_entities 2000", "world.n_entities = 2000"),
     "vocabulary": ("--tokenization.kind bpe --tokenization.vocab_size 5", "tokenization.vocab_size = 5"),
     "device": ("--training.device nonsense", "training.device = nonsense"),
@@ -100,10 +100,10 @@ BAD = {
     "out is in a file": ("--out {folder}/file/run", "file/run: can't be written"),
     "out is no run": ("--out {folder}/mine", "mine: holds files that are not a run's"),
     "out is no run, overwritten": ("--out {folder}/mine --overwrite", "mine: holds files that are not a run's"),
-    "other settings": ("--out {folder}/run --seed 1", "world.seed 0 there and 1 here"),
+    "other settings": ("--out {folder}/run --seed 1", "world.seed is 0 there and 1 here"),
     "other settings, resumed": (
         "--out {folder}/unfinished --resume --model.d_mlp 8",
-        "model.d_mlp 32 there and 8 here",
+        "model.d_mlp is 32 there and 8 here",
     ),
     "not finished": ("--out {folder}/unfinished --config {folder}/unfinished/config.toml", "--resume"),
 }
@@ -132,7 +132,7 @@ def test_two_trainers_do_not_share_a_run(zygote: Zygote, folder: Path):
         before = listing(folder)
         for options in (["--resume"], ["--overwrite"], []):
             result = zygote.train("--out", folder / "unfinished", *command_line(SHORT), *options)
-            refused(result, "unfinished: another trainer is at work")
+            refused(result, "unfinished: another process is training this run")
         assert listing(folder) == before
 
 
@@ -166,7 +166,7 @@ def test_a_fresh_process_trains_what_file_and_options_say(tmp_path: Path, zygote
     before = contents(run.path)
     again = zygote.train(*command, "--training.batch_size", "8")
     assert (again.status, again.err) == (DONE, "")
-    assert "run: complete already" in again.out
+    assert "run: is complete with these settings already" in again.out
     assert contents(run.path) == before
 
 
@@ -227,7 +227,7 @@ def test_quick_answers_import_nothing_slow(arguments: list[str]):
         slow |= {"pandas", "tokenizers", "safetensors"}
         assert "--world.n-entities INT" in result.stdout
         shown = " ".join(result.stdout.split())
-        assert "entities that training tells facts about [at least 2, at most 10,000,000]" in shown
+        assert "entities that occur in training [at least 2, at most 10,000,000]" in shown
     assert slow & set(modules) == set()
 
 

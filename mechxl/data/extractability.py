@@ -42,7 +42,7 @@ class Extractability:
 
 
 @dataclass(frozen=True)
-class Prompts:
+class RenderedPrompts:
     """All renderings of all facts as prompts, in their cue states."""
 
     tokens: Int[np.ndarray, "prompt position"]
@@ -52,14 +52,14 @@ class Prompts:
     renderings: int
 
 
-def all_prompts(corpus: Corpus) -> Prompts:
+def all_prompts(corpus: Corpus) -> RenderedPrompts:
     """Every fact in every language and cue state; BOS is dropped, the rest padded with -1."""
     fact, language = crossed(np.flatnonzero(corpus.world.seen), corpus.world.n_languages)
     parts = [corpus.sequences(fact, language, tag).prompts()[:, 1:] for tag, _ in corpus.cue_states]
     width = max(part.shape[1] for part in parts)
     padded = [np.pad(part, ((0, 0), (0, width - part.shape[1])), constant_values=-1) for part in parts]
     n = len(parts)
-    return Prompts(
+    return RenderedPrompts(
         tokens=np.concatenate(padded),
         language=np.tile(language, n),
         entity=np.tile(corpus.world.entity[fact], n),
@@ -97,7 +97,7 @@ def extractability(corpus: Corpus, seed: int) -> Extractability:
     )
 
 
-def prequential_code_length(prompts: Prompts, vocabulary: int, seed: int) -> tuple[float, int]:
+def prequential_code_length(prompts: RenderedPrompts, vocabulary: int, seed: int) -> tuple[float, int]:
     """Bits a prompt of an online multinomial naive Bayes classifier of the language over bags of tokens.
 
     Counts start at 1/2. Entities come in seeded order, at most 5,000 of them; all renderings of one are coded before

@@ -16,15 +16,15 @@ STEPS_A_BLOCK = 64
 
 
 @dataclass(frozen=True)
-class Batch:
-    """Sentences of one step.
+class TrainingBatch:
+    """The sentences of one step.
 
     Attributes:
         tokens: the model's input.
-        positions: where loss is borne.
-        targets: the next token at those positions; padding where a sentence bears none.
+        positions: where the model is asked for the next token.
+        targets: the next token at those positions; padding where a sentence has no loss.
         is_answer: which targets belong to the answer.
-        common: what the sentences share.
+        common: the beginnings that sentences share.
     """
 
     tokens: Int[Tensor, "batch pos"]
@@ -34,8 +34,8 @@ class Batch:
     common: Shared
 
 
-class Batches:
-    """Draws a step's batch; a step's draws depend on the seed and the step alone, so training resumes anywhere.
+class TrainingBatches:
+    """Draws the batch of a step. The draws depend on the seed and the step alone, so training can resume anywhere.
 
     Args:
         corpus: the tellings, their weights and cue states.
@@ -49,57 +49,59 @@ class Batches:
         fact, language = corpus.tellings
         self.shape, self.seed = (STEPS_A_BLOCK, batch_size), seed
         self.cumulative = np.cumsum(corpus.mixture.weight[fact, language])
-        self.hidden = corpus.cue_dropout if corpus.has_tags else 0.0
-        shown = corpus.sequences(fact, language, tag=True)
-        parts = [shown, corpus.sequences(fact, language, tag=False)] if self.hidden > 0 else [shown]
+        self.tag_dropout = corpus.cue_dropout if corpus.has_tags else 0.0
+        parts = [corpus.sequences(fact, language, tag=True)]
+        if self.tag_dropout > 0:
+            parts.append(corpus.sequences(fact, language, tag=False))
         width = max(part.tokens.shape[1] for part in parts)
         tokens = np.concatenate(
-            [np.pad(p.tokens, ((0, 0), (0, width - p.tokens.shape[1])), constant_values=PAD_ID) for p in parts]
+            [np.pad(part.tokens, ((0, 0), (0, width - part.tokens.shape[1])), constant_values=PAD_ID) for part in parts]
         )
         prompt, answer, length = (
-            np.concatenate([getattr(p, name) for p in parts]) for name in ("prompt_length", "answer_length", "length")
+            np.concatenate([getattr(part, name) for part in parts])
+            for name in ("prompt_length", "answer_length", "length")
         )
         if objective == "answer":
-            place = np.arange(answer.max())
-            inputs = int((prompt + answer).max()) - 1
-            positions = np.minimum(prompt[:, None] - 1 + place, inputs - 1)
-            bears = is_answer = place < answer[:, None]
+            answer_place = np.arange(answer.max())
+            input_length = int((prompt + answer).max()) - 1
+            positions = np.minimum(prompt[:, None] - 1 + answer_place, input_length - 1)
+            has_loss = is_answer = answer_place < answer[:, None]
         else:
             positions = np.broadcast_to(np.arange(width - 1), (len(tokens), width - 1))
-            bears = positions + 1 < length[:, None]
-            is_answer = bears & (positions + 1 >= prompt[:, None]) & (positions + 1 < (prompt + answer)[:, None])
-            inputs = width - 1
-        targets = np.where(bears, np.take_along_axis(tokens, positions + 1, axis=1), PAD_ID)
-        same = bool((positions == positions[0]).all())
-        self.tokens = torch.as_tensor(tokens[:, :inputs], device=device)
+            has_loss = positions + 1 < length[:, None]
+            is_answer = has_loss & (positions + 1 >= prompt[:, None]) & (positions + 1 < (prompt + answer)[:, None])
+            input_length = width - 1
+        targets = np.where(has_loss, np.take_along_axis(tokens, positions + 1, axis=1), PAD_ID)
+        same_everywhere = bool((positions == positions[0]).all())
+        self.tokens = torch.as_tensor(tokens[:, :input_length], device=device)
         self.positions = torch.as_tensor(positions.copy(), device=device)
         self.targets = torch.as_tensor(targets, device=device)
         self.is_answer = torch.as_tensor(is_answer, device=device)
-        self.fixed = slice(int(positions[0, 0]), int(positions[0, -1]) + 1) if same else None
+        self.fixed = slice(int(positions[0, 0]), int(positions[0, -1]) + 1) if same_everywhere else None
         self.common = shared(self.tokens, int(positions.min()), batch_size)
         self.block, self.drawn = -1, np.zeros((0, 0), dtype=int)
 
     def rows(self, step: int) -> Int[np.ndarray, " batch"]:
-        """Which sentences the batch of a step (0, 1, ...) holds: tellings, and then tellings with the tag left out."""
-        block, at = divmod(step, STEPS_A_BLOCK)
+        """Rows of a step's batch (0, 1, ...): the tellings come first, then the tellings without their tag."""
+        block, step_in_block = divmod(step, STEPS_A_BLOCK)
         if block != self.block:
             rng = np.random.Generator(np.random.Philox(key=np.array([self.seed, block], dtype=np.uint64)))
-            n = len(self.cumulative)
+            n_tellings = len(self.cumulative)
             self.drawn = _search(self.cumulative, rng.random(self.shape))
-            if self.hidden > 0:
-                self.drawn += n * (rng.random(self.shape) < self.hidden)
+            if self.tag_dropout > 0:
+                self.drawn += n_tellings * (rng.random(self.shape) < self.tag_dropout)
             self.block = block
-        return self.drawn[at]
+        return self.drawn[step_in_block]
 
-    def __getitem__(self, step: int) -> Batch:
+    def __getitem__(self, step: int) -> TrainingBatch:
         rows = torch.as_tensor(self.rows(step), device=self.tokens.device)
         positions = self.fixed if self.fixed is not None else self.positions[rows]
-        return Batch(self.tokens[rows], positions, self.targets[rows], self.is_answer[rows], self.common[rows])
+        return TrainingBatch(self.tokens[rows], positions, self.targets[rows], self.is_answer[rows], self.common[rows])
 
 
 def _search(
     cumulative: Float[np.ndarray, " telling"], uniform: Float[np.ndarray, "step batch"]
 ) -> Int[np.ndarray, "step batch"]:
-    """The telling whose interval each uniform number falls into."""
-    place = np.searchsorted(cumulative, uniform * cumulative[-1], side="right")
-    return np.minimum(place, len(cumulative) - 1)
+    """The telling whose interval contains each uniform number."""
+    telling = np.searchsorted(cumulative, uniform * cumulative[-1], side="right")
+    return np.minimum(telling, len(cumulative) - 1)

@@ -1,7 +1,7 @@
-"""Claims a directory for a training: what stands there already, who is at work, and how a new run takes its place.
+"""Claims a directory for a training: what is there already, who else trains there, how a new run takes its place.
 
-A new run is begun in a hidden directory beside its place and moved there once it is under way, so that nothing is
-half-written and `--overwrite` loses the old run only then.
+A new run starts in a hidden directory next to its place. It moves into place when its first checkpoint is saved, so
+that nobody finds half a run, and `--overwrite` deletes the old run only then.
 """
 
 import platform
@@ -30,15 +30,15 @@ PACKAGES = ("torch", "transformer-lens", "transformers", "tokenizers", "numpy", 
 
 
 @dataclass
-class Plan:
-    """Where a training works.
+class Claim:
+    """A directory that one training alone writes to.
 
     Attributes:
-        directory: where it writes.
+        directory: where the training writes now.
         place: where the run belongs, links resolved.
-        out: the same as the user wrote it, for messages.
-        resume: whether it goes on with what is there.
-        corpus: what is trained on; None where there is nothing to do.
+        out: the same path as the user wrote it, for messages.
+        resume: whether the training continues the run that is there.
+        corpus: what is trained on; None if the run is complete already.
     """
 
     directory: Path
@@ -48,9 +48,9 @@ class Plan:
     corpus: Corpus | None
 
     def move_into_place(self) -> Path:
-        """Puts a new run where it belongs, in place of an old one if there is one."""
+        """Moves a new run to its place; an old run there is deleted."""
         if self.directory != self.place:
-            old = _beside(self.place, "old")
+            old = _hidden(self.place, "old")
             shutil.rmtree(old, ignore_errors=True)
             if self.place.is_dir() and any(self.place.iterdir()):
                 self.place.rename(old)
@@ -61,50 +61,50 @@ class Plan:
 
 
 @contextmanager
-def claim(config: RunConfig, out: Path, *, resume: bool, overwrite: bool, quiet: bool) -> Iterator[Plan]:
-    """Decides what to do at `out`, and holds its lock meanwhile.
+def claim(config: RunConfig, out: Path, *, resume: bool, overwrite: bool, quiet: bool) -> Iterator[Claim]:
+    """Decides what to do at `out`, and holds its lock until the training ends.
 
     Raises:
-        InputError: with the way out: see `train_run`.
+        InputError: nothing can be trained there, for one of the reasons that `train_run` lists.
     """
     place = out.resolve()  # `.` and links stand for what they name
-    if not place.exists() and (old := _beside(place, "old")).is_dir():  # cut off between the two moves of a replacement
+    if not place.exists() and (old := _hidden(place, "old")).is_dir():  # killed between the two moves of a replacement
         old.rename(place)
     if place.exists() and not place.is_dir():
-        raise InputError(f"{out}: is a file, and a run is a directory; choose another --out")
+        raise InputError(f"{out}: is a file, but a run is a directory; choose another --out")
     if (existing := _holds_files(place)) and not (place / "config.toml").is_file():
-        raise InputError(f"{out}: holds files that are not a run's; choose another --out, or empty it")
+        raise InputError(f"{out}: holds files that are not a run's; choose another --out, or empty this directory")
     if existing and not overwrite:
         with _lock(place, out):
             yield _continue(config, out, place, resume, quiet)
         return
     if resume and not existing and not quiet:
-        print(f"mechxl: {out}: there is no run yet; beginning one", file=sys.stderr)
+        print(f"mechxl: {out}: there is no run to resume; a new one starts", file=sys.stderr)
     corpus = build_corpus(config)
-    plan = Plan(_beside(place, "new"), place, out, resume=False, corpus=corpus)
-    made = [path for path in (plan.directory, *plan.directory.parents) if not path.exists()]
+    claimed = Claim(_hidden(place, "new"), place, out, resume=False, corpus=corpus)
+    created = [path for path in (claimed.directory, *claimed.directory.parents) if not path.exists()]
     try:
-        plan.directory.mkdir(parents=True, exist_ok=True)
+        claimed.directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{out}: can't be written ({error.strerror}); choose another --out") from None
     try:
-        with _lock(plan.directory, out) as held, ExitStack() as also:
-            held.append(plan)
+        with _lock(claimed.directory, out) as moved, ExitStack() as locks:
+            moved.append(claimed)
             try:
                 if existing:
-                    also.enter_context(_lock(place, out))
+                    locks.enter_context(_lock(place, out))
                 elif _holds_files(place):
-                    raise InputError(f"{out}: another trainer began a run there; choose another --out")
-                _begin(config, corpus, plan.directory)
-                yield plan
+                    raise InputError(f"{out}: another process started a run there; choose another --out")
+                _begin(config, corpus, claimed.directory)
+                yield claimed
             finally:
-                if plan.directory != place:  # never got under way
-                    shutil.rmtree(plan.directory, ignore_errors=True)
+                if claimed.directory != place:  # it was never moved into place
+                    shutil.rmtree(claimed.directory, ignore_errors=True)
     finally:
-        for path in made[1:]:
+        for path in created[1:]:
             try:
                 path.rmdir()
-            except OSError:  # not empty: the run is there
+            except OSError:  # not empty: it holds the run
                 break
 
 
@@ -112,27 +112,29 @@ def _holds_files(place: Path) -> bool:
     return place.is_dir() and any(place.iterdir())
 
 
-def _continue(config: RunConfig, out: Path, place: Path, resume: bool, quiet: bool) -> Plan:
+def _continue(config: RunConfig, out: Path, place: Path, resume: bool, quiet: bool) -> Claim:
     run = Run(place)
     if changed := differences(run.config, config):
-        listed = ", ".join(f"{name} {old} there and {new} here" for name, (old, new) in changed.items())
+        listed = ", ".join(f"{name} is {old} there and {new} here" for name, (old, new) in changed.items())
         raise InputError(
-            f"{out}: is a run with other settings: {listed}; choose another --out, or replace it with --overwrite"
+            f"{out}: is a run with other settings: {listed}; choose another --out, or replace the run with --overwrite"
         )
     if run.complete:
         if not quiet:
-            print(f"{out}: complete already, with these settings; nothing to do (--overwrite trains it again)")
-        return Plan(place, place, out, resume=False, corpus=None)
+            print(f"{out}: is complete with these settings already; to train it again, add --overwrite")
+        return Claim(place, place, out, resume=False, corpus=None)
     if not resume:
-        raise InputError(f"{out}: this run was not finished; go on with --resume, or begin anew with --overwrite")
+        raise InputError(
+            f"{out}: this run is not complete; continue it with --resume, or train it again with --overwrite"
+        )
     for folder in (place, place / "checkpoints"):  # others may be writing to the caches below
         for leftover in folder.glob(TEMPORARY):
             leftover.unlink()
-    return Plan(place, place, out, resume=True, corpus=run.corpus)
+    return Claim(place, place, out, resume=True, corpus=run.corpus)
 
 
 def _begin(config: RunConfig, corpus: Corpus, directory: Path) -> None:
-    """Empties the directory but for its lock, and writes what is known before training."""
+    """Empties the directory except for its lock, and writes what is known before training."""
     for path in directory.iterdir():
         if path.name != "lock":
             shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -142,33 +144,44 @@ def _begin(config: RunConfig, corpus: Corpus, directory: Path) -> None:
     write_text(directory / "tokenizer.json", corpus.tokenizer.to_str(pretty=True))
 
 
-def _beside(place: Path, kind: str) -> Path:
+def _hidden(place: Path, kind: str) -> Path:
+    """A hidden directory next to a run's place."""
     return place.parent / f".{place.name}.{kind}"
 
 
 @contextmanager
-def _lock(directory: Path, out: Path) -> Iterator[list[Plan]]:
-    """Holds the directory's lock; the system frees it with the process, however that ends."""
+def _lock(directory: Path, out: Path) -> Iterator[list[Claim]]:
+    """Holds the directory's lock; the system frees it when the process ends, however that happens.
+
+    Yields:
+        A list for claims whose directory may move meanwhile: the lock is deleted where it is then.
+    """
     lock = FileLock(directory / "lock")
     try:
         lock.acquire(timeout=0)
     except Timeout:
         raise InputError(
-            f"{out}: another trainer is at work on it; wait until it ends, or choose another --out"
+            f"{out}: another process is training this run; wait until it ends, or choose another --out"
         ) from None
     except OSError as error:
         raise InputError(f"{out}: can't be written ({error.strerror}); choose another --out") from None
-    moved: list[Plan] = []
+    moved: list[Claim] = []
     try:
         yield moved
     finally:
-        for path in (directory, *(plan.directory for plan in moved)):
-            (path / "lock").unlink(missing_ok=True)  # while it is held: nobody else's
+        for path in (directory, *(claimed.directory for claimed in moved)):
+            (path / "lock").unlink(missing_ok=True)  # while it is held, so that it is nobody else's
         lock.release()
 
 
-def environment(**more: Any) -> dict[str, Any]:
-    """Versions, commit, threads, device, command line: what the numbers of a run depend on beside its settings."""
+def environment(n_ctx: int, device: str, data_digest: str) -> dict[str, Any]:
+    """What a run's numbers depend on besides its settings: versions, commit, threads, device, command line.
+
+    Args:
+        n_ctx: tokens of the model's context.
+        device: torch device of the training.
+        data_digest: hash of the corpus.
+    """
     versions = {"mechxl": own_version(), **{name: version(name) for name in PACKAGES}}
     versions["python"] = platform.python_version()
     return {
@@ -177,12 +190,14 @@ def environment(**more: Any) -> dict[str, Any]:
         "commit": _commit(),
         "threads": torch.get_num_threads(),
         "command": sys.argv,
-        **more,
+        "n_ctx": n_ctx,
+        "device": device,
+        "data_digest": data_digest,
     }
 
 
 def _commit() -> str | None:
-    """The commit of this package's own checkout; None where it is installed without one."""
+    """The commit of the checkout that this code stands in; None if it is installed without one."""
     source = Path(__file__).parents[2]
     if not (source / "pyproject.toml").is_file():
         return None

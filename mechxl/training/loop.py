@@ -1,19 +1,13 @@
-"""The training loop: optimizer, schedule, evaluation, checkpoints, resume."""
+"""The training loop: learning rate, updates, evaluations, checkpoints."""
 
 import json
 import math
-import signal
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from mechxl.config import RunConfig, TrainingConfig
@@ -26,12 +20,14 @@ from mechxl.model.forward import logits
 from mechxl.model.hooked import build_model, save_model
 from mechxl.model.weights import Weights, pack
 from mechxl.run import Run
-from mechxl.training.batches import Batch, Batches
-from mechxl.training.claim import Plan, claim, environment
+from mechxl.training.batches import TrainingBatch, TrainingBatches
+from mechxl.training.claim import Claim, claim, environment
+from mechxl.training.interrupt import interrupts
 from mechxl.training.memory import kept_memory
 from mechxl.training.metrics import Evaluation
 from mechxl.training.products import quick_products
 from mechxl.training.progress import Progress
+from mechxl.training.state import Position, load_state, save_state
 
 
 def train_run(
@@ -45,8 +41,8 @@ def train_run(
     Args:
         config: the settings.
         out: the run's directory.
-        resume: go on from the newest state of a run that was stopped; where there is no run yet, one is begun.
-        overwrite: replace a run at `out`, once the new one is under way.
+        resume: continue a run that was stopped, from its newest state; where there is no run yet, a new one starts.
+        overwrite: replace the run at `out`, as soon as the new one has started.
         quiet: no progress bar and no messages.
 
     Example:
@@ -57,31 +53,31 @@ def train_run(
         >>> run.metrics["recall_accuracy"].iloc[-1]
 
     Raises:
-        InputError: settings that can't hold, `out` can't be written, is no run, is another run, or has a trainer at
-            work.
+        InputError: the settings contradict each other; or `out` can't be written, is no run, is a run with other
+            settings, or is being trained by another process.
         Failure: the loss is no longer finite.
-        KeyboardInterrupt: stopped by Ctrl-C, with everything saved.
+        KeyboardInterrupt: the user pressed Ctrl-C; everything is saved.
     """
     started = time.perf_counter()
     threads = torch.get_num_threads()
     if config.training.threads:
         torch.set_num_threads(config.training.threads)
     try:
-        claimed = claim(config, Path(out), resume=resume, overwrite=overwrite, quiet=quiet)
-        with claimed as plan, quick_products(), kept_memory():
-            if plan.corpus is not None:
-                _Trainer(config, plan, plan.corpus, started, quiet).train()
-            place = plan.place
+        claiming = claim(config, Path(out), resume=resume, overwrite=overwrite, quiet=quiet)
+        with claiming as claimed, quick_products(), kept_memory():
+            if claimed.corpus is not None:
+                _Trainer(config, claimed, claimed.corpus, started, quiet).train()
+            place = claimed.place
     finally:
         torch.set_num_threads(threads)
-    return Run(_near(place))
+    return Run(_relative(place))
 
 
 def pick_device(name: str) -> str:
     """The torch device of a `training.device` setting.
 
     Raises:
-        InputError: there is no such device here.
+        InputError: this machine has no such device.
     """
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
@@ -90,7 +86,7 @@ def pick_device(name: str) -> str:
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).split("\n")[0]
         raise InputError(
-            f"training.device = {name}: can't be used here ({reason}); the nearest that works: auto"
+            f"training.device = {name}: can't be used on this machine ({reason}); the nearest that works: auto"
         ) from None
     return name
 
@@ -105,7 +101,7 @@ def learning_rate(config: TrainingConfig, step: int) -> float:
     return config.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
 
 
-def batch_losses(weights: Weights, batch: Batch) -> tuple[Tensor, Tensor]:
+def batch_losses(weights: Weights, batch: TrainingBatch) -> tuple[Tensor, Tensor]:
     """(the loss that is trained, the answers' part of it): summed over tokens, averaged over sentences, in nats."""
     scores = logits(weights, batch.tokens, batch.positions, batch.common)
     by_token = F.cross_entropy(scores.flatten(0, 1), batch.targets.flatten(), ignore_index=PAD_ID, reduction="none")
@@ -114,13 +110,13 @@ def batch_losses(weights: Weights, batch: Batch) -> tuple[Tensor, Tensor]:
 
 
 class _Trainer:
-    """One training at work in a claimed directory."""
+    """One training in a claimed directory."""
 
-    def __init__(self, config: RunConfig, plan: Plan, corpus: Corpus, started: float, quiet: bool) -> None:
+    def __init__(self, config: RunConfig, claimed: Claim, corpus: Corpus, started: float, quiet: bool) -> None:
         training, seeds = config.training, config.seeds
-        self.config, self.corpus, self.plan, self.started, self.quiet = config, corpus, plan, started, quiet
+        self.config, self.corpus, self.claimed, self.started, self.quiet = config, corpus, claimed, started, quiet
         self.device = pick_device(training.device)
-        n_ctx = _longest(corpus)
+        n_ctx = _longest_sentence(corpus)
         self.model = build_model(config.model, corpus.tokenizer, n_ctx, seeds.init, training.precision, self.device)
         self.packed = pack(self.model)
         self.optimizer = torch.optim.AdamW(
@@ -130,45 +126,66 @@ class _Trainer:
             weight_decay=training.weight_decay,
             fused=True,
         )
-        self.batches = Batches(corpus, training.objective, training.batch_size, seeds.order, self.device)
+        self.batches = TrainingBatches(corpus, training.objective, training.batch_size, seeds.order, self.device)
         self.evaluation = Evaluation(corpus, training.evaluate_items, seeds.order, self.device)
         self.checkpoints = set(training.checkpoint_steps())
-        self.step, self.losses = 0, torch.zeros(2, dtype=torch.float64, device=self.device)
-        self.since, self.earlier = 0, 0.0
-        self.environment = environment(n_ctx=n_ctx, device=self.device, data_digest=corpus.digest)
+        self.step = 0
+        self.since_row, self.losses = 0, torch.zeros(2, dtype=torch.float64, device=self.device)
+        self.row: dict[str, Any] = {}  # of the last evaluation
+        self.earlier_seconds = 0.0
+        self.environment = environment(n_ctx, self.device, corpus.digest)
 
     def train(self) -> None:
-        run = Run(self.plan.directory)
-        if self.plan.resume:
-            self._load(run)
-        else:
-            write_json(run.file("environment.json"), self.environment)
-            self._evaluate(run)
-            self._checkpoint(run)
-            run = Run(self.plan.move_into_place())
-        steps = self.config.training.steps
-        with _stop_after_step() as stop, Progress(self.plan.out, steps, self.step, self.quiet) as progress:
+        """Trains to the last step, or until Ctrl-C."""
+        run = self._resume() if self.claimed.resume else self._begin()
+        training, out = self.config.training, self.claimed.out
+        with interrupts() as interrupted, Progress(out, training.steps, self.step, self.quiet) as progress:
             progress.show(self.step, self.row)
-            while self.step < steps:
+            while self.step < training.steps:
                 self._update()
-                if self.step % self.config.training.evaluate_every == 0 or self.step in self.checkpoints:
+                if self.step % training.evaluate_every == 0 or self.step in self.checkpoints:
                     self._evaluate(run)
                     progress.show(self.step, self.row)
                 if self.step in self.checkpoints:
-                    self._checkpoint(run)
+                    self._save_checkpoint(run)
                 elif self.step % 10 == 0:
                     progress.advance(self.step)
-                if stop and self.step < steps:
-                    self._save(run)
+                if interrupted and self.step < training.steps:
+                    self._save_state(run)
                     raise KeyboardInterrupt(
-                        f"{self.plan.out}: stopped at step {self.step:,} of {steps:,}, all saved; go on with "
-                        f"python -m mechxl.train --out {self.plan.out} --resume"
+                        f"{out}: stopped at step {self.step:,} of {training.steps:,}, all saved; to continue, run "
+                        f"python -m mechxl.train --out {out} --resume"
                     )
         self.environment["wall_seconds"] = self._seconds()
         write_json(run.file("environment.json"), self.environment)
-        write_text(run.file("COMPLETE"), f"{steps}\n")
+        write_text(run.file("COMPLETE"), f"{training.steps}\n")
         run.file("resume.safetensors").unlink(missing_ok=True)
         progress.summary(self.row, self._seconds())
+
+    def _begin(self) -> Run:
+        """Writes step 0, and moves the run into place."""
+        run = Run(self.claimed.directory)
+        write_json(run.file("environment.json"), self.environment)
+        self._evaluate(run)
+        self._save_checkpoint(run)
+        return Run(self.claimed.move_into_place())
+
+    def _resume(self) -> Run:
+        """Takes up the saved state; rows of metrics after its step are dropped."""
+        run = Run(self.claimed.directory)
+        position = load_state(run.file("resume.safetensors"), self.packed.vector, self.optimizer, self.losses)
+        self.step, self.since_row, self.earlier_seconds = position.step, position.since, position.seconds
+        rows = [row for row in read_rows(run.file("metrics.jsonl")) if row["step"] <= self.step]
+        if not rows:
+            raise InputError(
+                f"{run.file('metrics.jsonl')}: has no row up to step {self.step}; train the run again with --overwrite"
+            )
+        resumed_at = read_json(run.file("environment.json")).get("resumed_at", [])
+        self.environment["resumed_at"] = [*resumed_at, self.step]
+        write_json(run.file("environment.json"), self.environment)
+        write_text(run.file("metrics.jsonl"), "".join(map(_json_line, rows)))
+        self.row = rows[-1]
+        return run
 
     def _update(self) -> None:
         for group in self.optimizer.param_groups:
@@ -179,106 +196,62 @@ class _Trainer:
         self.optimizer.step()
         self.losses += torch.stack([loss.detach(), answers])
         self.step += 1
-        self.since += 1
+        self.since_row += 1
 
     def _evaluate(self, run: Run) -> None:
+        """Adds a row to metrics.jsonl.
+
+        Raises:
+            Failure: the loss is no longer finite.
+        """
         training = self.config.training
-        visits = mean_visits(self.corpus, self.step * training.batch_size)
-        self.row: dict[str, Any] = {
-            "step": self.step,
-            **self.evaluation.row(self.model, everything=self.step == training.steps),
-        }
+        self.row = {"step": self.step, **self.evaluation.row(self.model, everything=self.step == training.steps)}
         if not (math.isfinite(self.row["loss"]) and self.losses.isfinite().all()):
             raise Failure(
-                f"{self.plan.out}: the loss is {self.row['loss']:g} at step {self.step:,}, training has diverged; "
-                f"lower training.learning_rate ({training.learning_rate:g}) or raise training.warmup_steps, with "
-                "--overwrite"
+                f"{self.claimed.out}: the loss is {self.row['loss']:g} at step {self.step:,}, training has diverged; "
+                f"lower training.learning_rate ({training.learning_rate:g}) or raise training.warmup_steps, and train "
+                "again with --overwrite"
             )
-        if self.since:
-            trained, answers = (self.losses / self.since).tolist()
+        if self.since_row:
+            trained, answers = (self.losses / self.since_row).tolist()
             self.row |= {"train_loss": trained, "train_answer_loss": answers}
+        visits = mean_visits(self.corpus, self.step * training.batch_size)
         for name, mean in (("mono_visits", visits.mono), ("parallel_visits", visits.parallel)):
             if not math.isnan(mean):
                 self.row[name] = mean
         with run.file("metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(self.row, ensure_ascii=False, allow_nan=False) + "\n")
+            file.write(_json_line(self.row))
         self.losses.zero_()
-        self.since = 0
+        self.since_row = 0
 
-    def _checkpoint(self, run: Run) -> None:
+    def _save_checkpoint(self, run: Run) -> None:
         run.file("checkpoints").mkdir(exist_ok=True)
         with whole_file(run.checkpoint(self.step)) as path:
             save_model(self.model, path)
-        self._save(run)
+        self._save_state(run)
 
-    def _save(self, run: Run) -> None:
-        """Everything that training goes on from, as one file and one move."""
-        vector = self.packed.vector
-        tensors = {"losses": self.losses, "parameters": vector.detach(), **self.optimizer.state[vector]}
-        state = {"step": self.step, "since": self.since, "seconds": self._seconds()}
-        with whole_file(run.file("resume.safetensors")) as path:
-            save_file(tensors, path, {"state": json.dumps(state)})
-
-    def _load(self, run: Run) -> None:
-        path = run.file("resume.safetensors")
-        try:
-            with safe_open(path, "pt", device=self.device) as saved:
-                state = json.loads(saved.metadata()["state"])
-                vector = self.packed.vector
-                vector.data.copy_(saved.get_tensor("parameters"))
-                kept = {"step", "exp_avg", "exp_avg_sq"} & set(saved.keys())
-                self.optimizer.state[vector] = {key: saved.get_tensor(key) for key in kept}
-                self.losses.copy_(saved.get_tensor("losses"))
-        except Exception as error:
-            raise InputError(f"{path}: can't be read ({error}); begin anew with --overwrite") from error
-        self.step, self.since, self.earlier = state["step"], state["since"], state["seconds"]
-        rows = [row for row in read_rows(run.file("metrics.jsonl")) if row["step"] <= self.step]
-        if not rows:
-            raise InputError(
-                f"{run.file('metrics.jsonl')}: has no row up to step {self.step}; begin anew with --overwrite"
-            )
-        self.environment |= {"resumed_at": [*read_json(run.file("environment.json")).get("resumed_at", []), self.step]}
-        write_json(run.file("environment.json"), self.environment)
-        text = "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
-        write_text(run.file("metrics.jsonl"), text)
-        self.row = rows[-1]
+    def _save_state(self, run: Run) -> None:
+        position = Position(self.step, self.since_row, self._seconds())
+        save_state(run.file("resume.safetensors"), position, self.packed.vector, self.optimizer, self.losses)
 
     def _seconds(self) -> float:
-        return round(self.earlier + time.perf_counter() - self.started, 2)
+        return round(self.earlier_seconds + time.perf_counter() - self.started, 2)
 
 
-def _longest(corpus: Corpus) -> int:
-    """Tokens of the longest sentence of any fact in any language, tag and EOS included: the model's context."""
+def _json_line(row: dict[str, Any]) -> str:
+    return json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _longest_sentence(corpus: Corpus) -> int:
+    """Tokens of the longest sentence of any fact in any language, tag and EOS included: the model's context length."""
     parts = [corpus.lexicon.tags, corpus.lexicon.names, corpus.lexicon.relation_words, corpus.lexicon.value_words]
     tokens = (corpus.word_tokens >= 0).sum(axis=1)
     return 2 + sum(int(tokens[words[words >= 0]].max(initial=0)) for words in parts)
 
 
-def _near(place: Path) -> Path:
-    """A path as seen from the working directory where that is still there and holds it."""
+def _relative(place: Path) -> Path:
+    """The path relative to the working directory, where that still exists and contains it; else the path itself."""
     try:
         return place.relative_to(Path.cwd())
     except (ValueError, FileNotFoundError):
         return place
-
-
-@contextmanager
-def _stop_after_step() -> Iterator[list[int]]:
-    """Ctrl-C fills the list that is yielded, for the loop to stop cleanly; a second Ctrl-C stops at once."""
-    stop: list[int] = []
-
-    def handler(number: int, frame: Any) -> None:
-        if stop:
-            raise KeyboardInterrupt
-        stop.append(number)
-        print("stopping after this step; Ctrl-C again to stop at once", file=sys.stderr)
-
-    try:
-        before = signal.signal(signal.SIGINT, handler)
-    except ValueError:  # not the main thread: signals are not ours
-        yield stop
-        return
-    try:
-        yield stop
-    finally:
-        signal.signal(signal.SIGINT, before)

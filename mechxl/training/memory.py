@@ -1,8 +1,8 @@
-"""Freed memory is kept for the next step.
+"""Keeps freed memory for the next training step.
 
-A training step takes and frees the same few megabytes again and again. glibc gives what is freed at the top of its heap
-back to the system, and takes large pieces from it anew each time: every page is then zeroed and mapped again, which
-costs a fifth of a step (benchmarks/RESULTS.md).
+Every step allocates and frees the same few megabytes. By default, glibc returns memory at the top of its heap to the
+system, and asks the system for each large block. The system then zeroes and maps every page again, which costs a fifth
+of a step (benchmarks/RESULTS.md).
 """
 
 import ctypes
@@ -12,14 +12,15 @@ from contextlib import contextmanager
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 KEPT = 256 << 20  # bytes at the top of the heap
-LARGEST = 32 << 20  # bytes that come from the heap and not from the system: glibc allows no more
+LARGEST = 32 << 20  # bytes of the largest block that comes from the heap; glibc allows no more
 
 
 @contextmanager
 def kept_memory() -> Iterator[None]:
-    """Lets glibc keep freed memory meanwhile, and gives it back afterwards; other allocators are left alone.
+    """Lets glibc keep freed memory inside the context, and returns it to the system at the end.
 
-    glibc's thresholds are the process's and can't be read; they stay as they are set here.
+    Other allocators are left alone. glibc's thresholds belong to the process and can't be read, so they stay as they
+    are set here.
     """
     if platform.libc_ver()[0] != "glibc":
         yield

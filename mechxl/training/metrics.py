@@ -1,4 +1,4 @@
-"""A row of metrics: recall and transfer by group, language and pair, their kinds of answers, and the expected loss."""
+"""One row of metrics: recall and transfer by group, language and pair, kinds of answers, and the expected loss."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,12 +16,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Sample:
-    """The questions of an evaluation.
+class EvaluationQuestions:
+    """The questions of an evaluation, by the suffix of their metrics' names.
+
+    The suffix is empty for questions with the tag shown; corpora with tags also have "_hidden", with the tag hidden.
 
     Attributes:
-        recall: tellings asked with the tag shown, and with the tag hidden if languages have tags.
-        transfer: transfer items asked so, with the items themselves.
+        recall: the tellings as questions.
+        transfer: the transfer items as questions, and the items themselves.
     """
 
     recall: dict[str, Questions]
@@ -29,12 +31,12 @@ class Sample:
 
 
 class Evaluation:
-    """Asks a model the questions of a corpus: a fixed, seeded sample at most evaluations, all of them at the last.
+    """Asks a model the questions of a corpus: the same seeded sample each time, and all questions at the last step.
 
     Args:
         corpus: what is asked.
-        most: questions an evaluation asks at most, stratified by group (parallel and mono tellings, transfer items);
-            0: all.
+        most: the most questions that an evaluation asks, stratified by group (parallel and mono tellings, transfer
+            items); 0: all questions.
         seed: of the sample.
         device: of the model.
     """
@@ -46,28 +48,28 @@ class Evaluation:
         if corpus.has_tags:
             self.items["_hidden"] = transfer_items(corpus, tag=False)
         self.total = len(corpus.tellings[0]) + len(self.items[""].fact)
-        self.sample = self._sample(most)
+        self.questions = self._questions(most)
 
     def row(self, model: "HookedTransformer", *, everything: bool = False) -> dict[str, Any]:
-        """Rates, log probabilities in nats and counts.
+        """One row of metrics: accuracies, log probabilities in nats, and counts.
 
-        Where there are no items at all None stands, beside the reason; a group, language or pair without items is left
-        out.
+        If there are no items at all, a rate is None and the row gives the reason. Groups, languages and pairs without
+        items are left out.
         """
-        sample = self._sample(0) if everything and self.most and self.total > self.most else self.sample
+        asked = self._questions(0) if everything and self.most and self.total > self.most else self.questions
         row: dict[str, Any] = {}
         losses = {}
-        for suffix, questions in sample.recall.items():
+        for suffix, questions in asked.recall.items():
             answers = ask_questions(model, questions, self.trie)
             row |= self._recall(suffix, questions, answers)
             losses[suffix == ""] = self._loss(questions, answers)
-        for suffix, (questions, items) in sample.transfer.items():
+        for suffix, (questions, items) in asked.transfer.items():
             row |= self._transfer(suffix, questions, items, ask_questions(model, questions, self.trie))
-        # The row of questions with the tag shown serves corpora without tags too.
+        # Corpora without tags are asked as if the tag were shown.
         states = self.corpus.cue_states if self.corpus.has_tags else [(True, 1.0)]
         return {"loss": float(sum(p * losses[shown] for shown, p in states))} | row
 
-    def _sample(self, most: int) -> Sample:
+    def _questions(self, most: int) -> EvaluationQuestions:
         share = min(1.0, most / max(self.total, 1)) if most else 1.0
         fact, language = self.corpus.tellings
         parallel = self.corpus.mixture.parallel[fact]
@@ -77,20 +79,20 @@ class Evaluation:
             tag = suffix == ""
             recall[suffix] = Questions.of(self.corpus, fact[kept], language[kept], tag, self.device)
             pair = items.told * self.corpus.world.n_languages + items.asked
-            place = _stratified(pair, share, self.seed)
-            chosen = TransferItems(items.fact[place], items.asked[place], items.told[place], items.left_out)
+            rows = _stratified(pair, share, self.seed)
+            chosen = TransferItems(items.fact[rows], items.asked[rows], items.told[rows], items.left_out)
             transfer[suffix] = Questions.of(self.corpus, chosen.fact, chosen.asked, tag, self.device), chosen
-        return Sample(recall, transfer)
+        return EvaluationQuestions(recall, transfer)
 
     def _loss(self, questions: Questions, answers: Answers) -> float:
-        """Mean answer loss over tellings with training weights, each group standing for its whole weight."""
+        """Mean answer loss over tellings, weighted as in training; a sampled group counts with its whole weight."""
         weight = self.corpus.mixture.weight
         total = 0.0
         for group in (self.corpus.mixture.parallel, self.corpus.mixture.mono):
-            here = group[questions.fact]
-            if here.any():
-                w = weight[questions.fact[here], questions.language[here]]
-                total -= float(weight[group].sum() * (w * answers.log_prob[here]).sum() / w.sum())
+            in_group = group[questions.fact]
+            if in_group.any():
+                w = weight[questions.fact[in_group], questions.language[in_group]]
+                total -= float(weight[group].sum() * (w * answers.log_prob[in_group]).sum() / w.sum())
         return total
 
     def _recall(self, suffix: str, questions: Questions, answers: Answers) -> dict[str, Any]:
@@ -98,7 +100,7 @@ class Evaluation:
         row = _rates(f"recall{suffix}", answers)
         groups = {name: group == name for name in ("parallel", "mono")}
         row[f"recall{suffix}_by_group"] = _shares(answers, groups)
-        languages = {name: questions.language == at for at, name in enumerate(names)}
+        languages = {name: questions.language == language for language, name in enumerate(names)}
         row[f"recall{suffix}_by_language"] = _shares(answers, languages)
         return row
 
@@ -120,7 +122,7 @@ def _rates(name: str, answers: Answers) -> dict[str, Any]:
         f"{name}_value_accuracy": _mean(kind <= 1),
         f"{name}_n": len(kind),
         f"{name}_log_prob": _mean(answers.log_prob),
-        f"{name}_kinds": {label: _mean(kind == at) for at, label in enumerate(KINDS)},
+        f"{name}_kinds": {label: _mean(kind == number) for number, label in enumerate(KINDS)},
     }
 
 
@@ -130,7 +132,7 @@ def _shares(answers: Answers, groups: dict[str, Bool[np.ndarray, " question"]]) 
 
 
 def _mean(values: Float[np.ndarray, " n"] | Bool[np.ndarray, " n"]) -> float | None:
-    """The mean, or None (null in JSON) of nothing."""
+    """The mean; None (null in JSON) if there are no values."""
     return float(np.mean(values)) if len(values) else None
 
 
@@ -140,7 +142,7 @@ def _stratified(stratum: Int[np.ndarray, " n"], share: float, seed: int) -> Int[
         return np.arange(len(stratum))
     kept = []
     for label in np.unique(stratum):
-        place = np.flatnonzero(stratum == label)
-        order = generator(seed, f"evaluation sample {label}").permutation(place)
-        kept.append(order[: max(1, int(share * len(place)))])
+        rows = np.flatnonzero(stratum == label)
+        order = generator(seed, f"evaluation sample {label}").permutation(rows)
+        kept.append(order[: max(1, int(share * len(rows)))])
     return np.sort(np.concatenate(kept)) if kept else np.zeros(0, dtype=int)

@@ -1,8 +1,8 @@
 """Which library multiplies float32 matrices on the CPU.
 
-PyTorch asks MKL, which on AMD processors reaches half of what oneDNN does. PyTorch asks oneDNN instead once that may
-round its inputs to bfloat16; a processor without bfloat16 matrix units has nothing to gain by rounding, and multiplies
-in full float32 all the same. Whether it does is tried, not assumed.
+PyTorch uses MKL by default. On AMD processors, MKL is half as fast as oneDNN. PyTorch uses oneDNN if oneDNN may round
+its inputs to bfloat16. A processor without bfloat16 matrix units does not round all the same, since rounding would gain
+nothing: its products stay exact float32. This module tries whether they do, and switches to oneDNN only then.
 """
 
 from collections.abc import Iterator
@@ -12,16 +12,16 @@ from typing import Any
 
 import torch
 
-# Largest error of products of unit normals, over the root of the terms in a sum: 4e-6 in float32, 1e-2 in bfloat16; a
-# tenth of that in TF32.
+# Largest error of products of unit normals, divided by the root of the number of terms: 4e-6 in float32, 1e-2 in
+# bfloat16, 1e-3 in TF32.
 EXACT = 1e-5
 
 
 @contextmanager
 def quick_products() -> Iterator[bool]:
-    """Lets oneDNN multiply meanwhile where it is as exact as float32; yields whether it does.
+    """Lets oneDNN multiply inside the context if it is as exact as float32; yields whether it does.
 
-    PyTorch's setting is one for the whole process, and is put back afterwards.
+    PyTorch's setting belongs to the whole process; it is restored at the end.
     """
     backend: Any = torch.backends.mkldnn  # its stubs lack `matmul`
     settings = backend.matmul
@@ -37,11 +37,12 @@ def quick_products() -> Iterator[bool]:
 
 @cache
 def _exact() -> bool:
-    """Whether products are exact to float32 now, in the three forms that a layer and its gradient need."""
+    """Whether products are as exact as float32 under the present setting, in the forms that training needs."""
     if not torch.backends.mkldnn.is_available():
         return False
-    generator = torch.Generator().manual_seed(0)
-    x, w, g = (torch.randn(shape, generator=generator) for shape in ((512, 64), (256, 64), (512, 256)))
+    rng = torch.Generator().manual_seed(0)
+    x, w, g = (torch.randn(shape, generator=rng) for shape in ((512, 64), (256, 64), (512, 256)))
+    # a layer, the gradients of its input and its weights, and attention scores
     forms = [(x, w.T), (g, w), (g.T, x), (x.view(16, 32, 64), x.view(16, 32, 64).mT)]
-    worst = [(a @ b - (a.double() @ b.double())).abs().max() / (a.shape[-1] ** 0.5) for a, b in forms]
-    return bool(max(worst) < EXACT)
+    errors = [(a @ b - (a.double() @ b.double())).abs().max() / (a.shape[-1] ** 0.5) for a, b in forms]
+    return bool(max(errors) < EXACT)

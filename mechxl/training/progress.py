@@ -1,4 +1,4 @@
-"""What a training shows: a bar on stderr where that is a terminal, and one line on stdout at the end."""
+"""What a training prints: a progress bar on stderr if that is a terminal, and one line on stdout at the end."""
 
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,9 @@ class Progress:
 
     Args:
         path: the run's directory.
-        steps: of the whole training.
+        steps: steps of the whole training.
         done: steps that are done already.
-        quiet: show nothing.
+        quiet: print nothing.
     """
 
     def __init__(self, path: Path, steps: int, done: int, quiet: bool) -> None:
@@ -41,11 +41,11 @@ class Progress:
         self.bar.stop()
 
     def advance(self, step: int) -> None:
-        """Moves the bar."""
+        """Moves the bar to a step."""
         self.bar.update(self.task, completed=step)
 
     def show(self, step: int, row: dict[str, Any]) -> None:
-        """Moves the bar and shows a row of metrics."""
+        """Moves the bar to a step and shows the step's row of metrics."""
         self.bar.update(
             self.task,
             completed=step,
@@ -55,7 +55,7 @@ class Progress:
         )
 
     def summary(self, row: dict[str, Any], seconds: float) -> None:
-        """The result in a line on stdout."""
+        """Prints the result in one line on stdout."""
         if self.quiet:
             return
         rates = ", ".join(

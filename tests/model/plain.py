@@ -12,7 +12,7 @@ from mechxl.config import ModelConfig, RunConfig, as_toml_table, parse_config
 from mechxl.data.corpus import Corpus, build_corpus
 from mechxl.model.hooked import build_model
 from mechxl.model.weights import weights_of
-from mechxl.training.batches import Batches
+from mechxl.training.batches import TrainingBatches
 from mechxl.training.loop import batch_losses
 
 EOS = 2
@@ -42,7 +42,7 @@ def small_model(corpus: Corpus, seed: int = 0, precision: str = "float64", **set
 def learned_model(corpus: Corpus, steps: int = 60) -> HookedTransformer:
     """A model that has learned which words are answers, and some of the facts."""
     model = small_model(corpus, d_model=32, init_std=0.05)
-    batches = Batches(corpus, "answer", 64, 0, "cpu")
+    batches = TrainingBatches(corpus, "answer", 64, 0, "cpu")
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
     for step in range(steps):
         optimizer.zero_grad()

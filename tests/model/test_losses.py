@@ -7,7 +7,7 @@ from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from mechxl.model.weights import pack, weights_of
-from mechxl.training.batches import Batch, Batches
+from mechxl.training.batches import TrainingBatch, TrainingBatches
 from mechxl.training.loop import batch_losses
 from mechxl.training.products import quick_products
 from tests.model.hooked import CORPORA, hooked_at
@@ -16,7 +16,7 @@ from tests.model.plain import small_corpus, small_model
 PADDING = 0
 
 
-def plain_losses(model: HookedTransformer, batch: Batch) -> tuple[float, float]:
+def plain_losses(model: HookedTransformer, batch: TrainingBatch) -> tuple[float, float]:
     """Summed over the targets of a sentence, averaged over sentences; and the same of answers alone."""
     log_p = model(batch.tokens).log_softmax(-1)
     width = batch.tokens.shape[1]
@@ -37,7 +37,7 @@ def plain_losses(model: HookedTransformer, batch: Batch) -> tuple[float, float]:
 def test_losses_are_a_loop_over_the_hooked_log_probabilities(name, objective):
     corpus = small_corpus(**CORPORA[name])
     model = small_model(corpus)
-    batch = Batches(corpus, objective, 32, 0, "cpu")[3]
+    batch = TrainingBatches(corpus, objective, 32, 0, "cpu")[3]
     total, answers = batch_losses(weights_of(model), batch)
     assert (total.item(), answers.item()) == pytest.approx(plain_losses(model, batch), rel=1e-12)
     if objective == "answer":
@@ -51,7 +51,7 @@ def test_losses_are_a_loop_over_the_hooked_log_probabilities(name, objective):
 def test_training_under_the_lean_forward_follows_the_hooked_one(name, objective, length):
     """Also where oneDNN multiplies."""
     corpus = small_corpus(**CORPORA[name])
-    batches = Batches(corpus, objective, 64, 0, "cpu")
+    batches = TrainingBatches(corpus, objective, 64, 0, "cpu")
     assert batches[0].common.tokens.shape[1] == length
 
     def curve(hooked: bool) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mechxl.model.answers import Questions
 from mechxl.model.sharing import Shared, nothing_shared, rows_of, shared
-from mechxl.training.batches import Batches
+from mechxl.training.batches import TrainingBatches
 from tests.model.plain import encode, prompt_text, questions_of, small_corpus
 
 MANY = settings(max_examples=200, deadline=None)
@@ -91,7 +91,7 @@ def test_where_nothing_is_shared_the_beginnings_are_empty(tokens):
 @pytest.mark.parametrize("objective", ["answer", "all"])
 @pytest.mark.parametrize("name", CORPORA)
 def test_batches_share_beginnings_before_the_first_position_with_loss(name, objective, batch_size):
-    batches = Batches(small_corpus(**CORPORA[name]), objective, batch_size, 0, "cpu")
+    batches = TrainingBatches(small_corpus(**CORPORA[name]), objective, batch_size, 0, "cpu")
     first = int(batches.positions.min())
     length = longest_shared(batches.tokens, first, batch_size)
     assert (length > 0) == (objective == "answer" and batch_size > 3)

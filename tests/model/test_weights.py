@@ -12,7 +12,7 @@ from transformer_lens import HookedTransformer
 from mechxl.model.forward import logits
 from mechxl.model.hooked import load_parameters, save_model
 from mechxl.model.weights import pack, weights_of
-from mechxl.training.batches import Batches
+from mechxl.training.batches import TrainingBatches
 from mechxl.training.loop import batch_losses
 from tests.model.hooked import CORPORA, MODELS, assume_off_the_kink, gap, hooked_at
 from tests.model.plain import small_corpus, small_model
@@ -57,7 +57,7 @@ def test_packing_changes_no_parameter_and_keeps_them_the_models(shape, seed):
 def test_a_step_on_the_vector_is_a_step_on_every_parameter(precision, tolerance, shape, name, objective, seed):
     """Loss and gradients of a batch, each parameter's own: those of the hooked forward."""
     corpus = CORPUS[name]
-    batch = Batches(corpus, objective, 32, seed, "cpu")[seed % 7]
+    batch = TrainingBatches(corpus, objective, 32, seed, "cpu")[seed % 7]
     model = small_model(corpus, seed, precision, **shape)
     assume_off_the_kink(model, batch.tokens)
     hooked = hooked_at(model, batch.tokens, batch.positions).log_softmax(-1)

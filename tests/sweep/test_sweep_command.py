@@ -92,7 +92,7 @@ def test_going_on_reports_failures_and_completes_the_rest(folder: Path, rerun: t
     assert len(failures) == 2
     (diverged,) = (line for line in failures if "diverging,seed=0: the loss is" in line)
     (foreign,) = (line for line in failures if "foreign,seed=0: is a run with other settings" in line)
-    assert "training.steps 2 there and 12 here" in foreign
+    assert "training.steps is 2 there and 12 here" in foreign
     assert lines[-1] == f"mechxl: 2 of 6 runs failed, each with its reason above and in {runs / 'sweep.parquet'}"
     assert any("/6 long,seed=1: complete, loss " in line for line in lines)
     table = pd.read_parquet(runs / "sweep.parquet").set_index("run")

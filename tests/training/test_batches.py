@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import binomtest, chisquare
 
 from mechxl.data.corpus import Corpus
-from mechxl.training.batches import Batch, Batches
+from mechxl.training.batches import TrainingBatch, TrainingBatches
 from tests.model.plain import encode, prompt_text, small_corpus, value_word
 
 EOS = 2
@@ -33,7 +33,7 @@ def sentences(corpus: Corpus) -> dict[tuple[int, ...], tuple[int, int, bool]]:
     return table
 
 
-def whole_rows(batch: Batch) -> list[tuple[int, ...]]:
+def whole_rows(batch: TrainingBatch) -> list[tuple[int, ...]]:
     """Each row's input with its last target after it: the sentence, as far as a batch shows it."""
     rows = []
     width = batch.tokens.shape[1]
@@ -47,7 +47,7 @@ def whole_rows(batch: Batch) -> list[tuple[int, ...]]:
     return rows
 
 
-def drawn(corpus: Corpus, batch: Batch) -> list[tuple[int, int, bool]]:
+def drawn(corpus: Corpus, batch: TrainingBatch) -> list[tuple[int, int, bool]]:
     """What each row says; EOS is in the input of some rows, and in the targets where every token is trained."""
     table = {tokens[:-1]: said for tokens, said in sentences(corpus).items()}
     return [table[row[:-1] if row[-1] == EOS else row] for row in whole_rows(batch)]
@@ -57,7 +57,7 @@ def drawn(corpus: Corpus, batch: Batch) -> list[tuple[int, int, bool]]:
 @pytest.mark.parametrize("name", CORPORA)
 def test_targets_are_the_next_tokens_of_the_sentences(name, objective):
     corpus = small_corpus(**CORPORA[name])
-    batch = Batches(corpus, objective, 64, 5, "cpu")[2]
+    batch = TrainingBatches(corpus, objective, 64, 5, "cpu")[2]
     width = batch.tokens.shape[1]
     for row, (fact, language, tag) in enumerate(drawn(corpus, batch)):
         prompt = encode(corpus, prompt_text(corpus, fact, language, tag))
@@ -84,7 +84,7 @@ def test_targets_are_the_next_tokens_of_the_sentences(name, objective):
 @pytest.mark.parametrize("name", ["plain", "hidden tags", "tags always hidden", "zipf"])
 def test_draws_follow_the_weights_and_tags_their_probability(name):
     corpus = small_corpus(**CORPORA[name])
-    batches = Batches(corpus, "all", 256, 7, "cpu")
+    batches = TrainingBatches(corpus, "all", 256, 7, "cpu")
     said = [one for step in range(150) for one in drawn(corpus, batches[step])]
     cells = np.argwhere(corpus.mixture.told)
     count = {tuple(cell): 0 for cell in cells.tolist()}
@@ -103,19 +103,19 @@ def test_draws_follow_the_weights_and_tags_their_probability(name):
 
 def test_a_step_has_the_same_rows_whenever_it_is_asked():
     corpus = small_corpus(**CORPORA["hidden tags"])
-    forward = Batches(corpus, "answer", 16, 3, "cpu")
+    forward = TrainingBatches(corpus, "answer", 16, 3, "cpu")
     expected = [forward.rows(step).tolist() for step in range(201)]
     assert len({tuple(rows) for rows in expected}) == 201
-    jumping = Batches(corpus, "answer", 16, 3, "cpu")
+    jumping = TrainingBatches(corpus, "answer", 16, 3, "cpu")
     for step in (200, 3, 63, 64, 0, 200, 128):
         assert jumping.rows(step).tolist() == expected[step], step
-    assert Batches(corpus, "answer", 16, 4, "cpu").rows(0).tolist() != expected[0]
+    assert TrainingBatches(corpus, "answer", 16, 4, "cpu").rows(0).tolist() != expected[0]
 
 
 def test_steps_are_independent_draws():
     """Batches of one draw each repeat a telling in the next step as often as independence has it."""
     corpus = small_corpus(world={"n_entities": 2, "n_relations": 1, "n_values": 2})
-    batches = Batches(corpus, "answer", 1, 11, "cpu")
+    batches = TrainingBatches(corpus, "answer", 1, 11, "cpu")
     rows = np.concatenate([batches.rows(step) for step in range(2000)])
     n = int(corpus.mixture.told.sum())
     assert binomtest(int((rows[1:] == rows[:-1]).sum()), len(rows) - 1, 1 / n).pvalue > 1e-3

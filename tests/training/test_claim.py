@@ -57,7 +57,7 @@ def test_a_start_that_fails_leaves_everything_as_it_was(out: Path, there: str):
 def test_a_run_with_a_trainer_at_work_is_refused(out: Path, options):
     with FileLock(out / "lock"):
         before = everything(out.parent)
-        with pytest.raises(InputError, match=r"run: another trainer is at work"):
+        with pytest.raises(InputError, match=r"run: another process is training this run"):
             train_run(tiny(**SHORT), out, quiet=True, **options)
         assert everything(out.parent) == before
 
@@ -65,7 +65,7 @@ def test_a_run_with_a_trainer_at_work_is_refused(out: Path, options):
 @pytest.mark.parametrize("options", [{}, {"resume": True}])
 def test_a_run_with_other_settings_is_refused(out: Path, options):
     before = everything(out.parent)
-    with pytest.raises(InputError, match=r"training\.order_seed 0 there and 1 here"):
+    with pytest.raises(InputError, match=r"training\.order_seed is 0 there and 1 here"):
         train_run(tiny(**SHORT, order_seed=1), out, quiet=True, **options)
     assert everything(out.parent) == before
 
@@ -75,7 +75,7 @@ def test_a_complete_run_is_returned_as_it_is(out: Path, capsys: pytest.CaptureFi
     assert train_run(tiny(**SHORT), out).complete
     assert everything(out.parent) == before
     printed = capsys.readouterr()
-    assert f"{out}: complete already" in printed.out
+    assert f"{out}: is complete with these settings already" in printed.out
     assert printed.err == ""
 
 

@@ -10,7 +10,7 @@ from mechxl.config import TrainingConfig
 from mechxl.errors import Failure, InputError
 from mechxl.model.hooked import build_model
 from mechxl.run import Run
-from mechxl.training.batches import Batches
+from mechxl.training.batches import TrainingBatches
 from mechxl.training.loop import learning_rate, train_run
 from tests.model.plain import contents, tiny
 
@@ -71,7 +71,7 @@ def test_updates_are_those_of_a_plain_loop(tmp_path: Path, settings):
     """Hooked losses token by token, AdamW in its textbook form, on all parameters, without clipping."""
     config = tiny(precision="float64", batch_size=8, learning_rate=0.05, steps=6, evaluate_every=6, **settings)
     run = train_run(config, tmp_path / "run", quiet=True)
-    training, batches = config.training, Batches(run.corpus, "answer", 8, 0, "cpu")
+    training, batches = config.training, TrainingBatches(run.corpus, "answer", 8, 0, "cpu")
     model = build_model(config.model, run.corpus.tokenizer, run.environment["n_ctx"], 0, "float64")
     moments = {name: (torch.zeros_like(p), torch.zeros_like(p)) for name, p in model.named_parameters()}
     losses = []

@@ -160,13 +160,13 @@ def test_a_sample_is_about_as_large_as_asked_and_the_last_step_asks_all(most):
     row, again = evaluation.row(model), Evaluation(corpus, most, 0, "cpu").row(model)
     assert row == again
     assert most - 5 <= row["recall_n"] + row["transfer_n"] <= most
-    fact, language = evaluation.sample.recall[""].fact, evaluation.sample.recall[""].language
+    fact, language = evaluation.questions.recall[""].fact, evaluation.questions.recall[""].language
     assert len(set(zip(fact, language, strict=True))) == row["recall_n"]
     assert corpus.mixture.told[fact, language].all()
     parallel = np.asarray(corpus.mixture.told.all(axis=1))
     share, exact = parallel[fact].mean(), corpus.mixture.told[parallel].sum() / corpus.mixture.told.sum()
     assert share == pytest.approx(exact, abs=1.5 / len(fact))
-    other = Evaluation(corpus, most, 1, "cpu").sample.recall[""].fact
+    other = Evaluation(corpus, most, 1, "cpu").questions.recall[""].fact
     assert other.tolist() != fact.tolist()
     assert evaluation.row(model, everything=True) == Evaluation(corpus, 0, 0, "cpu").row(model)
 
