@@ -1,1 +1,4 @@
-"""Studies across runs, one file a claim: hypothesis, grid, test, and what would refute it."""
+"""Studies: what several runs together show (claims/), and how often the measures err (calibration/).
+
+`python -m analyses` lists them, `python -m analyses NAME` carries one out.
+"""

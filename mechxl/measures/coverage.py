@@ -1,6 +1,6 @@
 """How often the 95 % intervals covered on planted data, so that captions can say it.
 
-Written by hand from analyses/results/coverage.json (`python -m analyses.coverage`; a test holds the two together): of
+Written by hand from analyses/results/coverage.json (`python -m analyses coverage`; a test holds the two together): of
 each measure and number of entities, the lowest and the highest share of samples, over the settings of the study.
 """
 

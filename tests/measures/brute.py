@@ -4,7 +4,7 @@ from itertools import permutations
 
 import numpy as np
 
-from analyses.planted import Plant, Planted, draw, fixed
+from mechxl.measures.planted import Plant, Planted, draw, fixed
 from mechxl.measures.sample import Sample, draw_sample
 from mechxl.measures.vectors import centre, unit
 

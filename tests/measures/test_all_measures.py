@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import ortho_group
 
-from analyses.planted import Plant, Planted
 from mechxl.findings import Estimate
 from mechxl.measures.cka import cka
 from mechxl.measures.controls import controls
+from mechxl.measures.planted import Plant, Planted
 from mechxl.measures.sample import Sample, Split, draw_sample, draw_split
 from mechxl.measures.score import score
 from mechxl.measures.table import MEASURES, take

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import rankdata
 
-from analyses.planted import Plant
 from mechxl.measures.checkerboard import checkerboard, permuted_rho, ranked, rho_without
+from mechxl.measures.planted import Plant
 from mechxl.measures.retrieval import retrieval
 from mechxl.measures.sample import draw_sample
 from tests.measures.brute import cosine, planted, sample_of, units

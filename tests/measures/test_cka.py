@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.stats import ortho_group
 
-from analyses.planted import Plant, fixed, population_cka
 from mechxl.measures.cka import cka, hollow, hsic, permuted_hsic
+from mechxl.measures.planted import Plant, fixed, population_cka
 from mechxl.measures.sample import draw_sample
 from tests.measures.brute import brute_score, planted, sample_of, units, without
 

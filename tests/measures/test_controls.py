@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analyses.planted import Plant
 from mechxl.measures.controls import NAMES, controls, dependent, value_cells
+from mechxl.measures.planted import Plant
 from mechxl.measures.sample import draw_sample
 from mechxl.measures.score import score
 from mechxl.measures.vectors import unit

@@ -7,7 +7,7 @@ import pytest
 from scipy.linalg import orthogonal_procrustes
 from scipy.stats import ortho_group
 
-from analyses.planted import Plant
+from mechxl.measures.planted import Plant
 from mechxl.measures.procrustes import fit_cell, procrustes
 from mechxl.measures.sample import draw_sample, draw_split
 from tests.measures.brute import brute_score, planted, sample_of, units

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import ortho_group
 
-from analyses.planted import Plant, fixed, population_parts
 from mechxl.measures.measurement import by_place
+from mechxl.measures.planted import Plant, fixed, population_parts
 from mechxl.measures.sample import draw_sample
 from mechxl.measures.score import NAMES, cell_parts, normalised, score
 from mechxl.measures.vectors import centre, unit

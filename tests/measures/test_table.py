@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.stats import ortho_group
 
-from analyses.planted import Plant
+from mechxl.measures.planted import Plant
 from mechxl.measures.sample import Sample, draw_split
 from mechxl.measures.score import score
 from mechxl.measures.table import HEADLINE, MEASURES, Measure, listing, take

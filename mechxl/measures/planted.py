@@ -37,13 +37,13 @@ class Plant:
     relations: int = 4
     languages: int = 2
     values: int = 16
-    relation: float = 0.7
-    language: float = 0.5
-    value: float = 0.5
-    shared_entity: float = 0.5
-    own_entity: float = 0.4
-    shared_fact: float = 0.5
-    noise: float = 0.6
+    relation: float | int = 0.7
+    language: float | int = 0.5
+    value: float | int = 0.5
+    shared_entity: float | int = 0.5
+    own_entity: float | int = 0.4
+    shared_fact: float | int = 0.5
+    noise: float | int = 0.6
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def fixed(plant: Plant, seed: int = 0) -> Fixed:
     """The fixed vectors, each of its size exactly."""
     rng = np.random.default_rng(seed)
 
-    def of_length(size: float, *shape: int) -> Float[np.ndarray, "*shape d"]:
+    def of_length(size: float | int, *shape: int) -> Float[np.ndarray, "*shape d"]:
         vectors = rng.normal(size=(*shape, plant.d))
         return size * vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
 
@@ -90,7 +90,7 @@ def draw(plant: Plant, vectors: Fixed, entities: int, rng: np.random.Generator) 
     entity = np.tile(np.arange(entities), plant.relations)
     value = rng.integers(plant.values, size=len(relation))
 
-    def normal(size: float, *shape: int) -> Float[np.ndarray, "*shape d"]:
+    def normal(size: float | int, *shape: int) -> Float[np.ndarray, "*shape d"]:
         return size / np.sqrt(plant.d) * rng.normal(size=(*shape, plant.d))
 
     facts, languages = len(relation), plant.languages

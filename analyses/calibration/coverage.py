@@ -1,9 +1,9 @@
 """Do the 95 % intervals of the measures cover, and do their 5 % permutation tests keep their level?
 
-    .venv/bin/python -m analyses.coverage [--quick] [--workers 2] [--out FILE.json]
+    python -m analyses coverage [--quick]
 
-Hypothesis. On planted data (`analyses.planted`) an interval covers the known value in 95 % of the samples, and p <= .05
-in 5 % of those where there is nothing to find.
+Hypothesis. On planted data (`mechxl.measures.planted`) an interval covers the known value in 95 % of the samples, and
+p <= .05 in 5 % of those where there is nothing to find.
 
 Grid. 30, 100 and 500 entities with a fact in each of 4 relations, 2 languages, 16 dimensions, vectors centred over the
 sample (so that the centre is estimated, as it is in use). Settings: `shared`, where languages share entities, facts and
@@ -21,33 +21,32 @@ Test. Both rates beside the range in which 99.9 % of binomial counts fall if the
 refutes the hypothesis for that measure and size; which ones do, and by how much, is what this study is for. It was
 preceded by explorations of 300 and 600 samples, on other seeds and up to 100 entities, which chose expanded percentiles
 over plain ones and over the jackknife for the score, and askers before all competitors for retrieval.
-
-The table goes to docs/measures.md, the numbers to analyses/results/coverage.json.
 """
 
-import argparse
-import json
 import multiprocessing
 import os
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
 from scipy.stats import binom
 
-from analyses.planted import Plant, draw, fixed, population_cka, population_parts
 from mechxl.findings import Estimate
 from mechxl.measures.auc import auc
 from mechxl.measures.by_fact import score_by_fact
+from mechxl.measures.planted import Plant, draw, fixed, population_cka, population_parts
 from mechxl.measures.sample import draw_sample, draw_split
 from mechxl.measures.table import MEASURES, take
 from mechxl.measures.vectors import centre, unit
+from mechxl.plots import Panel, group_colour, small_multiples, themed
 
-RESULTS = Path(__file__).parent / "results" / "coverage.json"
+NOTE = Path(__file__).parents[2] / "docs" / "measures.md"
 LEVEL, ALPHA = 0.95, 0.05
 FACTS, QUICK_FACTS = 400_000, 20_000  # of which the population's values are means
 NOTHING = Plant(shared_entity=0, shared_fact=0, own_entity=0.8, value=0)
@@ -170,19 +169,34 @@ def bounds(rate: float, samples: int) -> tuple[float, float]:
     return float(binom.ppf(0.0005, samples, rate) / samples), float(binom.ppf(0.9995, samples, rate) / samples)
 
 
-def table(rows: list[Row]) -> str:
-    """The rates in Markdown; bold where outside `bounds`."""
-    sizes = sorted({row.entities for row in rows})
-    head = ["measure", "setting", *(f"covered, {n}" for n in sizes), *(f"rejected, {n}" for n in sizes)]
-    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
+def simulate(quick: bool) -> Iterator[dict[str, Any]]:
+    """The rows of the grid, job by job; a small corner of it, with rough truths, if quick."""
+    os.environ["OMP_NUM_THREADS"] = "1"  # of the workers, which start afresh
+    facts = QUICK_FACTS if quick else FACTS
+    with ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn")) as pool:
+        for job in jobs(quick):
+            samples = list(pool.map(partial(estimates, job), range(job.samples), chunksize=10))
+            for row in summary(job, samples, truths(job.setting, facts)):
+                yield {
+                    key: round(value, 5) if isinstance(value, float) else value for key, value in asdict(row).items()
+                }
+
+
+def analyse(rows: list[dict[str, Any]]) -> dict[str, pd.DataFrame]:
+    """The rates of each measure and setting by number of entities; bold where outside `bounds`."""
+    sizes = sorted({row["entities"] for row in rows})
+    lines = []
     for name in (*CHEAP, *ANSWER, *COSTLY):
         for setting in SETTINGS:
-            of = {row.entities: row for row in rows if (row.measure, row.setting) == (name, setting)}
-            if of:
-                cells = [_rate(of[n].coverage, LEVEL, of[n].samples) if n in of else "–" for n in sizes]
-                cells += [_rate(of[n].rejected, ALPHA, of[n].samples) if n in of else "–" for n in sizes]
-                lines.append(f"| {' | '.join([name, setting, *cells])} |")
-    return "\n".join(lines)
+            by_size = {row["entities"]: row for row in rows if (row["measure"], row["setting"]) == (name, setting)}
+            if by_size:
+                line = {"measure": name, "setting": setting}
+                for column, key, nominal in (("covered", "coverage", LEVEL), ("rejected", "rejected", ALPHA)):
+                    for n in sizes:
+                        row = by_size.get(n)
+                        line[f"{column}, {n}"] = _rate(row[key], nominal, row["samples"]) if row else "–"
+                lines.append(line)
+    return {"coverage": pd.DataFrame(lines)}
 
 
 def _rate(rate: float | None, nominal: float, samples: int) -> str:
@@ -193,30 +207,22 @@ def _rate(rate: float | None, nominal: float, samples: int) -> str:
     return text if low <= rate <= high else f"**{text}**"
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Runs the grid, prints the table, writes the numbers."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="30 entities, 40 and 20 samples, rough truths")
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--out", type=Path, help=f"default {RESULTS.name}, or nowhere with --quick")
-    options = parser.parse_args(argv)
-    out = options.out or (None if options.quick else RESULTS)
-    os.environ["OMP_NUM_THREADS"] = "1"  # of the workers, which start afresh
-    rows: list[Row] = []
-    with ProcessPoolExecutor(options.workers, multiprocessing.get_context("spawn")) as pool:
-        for job in jobs(options.quick):
-            found = list(pool.map(partial(estimates, job), range(job.samples), chunksize=10))
-            rows += summary(job, found, truths(job.setting, QUICK_FACTS if options.quick else FACTS))
-            print(f"{job.setting}, {job.entities} entities: {', '.join(job.measures)}", file=sys.stderr, flush=True)
-            if out:  # job by job, so that what is done is kept
-                kept = {"level": LEVEL, "alpha": ALPHA, "rows": [_rounded(row) for row in rows]}
-                out.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
-    print(table(rows))
-
-
-def _rounded(row: Row) -> dict[str, object]:
-    return {name: round(value, 5) if isinstance(value, float) else value for name, value in asdict(row).items()}
-
-
-if __name__ == "__main__":
-    main()
+def figures(rows: list[dict[str, Any]]) -> list[Panel]:
+    """Coverage of every measure by number of entities, beside the nominal rate."""
+    figure = small_multiples(list(SETTINGS))
+    for place, setting in enumerate(SETTINGS):
+        for number, n in enumerate(sorted({row["entities"] for row in rows})):
+            of_size = [row for row in rows if (row["setting"], row["entities"]) == (setting, n)]
+            dots = go.Scatter(
+                x=[row["coverage"] for row in of_size],
+                y=[row["measure"] for row in of_size],
+                mode="markers",
+                marker={"color": group_colour(number), "size": 8},
+                name=f"{n} entities",
+                legendgroup=str(n),
+                showlegend=place == 0,
+            )
+            figure.add_trace(dots, row=place // 2 + 1, col=place % 2 + 1)
+    figure.add_vline(x=LEVEL, line={"dash": "dot", "width": 1})
+    caption = f"Share of 95 % intervals that hold the truth, on planted data; dotted: {LEVEL}. Settings: see below."
+    return [Panel("coverage", "How often intervals cover", caption, themed(figure, height=760, legend_rows=1))]

@@ -1,0 +1,95 @@
+"""Lists the studies, or carries one out: trains what is missing, measures, writes results, tables and a page.
+
+python -m analyses [NAME] [--trained] [--kept] [--quick] [--runs DIR]
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from analyses.study import (
+    described,
+    load,
+    note_of,
+    read_results,
+    rows_of_runs,
+    studies,
+    with_tables,
+    write_page,
+    write_results,
+)
+from mechxl.cli import DONE, command, parse
+from mechxl.errors import InputError
+from mechxl.files import write_text
+
+
+@dataclass(frozen=True)
+class Options:
+    """Which study, and how much of it."""
+
+    name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(help="a study; without it they are listed")] = ""
+    trained: Annotated[bool, tyro.conf.arg(help="train nothing: measure the runs that are there")] = False
+    kept: Annotated[bool, tyro.conf.arg(help="measure nothing: tables and page from the kept results")] = False
+    quick: Annotated[bool, tyro.conf.arg(help="calibration: a small part, which is printed and not kept")] = False
+    runs: Annotated[Path | None, tyro.conf.arg(help="where the runs are; without it runs/NAME")] = None
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns its exit status."""
+    return command(_analyses, argv)
+
+
+def _analyses(argv: Sequence[str]) -> int:
+    options: Any = parse(Options, argv, "python -m analyses", "Lists the studies, or carries one out.")
+    if not options.name:
+        print("\n".join(_listed()))
+        return DONE
+    study = load(options.name)
+    claims = hasattr(study, "GRID")
+    if options.quick and claims:
+        raise InputError(f"--quick: {options.name} is a study of runs; --quick is for calibration studies")
+    if options.kept:
+        rows = read_results(options.name)
+    elif claims:
+        folder = options.runs or Path("runs") / options.name
+        rows = rows_of_runs(study, options.name, folder, train=not options.trained)
+    else:
+        rows = list(study.simulate(quick=options.quick))
+    tables = study.analyse(rows)
+    print("\n\n".join(_texts(tables)))
+    if options.quick:
+        return DONE
+    note = note_of(study)
+    text = with_tables(note.read_text(encoding="utf-8"), tables)
+    if not options.kept:
+        print(write_results(rows, options.name))
+    write_text(note, text)
+    print(note)
+    print(write_page(options.name, study, tables, study.figures(rows)))
+    return DONE
+
+
+def _texts(tables: dict[str, Any]) -> list[str]:
+    from analyses.study import markdown
+
+    return [markdown(table) for table in tables.values()]
+
+
+def _listed() -> list[str]:
+    """A line a study: its name, how many runs it has, and its question."""
+    from mechxl.sweep.study import parse_study
+
+    lines = []
+    for name, file in studies().items():
+        question, grid = described(file)
+        size = f"{len(parse_study(grid, name).runs)} runs" if grid else "no runs"
+        lines.append(f"{name:<22} {size:<8} {question}")
+    return lines
+
+
+if __name__ == "__main__":
+    sys.exit(main())

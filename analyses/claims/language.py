@@ -1,0 +1,130 @@
+"""Do informativeness and extractability of the language decide how far a model unifies, and what it transfers?
+
+    python -m analyses language
+
+Hypothesis (claims 3 and 4 of Blum et al. 2025). With words shared, so that a tag alone tells the languages apart, and
+every fact told in one language: (a) the more the language says about the value, the less is transferred, the lower the
+score and the more the model keeps of the language; (b) hiding the tag in half of the tellings, so that it can't be
+relied on, raises transfer and score at the same informativeness.
+
+Grid, fixed before any run. cue tag, shared_words 1, parallel_fraction 0; informativeness 0, .5 and 1 with the tag
+always shown, 0 and 1 with cue_dropout .5; seeds 0 to 5; everything else at its default.
+
+Test. Measured at the last checkpoint, all seen facts are mono facts, tag shown; one number a run. Bits in the data:
+I(value; language | relation) of mono facts. Bits in the model: the language probe at the prompt's last token, layers 1
+and 2 (question `language_identity`, default precision). Score S - W: mono facts, whole-sample centring, layers 1 and 2.
+Transfer: exact match, all items. (a): Spearman's rho between informativeness and transfer over the
+18 runs with the tag always shown, p by all-runs permutation (10,000 draws, two-sided); refuted if rho >= 0 or
+p > .05. (b): the differences with and without dropout of the same seed, at each informativeness, six seeds: two-sided
+exact sign test (p = .031 if all agree) and a t interval; refuted if they do not all agree. Twice two tests and the rest
+described.
+"""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analyses.statistics import Rows, all_points, points_panel, sign_test, spearman, spearman_p, values, with_interval
+from analyses.study import variant
+from mechxl.data.information import informativeness
+from mechxl.findings import signed
+from mechxl.instruments.activations.store import activations
+from mechxl.measures.sample import draw_sample
+from mechxl.measures.score import score
+from mechxl.measures.vectors import centre, unit
+from mechxl.plots import Panel
+from mechxl.questions.ask import ask
+from mechxl.random import generator
+from mechxl.run import Run
+
+GRID = {
+    "seeds": 6,
+    "base": {"languages.cue": "tag", "languages.shared_words": 1.0, "mixture.parallel_fraction": 0.0},
+    "runs": [
+        {"name": "informative_0", "mixture.informativeness": 0.0},
+        {"name": "informative_half", "mixture.informativeness": 0.5},
+        {"name": "informative_1", "mixture.informativeness": 1.0},
+        {"name": "informative_0_dropout", "mixture.informativeness": 0.0, "languages.cue_dropout": 0.5},
+        {"name": "informative_1_dropout", "mixture.informativeness": 1.0, "languages.cue_dropout": 0.5},
+    ],
+}
+VARIANTS = ("informative_0", "informative_half", "informative_1", "informative_0_dropout", "informative_1_dropout")
+TAG_SHOWN = {"informative_0": 0.0, "informative_half": 0.5, "informative_1": 1.0}
+TESTED = ("transfer", "score_1", "score_2", "model_bits_1", "model_bits_2")
+COLUMNS = {
+    "data_bits": "I(V; L \\| R), bits",
+    "model_bits_1": "probe, layer 1",
+    "model_bits_2": "probe, layer 2",
+    "score_1": "score, layer 1",
+    "score_2": "score, layer 2",
+    "recall": "recall",
+    "transfer": "transfer",
+    "erased_recall": "change of recall, erased",
+    "erased_transfer": "change of transfer, erased",
+}
+
+
+def measure(run: Run) -> list[dict[str, Any]]:
+    """One run's row."""
+    corpus, last = run.corpus, run.metrics.iloc[-1]
+    tables = ask(run, "language_identity").tables
+    probes, erasure = tables["probes"], tables["erasure"]
+    at_end = (probes["step"] == run.steps[-1]) & (probes["role"] == "prompt_last") & (probes["labels"] == "true")
+    erased = (erasure["step"] == run.steps[-1]) & (erasure["from_layer"] == 1) & (erasure["erased"] == "language")
+    facts = np.flatnonzero(corpus.mixture.group == "mono")
+    h = activations(run, "resid_post", facts=facts, steps=run.steps[-1], layers=[1, 2]).squeeze()
+    row: dict[str, Any] = {"run": variant(run), "seed": run.config.seed, "n_facts": len(facts)}
+    row["data_bits"] = informativeness(corpus, 0, mono_only=True).bits
+    for layer in (1, 2):
+        row[f"model_bits_{layer}"] = float(probes[at_end & (probes["layer"] == layer)]["bits"].iloc[0])
+        x = h.sel(layer=layer).transpose("fact", "language", "d_model").values.astype(float)
+        relation, entity = corpus.world.relation[facts], corpus.world.entity[facts]
+        sample = draw_sample(relation, entity, 2, generator(0, "score"), draws=0, permutations=0)
+        row[f"score_{layer}"] = score(unit(centre(x, "whole")), sample)["score"].pooled.value
+    row["recall"], row["transfer"] = float(last["recall_accuracy"]), float(last["transfer_accuracy"])
+    for asked in ("recall", "transfer"):
+        row[f"erased_{asked}"] = float(erasure[erased & (erasure["asked"] == asked)]["change"].iloc[0])
+    return [{key: round(value, 4) if isinstance(value, float) else value for key, value in row.items()}]
+
+
+def analyse(rows: Rows) -> dict[str, pd.DataFrame]:
+    """A row a configuration, and the tests that the docstring fixes."""
+    configurations = [
+        {"configuration": name, **{label: all_points(values(rows, name, key)) for key, label in COLUMNS.items()}}
+        for name in VARIANTS
+    ]
+    tests = [*_with_informativeness(rows), *_with_dropout(rows)]
+    return {"configurations": pd.DataFrame(configurations), "tests": pd.DataFrame({"test": tests})}
+
+
+def _with_informativeness(rows: Rows) -> list[str]:
+    sentences, rng = [], generator(0, "runs permuted")
+    shown = [row for row in rows if row["run"] in TAG_SHOWN]
+    level = np.array([TAG_SHOWN[row["run"]] for row in shown])
+    for key in TESTED:
+        y = np.array([row[key] for row in shown])
+        rho, p = spearman(level, y), spearman_p(level, y, rng)
+        sentences.append(f"(a) {key} with informativeness, {len(y)} runs: Spearman {signed(rho)}, p = {p:.4f}.")
+    return sentences
+
+
+def _with_dropout(rows: Rows) -> list[str]:
+    sentences = []
+    for name in ("informative_0", "informative_1"):
+        for key in TESTED:
+            gain = values(rows, f"{name}_dropout", key) - values(rows, name, key)
+            sentences.append(
+                f"(b) {name}, {key} with dropout less without, {len(gain)} seeds: {with_interval(gain)}, "
+                f"sign test p = {sign_test(gain):.3f}."
+            )
+    return sentences
+
+
+def figures(rows: Rows) -> list[Panel]:
+    """Every run's numbers by configuration."""
+    caption = (
+        "Six seeds a configuration; bars: means with 95 % t intervals over seeds. Mono facts at the last checkpoint, "
+        "tag shown. Erased: the change of value accuracy when the language is erased from layer 1 on."
+    )
+    return [points_panel(rows, VARIANTS, COLUMNS | {"data_bits": "I(V; L | R), bits"}, caption)]

@@ -1,0 +1,83 @@
+"""What studies say of numbers over seeds: intervals, sign tests, rank correlations, and figures of all points."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+from jaxtyping import Float
+from scipy import stats
+
+from mechxl.findings import signed
+from mechxl.plots import Panel, group_colour, small_multiples, themed
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+def values(rows: Rows, variant: str, key: str) -> Float[np.ndarray, " seed"]:
+    """A variant's numbers in the order of the rows, NaN where undefined."""
+    return np.array([np.nan if row[key] is None else row[key] for row in rows if row["run"] == variant], dtype=float)
+
+
+def t_interval(points: Float[np.ndarray, " seed"]) -> tuple[float, float, float]:
+    """The mean of points and the ends of its 95 % t interval."""
+    mean, half = points.mean(), stats.t.ppf(0.975, len(points) - 1) * stats.sem(points)
+    return float(mean), float(mean - half), float(mean + half)
+
+
+def with_interval(points: Float[np.ndarray, " seed"], digits: int = 2) -> str:
+    """A mean with its 95 % t interval: .75 [.66, .85]."""
+    mean, low, high = t_interval(points)
+    return f"{signed(mean, digits)} [{signed(low, digits)}, {signed(high, digits)}]"
+
+
+def all_points(points: Float[np.ndarray, " seed"], digits: int = 2) -> str:
+    """A mean with its 95 % t interval, and all points in ascending order."""
+    return f"{with_interval(points, digits)} ({' '.join(signed(float(value), digits) for value in np.sort(points))})"
+
+
+def sign_test(differences: Float[np.ndarray, " seed"]) -> float:
+    """Two-sided exact p of as many differences above 0; those that are 0 do not count."""
+    positive, counted = int((differences > 0).sum()), int((differences != 0).sum())
+    return float(stats.binomtest(positive, counted).pvalue) if counted else 1.0
+
+
+def spearman(x: Float[np.ndarray, " run"], y: Float[np.ndarray, " run"]) -> float:
+    """Spearman's rank correlation."""
+    rho, _ = stats.spearmanr(x, y)
+    return float(rho)
+
+
+def spearman_p(
+    x: Float[np.ndarray, " run"], y: Float[np.ndarray, " run"], rng: np.random.Generator, draws: int = 10_000
+) -> float:
+    """Two-sided p of Spearman's rho by permuting runs: (1 + how many are as far from 0) / (draws + 1)."""
+    ranks, others = (np.asarray(stats.zscore(stats.rankdata(values))) for values in (x, y))
+    null = np.array([abs(float(ranks @ rng.permutation(others))) for _ in range(draws)])
+    return (1 + int((null >= abs(float(ranks @ others)) - 1e-9).sum())) / (draws + 1)
+
+
+def points_panel(rows: Rows, variants: Sequence[str], columns: Mapping[str, str], caption: str) -> Panel:
+    """Every run's numbers by variant, with means and 95 % t intervals over seeds: a panel a column."""
+    figure = small_multiples(list(columns.values()))
+    for place, key in enumerate(columns):
+        for number, variant in enumerate(variants):
+            points = values(rows, variant, key)
+            points = points[~np.isnan(points)]
+            row, column = place // 2 + 1, place % 2 + 1
+            marker = {"color": group_colour(number), "size": 6, "opacity": 0.6}
+            dots = go.Scatter(x=[variant] * len(points), y=points, mode="markers", marker=marker, showlegend=False)
+            figure.add_trace(dots, row=row, col=column)
+            if len(points) > 1:
+                mean, low, high = t_interval(points)
+                bar = {
+                    "type": "data",
+                    "array": [high - mean],
+                    "arrayminus": [mean - low],
+                    "color": group_colour(number),
+                }
+                mark = {"color": group_colour(number), "size": 11, "symbol": "line-ew-open"}
+                middle = go.Scatter(x=[variant], y=[mean], error_y=bar, mode="markers", marker=mark, showlegend=False)
+                figure.add_trace(middle, row=row, col=column)
+    height = 260 * ((len(columns) + 1) // 2)
+    return Panel("points", "Every run", caption, themed(figure, height=height))

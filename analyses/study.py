@@ -1,0 +1,151 @@
+"""How a study is carried out, the same way for all: rows, results, the note's tables, the page.
+
+A study is one file in claims/ or calibration/. Its docstring has the hypothesis, the grid, the tests and what would
+refute it. It has
+
+    GRID        claims only: variants, grid and seeds, as `mechxl.sweep.parse_study` reads them
+    measure     claims only: measure(run) -> the rows of one run, as plain values
+    simulate    calibration only: simulate(quick) -> rows, as they come in
+    analyse     analyse(rows) -> tables by name; each is put into the note where `<!-- table: NAME -->` stands
+    figures     figures(rows) -> panels for the page
+    NOTE        the note's path, where it is not NAME.md beside the study
+
+Rows are kept as results/NAME.json, so that tables and page can be made again without the runs.
+"""
+
+import ast
+import json
+import re
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from mechxl.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from mechxl.plots import Panel
+    from mechxl.run import Run
+
+    Rows = list[dict[str, Any]]
+    Tables = dict[str, pd.DataFrame]
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results"
+PAGES = HERE.parent / "reports" / "studies"
+ROOMS = ("claims", "calibration")
+
+
+def studies() -> dict[str, Path]:
+    """The file of each study, by name."""
+    files = [file for room in ROOMS for file in sorted((HERE / room).glob("*.py")) if file.stem != "__init__"]
+    return {file.stem: file for file in files}
+
+
+def described(file: Path) -> tuple[str, dict[str, Any] | None]:
+    """A study's question (the first line of its docstring) and its GRID, read without importing it."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    question = (ast.get_docstring(tree) or "").split("\n")[0]
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "GRID":
+            return question, ast.literal_eval(node.value)
+    return question, None
+
+
+def load(name: str) -> ModuleType:
+    """The module of a study.
+
+    Raises:
+        InputError: there is no such study; those that there are get named.
+    """
+    files = studies()
+    if name not in files:
+        raise InputError(f"study {name!r}: there is no such study; there are: {', '.join(files)}")
+    return import_module(f"analyses.{files[name].parent.name}.{name}")
+
+
+def rows_of_runs(study: ModuleType, name: str, folder: Path, *, train: bool) -> "Rows":
+    """The rows of all runs of a study of claims; what is missing is trained first, if it may be.
+
+    Raises:
+        InputError: no run is complete.
+    """
+    from rich.progress import track
+
+    from mechxl.run import Run
+    from mechxl.sweep.study import parse_study
+
+    planned = parse_study(study.GRID, name)
+    if train:
+        from mechxl.sweep import sweep
+
+        sweep(planned, folder)
+    complete = [one.name for one in planned.runs if (folder / one.name / "COMPLETE").is_file()]
+    missing = [one.name for one in planned.runs if one.name not in complete]
+    if not complete:
+        raise InputError(f"{folder}: has no complete run of the study {name}; leave --trained out to train them")
+    if missing:
+        print(f"Not trained, and left out: {', '.join(missing)}")
+    rows: Rows = []
+    for run in track(complete, f"measuring {len(complete)} runs"):
+        rows += study.measure(Run(folder / run))
+    return rows
+
+
+def write_results(rows: "Rows", name: str) -> Path:
+    """Keeps the rows of a study as JSON."""
+    path = RESULTS / f"{name}.json"
+    path.write_text(json.dumps(rows, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+    return path
+
+
+def read_results(name: str) -> "Rows":
+    """The kept rows of a study."""
+    return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def note_of(study: ModuleType) -> Path:
+    """Where a study's tables are shown."""
+    return getattr(study, "NOTE", Path(str(study.__file__)).with_suffix(".md"))
+
+
+def with_tables(note: str, tables: "Tables") -> str:
+    """A note's text with the tables between its marks: `<!-- table: NAME -->` and the next `<!-- end -->`.
+
+    Raises:
+        InputError: the note has no place for a table.
+    """
+    for name, table in tables.items():
+        mark = f"<!-- table: {name} -->"
+        if mark not in note:
+            raise InputError(
+                f"the note has no line {mark}; write it, and <!-- end --> below, where the table shall stand"
+            )
+        pattern = re.escape(mark) + r"\n.*?<!-- end -->"
+        note = re.sub(pattern, lambda _, m=mark, t=table: f"{m}\n{markdown(t)}\n<!-- end -->", note, flags=re.S)
+    return note
+
+
+def markdown(table: "pd.DataFrame") -> str:
+    """A table in Markdown; one of a single column without a header row, as a list."""
+    cells = [[str(cell) for cell in row] for row in table.itertuples(index=False)]
+    if table.shape[1] == 1:
+        return "\n".join(f"- {cell}" for (cell,) in cells)
+    lines = [[str(column) for column in table.columns], ["---"] * table.shape[1], *cells]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def write_page(name: str, study: ModuleType, tables: "Tables", panels: "Sequence[Panel]") -> Path:
+    """The study's page: its question, figures, tables, and the docstring with hypothesis and tests."""
+    from mechxl.report.study import write_study
+
+    paragraphs = (study.__doc__ or "").strip().split("\n\n")
+    return write_study(PAGES / f"{name}.html", name.replace("_", " "), paragraphs, panels, tables)
+
+
+def variant(run: "Run") -> str:
+    """The variant of a study that a run belongs to, by the name of its directory: `default,seed=0`."""
+    return run.name.split(",")[0]

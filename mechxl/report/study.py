@@ -1,0 +1,31 @@
+"""Lays out a study of several runs as one HTML page."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from mechxl.plots import Panel
+from mechxl.report.page import render_page, write_page
+from mechxl.report.sections import drawn, table
+
+
+def write_study(
+    out: Path, title: str, paragraphs: Sequence[str], panels: Sequence[Panel], tables: Mapping[str, pd.DataFrame]
+) -> Path:
+    """Writes a study's page, with plotly.min.js beside it.
+
+    Args:
+        out: the page.
+        title: of the study.
+        paragraphs: its question, then what was fixed before the runs.
+        panels: its figures.
+        tables: what came out, by name.
+
+    Raises:
+        InputError: the page can't be written.
+    """
+    shown = [table(name, rows) for name, rows in tables.items()]
+    figures = [drawn(panel) for panel in panels]
+    page = render_page("study.html", False, title=title, paragraphs=paragraphs, figures=figures, tables=shown)
+    return write_page(page, out, "beside")

@@ -1,0 +1,151 @@
+"""Studies: notes and pages hold what the kept results say, and one is carried out whole on tiny runs."""
+
+import itertools
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from analyses import study as studying
+from analyses.__main__ import main
+from analyses.calibration import transitions
+from analyses.claims import tokenization_timing
+from analyses.statistics import sign_test, spearman, spearman_p, t_interval
+from analyses.study import described, load, markdown, note_of, read_results, studies, with_tables
+from mechxl.errors import InputError
+
+DONE, BAD_INPUT = 0, 2
+NAMES = list(studies())
+
+
+def test_all_studies_are_there():
+    assert set(NAMES) == {
+        "coverage",
+        "language",
+        "patching",
+        "replication",
+        "tokenization_timing",
+        "transitions",
+        "unification_controls",
+    }
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_note_shows_what_the_kept_results_say(name):
+    study = load(name)
+    note = note_of(study).read_text(encoding="utf-8")
+    assert with_tables(note, study.analyse(read_results(name))) == note
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_figures_draw_the_kept_results(name):
+    panels = load(name).figures(read_results(name))
+    assert panels
+    for panel in panels:
+        content = panel.figure.to_dict()["data"]
+        assert sum(len(trace["x"]) for trace in content) > 10
+        assert panel.caption
+
+
+def test_the_list_names_each_study_with_its_runs_and_imports_nothing_slow():
+    code = (
+        "import sys; from analyses.__main__ import main; main([])\n"
+        "print('slow:', sorted({'torch', 'transformer_lens', 'scipy', 'pandas'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "slow: []" in done.stdout
+    for name in NAMES:
+        question, _ = described(studies()[name])
+        assert question in done.stdout
+    assert "language               30 runs" in done.stdout
+    assert "tokenization_timing    42 runs" in done.stdout
+    assert "coverage               no runs" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["nothing"], "there is no such study; there are: language, patching"),
+        (["language", "--quick"], "--quick is for calibration studies"),
+        (["language", "--trained", "--runs", "nowhere"], "has no complete run of the study language"),
+    ],
+)
+def test_what_can_not_be_is_refused_in_a_sentence(arguments, sentence, capsys):
+    assert main(arguments) == BAD_INPUT
+    error = capsys.readouterr().err
+    assert sentence in error
+    assert error.count("\n") == 1
+
+
+def test_a_study_is_carried_out_whole(tmp_path, monkeypatch, capsys):
+    """Two kinds of tokens, two seeds: trained by the sweep, measured, its note filled in and its page written."""
+    grid = {
+        "seeds": 2,
+        "base": {
+            "world": {"n_entities": 40, "n_unseen": 8},
+            "model": {"d_model": 16, "d_mlp": 32},
+            "training": {"steps": 30, "warmup_steps": 5, "batch_size": 64, "checkpoints": 4, "evaluate_every": 2},
+        },
+        "runs": [{"name": kind, "tokenization.kind": kind} for kind in ("word", "character")],
+    }
+    note = Path(shutil.copy(note_of(tokenization_timing), tmp_path / "note.md"))
+    monkeypatch.setattr(tokenization_timing, "GRID", grid)
+    monkeypatch.setattr(tokenization_timing, "NOTE", note, raising=False)
+    monkeypatch.setattr(studying, "RESULTS", tmp_path)
+    monkeypatch.setattr(studying, "PAGES", tmp_path)
+    assert main(["tokenization_timing", "--runs", str(tmp_path / "runs")]) == DONE
+    rows = json.loads((tmp_path / "tokenization_timing.json").read_text(encoding="utf-8"))
+    assert sorted((row["run"], row["seed"]) for row in rows) == [*itertools.product(("character", "word"), (0, 1))]
+    assert {row["tokens_of_a_word"] for row in rows if row["run"] == "word"} == {1.0}
+    assert {row["tokens_of_a_word"] for row in rows if row["run"] == "character"} == {
+        4.5
+    }  # names of 6 letters, words of 3
+    text = note.read_text(encoding="utf-8")
+    assert "| word | 1.00 |" in text
+    assert "| byte |" not in text
+    page = (tmp_path / "tokenization_timing.html").read_text(encoding="utf-8")
+    assert "Does the tokenization move the phases of learning" in page
+    assert "Hypothesis (claim 6" in page
+    # the same from the kept results, without the runs
+    shutil.rmtree(tmp_path / "runs")
+    capsys.readouterr()
+    assert main(["tokenization_timing", "--kept"]) == DONE
+    assert note.read_text(encoding="utf-8") == text
+
+
+def test_a_note_without_a_place_for_a_table_is_refused():
+    tables = {"missing": load("transitions").analyse(read_results("transitions"))["lags"]}
+    with pytest.raises(InputError, match="no line <!-- table: missing -->"):
+        with_tables("a note", tables)
+    assert markdown(tables["missing"]).startswith("| lag, ln(step) | spacing | n |")
+
+
+def test_planted_rises_are_found_and_a_line_is_none():
+    for seed in range(3):
+        outcome, covers = transitions.one_planted(("linear", 10, 0.0, 5000 + seed))
+        assert outcome == "transition"
+        assert covers
+        assert transitions.one_surrogate(("linear", "line in step", 5000 + seed)) != "transition"
+
+
+def test_statistics_over_seeds_are_those_of_scipy():
+    points = np.array([0.2, 0.5, 0.1, 0.9])
+    low, high = stats.t.interval(0.95, 3, points.mean(), stats.sem(points))
+    assert t_interval(points) == pytest.approx((points.mean(), low, high))
+    assert t_interval(np.ones(4)) == (1, 1, 1)
+    assert sign_test(np.array([1.0, 2, 3, 4, 5, 6])) == pytest.approx(2 / 64)
+    assert sign_test(np.array([1.0, -2, 0])) == 1
+    assert sign_test(np.zeros(3)) == 1
+
+
+def test_the_p_of_a_rank_correlation_is_its_share_of_all_permutations():
+    x, y = np.arange(5.0), np.array([1.0, 0, 3, 2, 4])
+    rhos = np.array([spearman(x, np.array(order)) for order in itertools.permutations(y)])
+    exact = float((np.abs(rhos) >= abs(spearman(x, y)) - 1e-9).mean())
+    assert spearman_p(x, y, np.random.default_rng(0)) == pytest.approx(exact, abs=0.01)
+    assert spearman_p(np.arange(18), np.arange(18), np.random.default_rng(0)) == pytest.approx(1 / 10_001)
