@@ -58,9 +58,9 @@ def by_entity(h: Float[np.ndarray, "fact language d"], index: np.ndarray) -> Flo
     """All renderings of each entity, filled up with zeros."""
     order = np.argsort(index, kind="stable")
     sizes = np.bincount(index)
-    place = np.arange(len(index)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    column = np.arange(len(index)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     table = np.zeros((len(sizes), sizes.max(), *h.shape[1:]))
-    table[index[order], place] = h[order]
+    table[index[order], column] = h[order]
     return table.reshape(len(sizes), -1, h.shape[2])
 
 

@@ -87,8 +87,8 @@ def auc_without(
     order = np.argsort(index, kind="stable")  # pairs of one entity's items were taken off twice
     for k in range(1, np.bincount(index).max()):
         one, other = order[:-k], order[k:]
-        here = (index[one] == index[other]) & (right[one] != right[other])
-        one, other = one[here], other[here]
+        unequal = (index[one] == index[other]) & (right[one] != right[other])
+        one, other = one[unequal], other[unequal]
         above = np.where(right[one], level[one] - level[other], level[other] - level[one])
         without += np.bincount(index[one], weights=(np.sign(above) + 1) / 2, minlength=len(without))
     left_right, left_wrong = (n - np.bincount(index, weights=s) for n, s in ((n_right, right), (n_wrong, ~right)))
@@ -108,6 +108,6 @@ def _permuted(
     n_right = int(right.sum())
     total = np.zeros(partners[0].shape[1])
     for s, (_, partner) in zip(np.unique(stratum), partners, strict=True):
-        place = np.flatnonzero(stratum == s)
-        total += right[place][partner] @ rank[place]
+        members = np.flatnonzero(stratum == s)
+        total += right[members][partner] @ rank[members]
     return (total - n_right * (n_right + 1) / 2) / (n_right * (len(right) - n_right))

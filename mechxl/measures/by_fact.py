@@ -32,8 +32,8 @@ def score_by_fact(
     across = (np.einsum("fld,fd->fl", u, total) - own) / (n_languages - 1)
     within = np.full(own.shape, np.nan)
     for r in np.unique(relation):
-        place = np.flatnonzero(relation == r)
-        if len(place) >= 2:
-            sums = np.einsum("fld,ld->fl", u[place], u[place].sum(axis=0))
-            within[place] = (sums - own[place]) / (len(place) - 1)
+        members = np.flatnonzero(relation == r)
+        if len(members) >= 2:
+            sums = np.einsum("fld,ld->fl", u[members], u[members].sum(axis=0))
+            within[members] = (sums - own[members]) / (len(members) - 1)
     return across - within

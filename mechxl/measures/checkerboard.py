@@ -61,18 +61,18 @@ def checkerboard(u: Float[np.ndarray, "fact language d"], sample: Sample) -> Mea
     """
     if reason := undefined(u, sample.relation):
         return not_defined(sample, reason)
-    members = [(place, which) for place, which in sample.by_relation() if len(place) >= FEWEST]
-    if not members:
+    relations = [(members, which) for members, which in sample.by_relation() if len(members) >= FEWEST]
+    if not relations:
         return not_defined(sample, f"no relation has {FEWEST} facts")
     entities, index = np.unique(sample.entity, return_inverse=True)
-    shape = (len(members), len(sample.pairs))
+    shape = (len(relations), len(sample.pairs))
     value, deleted = np.empty(shape), np.empty((*shape, len(entities)))
     null = np.empty((*shape, sample.permutations))
-    for i, (place, which) in enumerate(members):
-        upper = np.triu_indices(len(place), 1)
-        within = [ranked((u[place, a] @ u[place, a].T)[upper]) for a in range(sample.n_languages)]
+    for i, (members, which) in enumerate(relations):
+        upper = np.triu_indices(len(members), 1)
+        within = [ranked((u[members, a] @ u[members, a].T)[upper]) for a in range(sample.n_languages)]
         for a, b in combinations(range(sample.n_languages), 2):
-            cross = u[place, a] @ u[place, b].T
+            cross = u[members, a] @ u[members, b].T
             across = ranked((cross + cross.T)[upper])
             nulls = permuted_rho(within[a], within[b], cross, upper, sample.relabelled(which, a, b))
             for language, j, drawn in (
@@ -81,7 +81,7 @@ def checkerboard(u: Float[np.ndarray, "fact language d"], sample: Sample) -> Mea
             ):
                 rho, without = rho_without(within[language], across, upper)
                 value[i, j] = deleted[i, j] = rho
-                deleted[i, j, index[place]] = without
+                deleted[i, j, index[members]] = without
                 null[i, j] = drawn
     return jackknife_cells(sample, value, deleted, null, reason="similarities that do not differ have no correlation")
 
@@ -125,17 +125,17 @@ def permuted_rho(
 ) -> tuple[Float[np.ndarray, " permutation"], Float[np.ndarray, " permutation"]]:
     """rho(a, b) and rho(b, a) with b's members permuted."""
     n = len(cross)
-    place = upper[0] * n + upper[1]
+    pair_index = upper[0] * n + upper[1]
     a, table = (_standard(ranks.share) for ranks in (within_a, within_b))
     b = np.zeros((n, n), dtype=np.float32)
     b[upper] = b.T[upper] = table
     cross = cross.astype(np.float32)
-    found = np.empty((2, len(partner)))
+    rho = np.empty((2, len(partner)))
     for k, row in enumerate(partner):
-        there = cross.take(row, axis=1)
-        across = _coarse_ranks((there + there.T).ravel().take(place))
-        found[:, k] = a @ across, b.take(row, axis=0).take(row, axis=1).ravel().take(place) @ across
-    return found[0], found[1]
+        permuted = cross.take(row, axis=1)
+        across = _coarse_ranks((permuted + permuted.T).ravel().take(pair_index))
+        rho[:, k] = a @ across, b.take(row, axis=0).take(row, axis=1).ravel().take(pair_index) @ across
+    return rho[0], rho[1]
 
 
 def _coarse_ranks(similarity: Float[np.ndarray, " pair"]) -> Float[np.ndarray, " pair"]:
@@ -143,11 +143,11 @@ def _coarse_ranks(similarity: Float[np.ndarray, " pair"]) -> Float[np.ndarray, "
     low, high = similarity.min(), similarity.max()
     if high - low <= 1e-6:
         return np.full(len(similarity), np.nan, dtype=np.float32)
-    place = ((similarity - low) * np.float32((BINS - 1) / (high - low))).astype(np.intp)
-    sizes = np.bincount(place, minlength=BINS)
-    rank = np.cumsum(sizes) - (sizes + len(place)) / 2
+    bins = ((similarity - low) * np.float32((BINS - 1) / (high - low))).astype(np.intp)
+    sizes = np.bincount(bins, minlength=BINS)
+    rank = np.cumsum(sizes) - (sizes + len(bins)) / 2
     rank /= np.sqrt(sizes @ rank**2)
-    return rank.astype(np.float32).take(place)
+    return rank.astype(np.float32).take(bins)
 
 
 def _standard(ranks: Float[np.ndarray, " pair"]) -> Float[np.ndarray, " pair"]:

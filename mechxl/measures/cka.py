@@ -44,15 +44,15 @@ def cka(h: Float[np.ndarray, "fact language d"], sample: Sample) -> Measurement:
     h = finite(h)
     if reason := undefined(h, sample.relation):
         return not_defined(sample, reason)
-    members = [(place, which) for place, which in sample.by_relation() if len(place) >= FEWEST]
-    if not members:
+    relations = [(members, which) for members, which in sample.by_relation() if len(members) >= FEWEST]
+    if not relations:
         return not_defined(sample, f"no relation has {FEWEST} facts")
     entities, index = np.unique(sample.entity, return_inverse=True)
-    shape = (len(members), len(sample.pairs))
+    shape = (len(relations), len(sample.pairs))
     value, deleted = np.empty(shape), np.empty((*shape, len(entities)))
     null = np.empty((*shape, sample.permutations))
-    for i, (place, which) in enumerate(members):
-        vectors = [_scaled(h[place, a]) for a in range(sample.n_languages)]
+    for i, (members, which) in enumerate(relations):
+        vectors = [_scaled(h[members, a]) for a in range(sample.n_languages)]
         grams = [hollow(x) for x in vectors]
         selves = [hsic(gram, gram) for gram in grams]
         for a, b in combinations(range(sample.n_languages), 2):
@@ -61,7 +61,7 @@ def cka(h: Float[np.ndarray, "fact language d"], sample: Sample) -> Measurement:
             drawn = permuted_hsic(vectors[a], vectors[b], sample.relabelled(which, a, b))
             for j in (sample.pairs.index((a, b)), sample.pairs.index((b, a))):
                 value[i, j] = deleted[i, j] = cross / divisor
-                deleted[i, j, index[place]] = without / divisors
+                deleted[i, j, index[members]] = without / divisors
                 null[i, j] = drawn / divisor
     return jackknife_cells(sample, value, deleted, null, reason="a self-term is <= 1e-12")
 

@@ -62,13 +62,13 @@ def controls(u: Float[np.ndarray, "fact language d"], sample: Sample) -> dict[st
         "alignment_other_value": same - value["X_other_value"],
         "beyond_value": same_of_value - value["V_cross"],
     }
-    found = {}
+    measurements = {}
     for name in NAMES:
         reason = "no two facts of a relation share a value" if name[0] in "Vb" else "all facts share their value"
-        found[name] = estimate_places(
+        measurements[name] = estimate_places(
             sample, value[name][:, 0], percentile_ends(drawn[name], sample.entities), null[name], reason=reason
         )
-    return found
+    return measurements
 
 
 def _places(cells: Cells) -> Places:
@@ -102,23 +102,23 @@ def value_cells(
 
     Sums over pairs of one value are had from sums over each value's facts; pairs of two values are all others.
     """
-    members, pairs, languages = sample.by_relation(), sample.pairs, range(sample.n_languages)
-    cells = {name: np.empty((len(members), len(pairs), len(weight))) for name in ("S", *PARTS)}
-    for i, (place, _) in enumerate(members):
-        w, v, values = weight[:, place], u[place], value[place]
+    relations, pairs, languages = sample.by_relation(), sample.pairs, range(sample.n_languages)
+    cells = {name: np.empty((len(relations), len(pairs), len(weight))) for name in ("S", *PARTS)}
+    for i, (members, _) in enumerate(relations):
+        w, v, values = weight[:, members], u[members], value[members]
         w2, total = w * w, w.sum(axis=1)
         by_value = [_by_value(w, v[:, a], values[:, a]) for a in languages]
-        found = {}
+        means = {}
         for a, b in [(a, b) for a in languages for b in languages if a <= b]:
             own, agree = (v[:, a] * v[:, b]).sum(axis=1), values[:, a] == values[:, b]
-            found[a, b] = found[b, a] = _other_and_same(by_value[a], by_value[b], w2, own, agree)
+            means[a, b] = means[b, a] = _other_and_same(by_value[a], by_value[b], w2, own, agree)
             if a < b:
                 shared = w @ own / np.where(total > 0, total, np.nan)
                 for j in (pairs.index((a, b)), pairs.index((b, a))):
                     cells["S"][i, j] = shared
         for j, (a, b) in enumerate(pairs):
-            cells["W_other_value"][i, j], cells["V_same_language"][i, j] = found[a, a]
-            cells["X_other_value"][i, j], cells["V_cross"][i, j] = found[a, b]
+            cells["W_other_value"][i, j], cells["V_same_language"][i, j] = means[a, a]
+            cells["X_other_value"][i, j], cells["V_cross"][i, j] = means[a, b]
     return cells
 
 
@@ -147,8 +147,8 @@ def _other_and_same(
     both = x.keys() & y.keys()
     same = sum(np.einsum("ij,ij->i", x[k][0], y[k][0]) for k in both) - w2 @ np.where(agree, own, 0).astype(w2.dtype)
     n_same = sum(x[k][1] * y[k][1] for k in both) - w2 @ agree.astype(w2.dtype)
-    all_x, all_y = (sum(vectors for vectors, _ in of.values()) for of in (x, y))
-    n_x, n_y = (sum(total for _, total in of.values()) for of in (x, y))
+    all_x, all_y = (sum(vectors for vectors, _ in by_value.values()) for by_value in (x, y))
+    n_x, n_y = (sum(total for _, total in by_value.values()) for by_value in (x, y))
     other = np.einsum("ij,ij->i", all_x, all_y) - w2 @ own - same
     n_other = n_x * n_y - w2.sum(axis=1) - n_same
     return other / np.where(n_other > 0.5, n_other, np.nan), same / np.where(n_same > 0.5, n_same, np.nan)

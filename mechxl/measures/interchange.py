@@ -100,13 +100,13 @@ def permuted_accuracy(
     """
     hits, pairs = np.zeros(len(word)), 0
     for r in np.unique(relation):
-        here = np.flatnonzero(relation == r)
-        if len(here) < 2:
+        members = np.flatnonzero(relation == r)
+        if len(members) < 2:
             continue
-        equal = word[:, here, None] == sought[here]
-        own = equal[:, np.arange(len(here)), np.arange(len(here))]
-        hits += ((equal.sum(axis=2) - own) / (len(here) - 1)).sum(axis=1)
-        pairs += len(here)
+        equal = word[:, members, None] == sought[members]
+        own = equal[:, np.arange(len(members)), np.arange(len(members))]
+        hits += ((equal.sum(axis=2) - own) / (len(members) - 1)).sum(axis=1)
+        pairs += len(members)
     return hits / pairs if pairs else np.full(len(word), np.nan)
 
 

@@ -81,19 +81,21 @@ def estimate_places(
     n, entities = len(sample.relation), sample.entities
     sign = -1 if small else 1
     estimates = []
-    for here, low, high, draws in zip(value, *ends, null, strict=True):
-        if np.isnan(here):
+    for place_value, low, high, draws in zip(value, *ends, null, strict=True):
+        if np.isnan(place_value):
             estimates.append(Estimate.undefined(reason, n, entities))
             continue
-        why = [no_interval] if np.isnan(low) or np.isnan(high) else []
+        missing = [no_interval] if np.isnan(low) or np.isnan(high) else []
         mean = p = np.nan
         if not len(draws):
-            why.append("no permutations")
+            missing.append("no permutations")
         elif np.isnan(draws).any():
-            why.append("no null of its own")
+            missing.append("no null of its own")
         else:
-            mean, p = float(draws.mean()), permutation_p(sign * float(here), sign * draws)
-        estimates.append(Estimate(float(here), float(low), float(high), mean, p, n, entities, "; ".join(why)))
+            mean, p = float(draws.mean()), permutation_p(sign * float(place_value), sign * draws)
+        estimates.append(
+            Estimate(float(place_value), float(low), float(high), mean, p, n, entities, "; ".join(missing))
+        )
     return Measurement(estimates[0], dict(zip(sample.pairs, estimates[1:], strict=True)), null[0])
 
 
@@ -106,12 +108,12 @@ def jackknife_cells(
     reason: str,
     small: bool = False,
 ) -> Measurement:
-    """Estimates of all places, from cells, with intervals from the measure without each entity; as `measured`."""
-    here = by_place(value)
-    ends = jackknife_ends(here, by_place(deleted, value))
+    """Estimates of all places from cells, with jackknife intervals from the measure without each entity."""
+    values = by_place(value)
+    ends = jackknife_ends(values, by_place(deleted, value))
     no_interval = "no interval, as without some entity there is no such number"
     return estimate_places(
-        sample, here, ends, by_place(null, value), reason=reason, no_interval=no_interval, small=small
+        sample, values, ends, by_place(null, value), reason=reason, no_interval=no_interval, small=small
     )
 
 

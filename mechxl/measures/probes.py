@@ -168,9 +168,9 @@ def fitted(
             train, test = scale(x[inside]), scale(x[~inside])
             for penalty in PENALTIES:
                 log_p = _log_p(reader.set_params(C=penalty).fit(train, y[inside]), test)
-                found = -float(log_p[np.arange(len(log_p)), y[~inside]].mean())
-                if found < loss:
-                    best, loss = (scaling, penalty), found
+                cross_entropy = -float(log_p[np.arange(len(log_p)), y[~inside]].mean())
+                if cross_entropy < loss:
+                    best, loss = (scaling, penalty), cross_entropy
     scaling, penalty = best
     scale = scaling(x)
     reader = LogisticRegression(solver="newton-cholesky", C=penalty, max_iter=50).fit(scale(x), y)
@@ -225,10 +225,10 @@ def code_length(
     if len(classes) < 2 or len(order) <= FIRST_BLOCK:
         few = f"{len(order)} entities: the first {FIRST_BLOCK} are coded without a reader"
         return float("nan"), "one class only: nothing to code" if len(classes) < 2 else few
-    place = np.argsort(order)[np.searchsorted(np.unique(entity), entity)]
-    bits, done = np.log2(len(classes)) * float((place < FIRST_BLOCK).sum()), FIRST_BLOCK
+    entity_rank = np.argsort(order)[np.searchsorted(np.unique(entity), entity)]
+    bits, done = np.log2(len(classes)) * float((entity_rank < FIRST_BLOCK).sum()), FIRST_BLOCK
     while done < len(order):
-        before, block = place < done, (place >= done) & (place < 2 * done)
+        before, block = entity_rank < done, (entity_rank >= done) & (entity_rank < 2 * done)
         log_p = fitted(x[before], y[before], entity[before], rng)(x[block])
         bits -= float(log_p[np.arange(len(log_p)), y[block]].sum()) / np.log(2)
         done *= 2

@@ -55,24 +55,24 @@ def procrustes(h: Float[np.ndarray, "fact language d"], sample: Sample) -> Measu
     h = finite(h)
     if reason := undefined(h, sample.relation):
         return not_defined(sample, reason)
-    members = []
-    for place, _ in sample.by_relation():
-        fitted, held = place[split.fitted[place]], place[~split.fitted[place]]
+    halves = []
+    for members, _ in sample.by_relation():
+        fitted, held = members[split.fitted[members]], members[~split.fitted[members]]
         if len(fitted) > h.shape[2] and len(held) >= 2:
-            members.append((fitted, held))
-    if not members:
+            halves.append((fitted, held))
+    if not halves:
         return not_defined(sample, f"no relation has more fitted facts than dimensions ({h.shape[2]})")
     entities, index = np.unique(sample.entity, return_inverse=True)
-    shape = (len(members), len(sample.pairs))
+    shape = (len(halves), len(sample.pairs))
     value, deleted = np.empty(shape), np.empty((*shape, len(entities)))
     null = np.empty((*shape, sample.permutations))
-    for i, (fitted, held) in enumerate(members):
+    for i, (fitted, held) in enumerate(halves):
         partners = split.partners[split.relations.index(int(sample.relation[held[0]]))]
         mean = h[fitted].mean(axis=0)
         for j, (a, b) in enumerate(sample.pairs):
-            at, bt = (h[held, language] - mean[language] for language in (a, b))
-            af, bf = (h[fitted, language] - mean[language] for language in (a, b))
-            fit = fit_cell(af, bf, at, bt, (partners[a], partners[b]))
+            a_held, b_held = (h[held, language] - mean[language] for language in (a, b))
+            a_fitted, b_fitted = (h[fitted, language] - mean[language] for language in (a, b))
+            fit = fit_cell(a_fitted, b_fitted, a_held, b_held, (partners[a], partners[b]))
             value[i, j] = deleted[i, j] = fit.value
             deleted[i, j, index[fitted]], deleted[i, j, index[held]] = fit.without_fitted, fit.without_held
             null[i, j] = fit.null

@@ -37,8 +37,8 @@ def aligned(maps: Sequence[Float[np.ndarray, "shown 2"]]) -> list[Float[np.ndarr
 
     Axes of a principal plane have no sign of their own, and change places; distances stay as they are.
     """
-    found = [maps[-1]]
+    turned = [maps[-1]]
     for earlier in reversed(maps[:-1]):
-        left, _, right = np.linalg.svd(earlier.T @ found[0])
-        found.insert(0, earlier @ left @ right)
-    return found
+        left, _, right = np.linalg.svd(earlier.T @ turned[0])
+        turned.insert(0, earlier @ left @ right)
+    return turned

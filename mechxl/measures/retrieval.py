@@ -53,12 +53,12 @@ class References:
 def references(sample: Sample) -> References:
     """Chance, and what a code of the value reaches: the mean over f of 1 / (facts g with f's value), 0 where f itself
     has another value in the language searched. NaN where no relation has two facts, or there are no values."""
-    sizes = np.array([len(place) for place, _ in sample.by_relation()], dtype=float)
+    sizes = np.array([len(members) for members, _ in sample.by_relation()], dtype=float)
     if not len(sizes) or sample.n_languages < 2:
         return References(np.nan, np.nan, np.nan)
     code = np.nan
     if sample.value is not None:
-        values = [sample.value[place] for place, _ in sample.by_relation()]
+        values = [sample.value[members] for members, _ in sample.by_relation()]
         code = np.mean([_value_code(v[:, a], v[:, b]) for v in values for a, b in sample.pairs])
     return References(float((1 / sizes).mean()), float((1 / (2 * sizes - 1)).mean()), float(code))
 
@@ -78,32 +78,34 @@ def retrieval(u: Float[np.ndarray, "fact language d"], sample: Sample) -> dict[s
     if reason := undefined(u, sample.relation):
         return dict.fromkeys(NAMES, not_defined(sample, reason))
     entities, index = np.unique(sample.entity, return_inverse=True)
-    members, pairs = sample.by_relation(), sample.pairs
-    shape = (2, len(members), len(pairs))  # retrieval, mexa
+    relations, pairs = sample.by_relation(), sample.pairs
+    shape = (2, len(relations), len(pairs))  # retrieval, mexa
     value, deleted = np.empty(shape), np.empty((*shape, len(entities)))
     null = np.empty((*shape, sample.permutations))
-    for i, (place, which) in enumerate(members):
-        v, n = u[place].astype(np.float32), len(place)
+    for i, (members, which) in enumerate(relations):
+        v, n = u[members].astype(np.float32), len(members)
         partners = sample.partners[which]
         for a, b in combinations(range(u.shape[1]), 2):
             cos = v[:, a] @ v[:, b].T
-            there, back = pairs.index((a, b)), pairs.index((b, a))
+            forth, back = pairs.index((a, b)), pairs.index((b, a))
             for k, pair, table, hits in (
-                (0, there, nearest(cos), asked(cos)),
+                (0, forth, nearest(cos), asked(cos)),
                 (0, back, nearest(cos.T).T, asked(cos.T)),
-                (1, there, strictly_largest(cos), mutual(cos)),
+                (1, forth, strictly_largest(cos), mutual(cos)),
             ):
                 value[k, i, pair] = deleted[k, i, pair] = hits.mean()
-                deleted[k, i, pair, index[place]] = (hits.sum() - hits) / (n - 1)
+                deleted[k, i, pair, index[members]] = (hits.sum() - hits) / (n - 1)
                 null[k, i, pair] = gathered(table, partners[a], partners[b])
-            value[1, i, back], deleted[1, i, back], null[1, i, back] = (x[1, i, there] for x in (value, deleted, null))
-    found = {}
+            value[1, i, back], deleted[1, i, back], null[1, i, back] = (x[1, i, forth] for x in (value, deleted, null))
+    measurements = {}
     for k, name in enumerate(NAMES):
-        here = by_place(value[k])
-        asking = sum(len(place) for place, _ in members)
-        ends = wilson_ends(here, jackknife_variance(by_place(deleted[k])), asking, len(entities))
-        found[name] = estimate_places(sample, here, ends, by_place(null[k]), reason="no relation has two facts")
-    return found
+        shares = by_place(value[k])
+        asking = sum(len(members) for members, _ in relations)
+        ends = wilson_ends(shares, jackknife_variance(by_place(deleted[k])), asking, len(entities))
+        measurements[name] = estimate_places(
+            sample, shares, ends, by_place(null[k]), reason="no relation has two facts"
+        )
+    return measurements
 
 
 def nearest(cos: Float[np.ndarray, "member member"]) -> Float[np.ndarray, "member member"]:

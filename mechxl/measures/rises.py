@@ -120,14 +120,14 @@ def _without(rows: Float[np.ndarray, "row point"], one: Float[np.ndarray, " poin
 
 def _refined(m: Float[np.ndarray, " midpoint"], profile: Float[np.ndarray, "midpoint curve"]) -> np.ndarray:
     """The top of a parabola through the best midpoint and its neighbours."""
-    at = np.clip(profile.argmax(axis=0), 1, len(m) - 2)
-    here = np.arange(profile.shape[1])
-    left, middle, right = (profile[at + move, here] for move in (-1, 0, 1))
+    peak = np.clip(profile.argmax(axis=0), 1, len(m) - 2)
+    curve = np.arange(profile.shape[1])
+    left, middle, right = (profile[peak + move, curve] for move in (-1, 0, 1))
     curvature = left - 2 * middle + right
     with np.errstate(divide="ignore", invalid="ignore"):
         move = np.where(curvature < -1e-9, 0.5 * (left - right) / curvature, 0.0)
-    edge = profile.argmax(axis=0) != at
-    return np.where(edge, m[profile.argmax(axis=0)], m[at] + np.clip(move, -1, 1) * (m[1] - m[0]))
+    edge = profile.argmax(axis=0) != peak
+    return np.where(edge, m[profile.argmax(axis=0)], m[peak] + np.clip(move, -1, 1) * (m[1] - m[0]))
 
 
 def _linear(

@@ -142,14 +142,14 @@ def entity_permutations(
     partners = []
     for r in np.unique(relation):
         members = index[relation == r]
-        place = np.full(n, -1)
-        place[members] = np.arange(len(members))
+        member_of = np.full(n, -1)
+        member_of[members] = np.arange(len(members))
         target = permutation[:, members]
-        while (outside := place[target] < 0).any():
+        while (outside := member_of[target] < 0).any():
             row, _ = np.nonzero(outside)
             target[outside] = permutation[row, target[outside]]
         themselves = np.broadcast_to(np.arange(len(members)), (1, draws, len(members)))
-        partners.append(np.concatenate([themselves, place[target].reshape(n_languages - 1, draws, len(members))]))
+        partners.append(np.concatenate([themselves, member_of[target].reshape(n_languages - 1, draws, len(members))]))
     return partners
 
 

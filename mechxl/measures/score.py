@@ -115,13 +115,13 @@ def cell_parts(
     NaN where a draw leaves a relation with less than two facts.
     """
     pairs, languages, (_, n_languages, d) = sample.pairs, range(sample.n_languages), u.shape
-    members = sample.by_relation()
-    cells = {name: np.empty((len(members), len(pairs), len(weight))) for name in "SWX"}
+    relations = sample.by_relation()
+    cells = {name: np.empty((len(relations), len(pairs), len(weight))) for name in "SWX"}
     every = (weight @ u.reshape(len(u), -1)).reshape(-1, n_languages, d) if baseline == "any" else None
-    for i, (place, _) in enumerate(members):
-        w, v = weight[:, place], u[place]
+    for i, (members, _) in enumerate(relations):
+        w, v = weight[:, members], u[members]
         w2, total = w * w, w.sum(axis=1)
-        sums = (w @ v.reshape(len(place), -1)).reshape(-1, n_languages, d)
+        sums = (w @ v.reshape(len(members), -1)).reshape(-1, n_languages, d)
         others, others_total = (sums, total) if every is None else (every, weight.sum(axis=1))
         defined = total**2 - w2.sum(axis=1) > 0.5
         n_pairs = np.where(defined, total * others_total - w2.sum(axis=1), np.nan)
@@ -143,7 +143,7 @@ def permuted_parts(
     All pairs of vectors stay, only the ones that make up S change: what S loses X gains.
     """
     permuted = permuted_cells(u, sample, sample.partners)
-    n = np.array([len(u) if baseline == "any" else len(place) for place, _ in sample.by_relation()])
+    n = np.array([len(u) if baseline == "any" else len(members) for members, _ in sample.by_relation()])
     gained = (observed.S - permuted) / (n - 1)[:, None, None]
     return Parts(S=permuted, W=np.broadcast_to(observed.W, permuted.shape), X=observed.X + gained)
 
@@ -152,11 +152,11 @@ def permuted_cells(
     u: Float[np.ndarray, "fact language d"], sample: Sample, partners: Partners
 ) -> Float[np.ndarray, "relation pair permutation"]:
     """S by cell with vectors relabelled in each language by itself."""
-    members, pairs = sample.by_relation(), sample.pairs
-    cells = np.empty((len(members), len(pairs), partners[0].shape[1]))
-    for i, (place, which) in enumerate(members):
+    relations, pairs = sample.by_relation(), sample.pairs
+    cells = np.empty((len(relations), len(pairs), partners[0].shape[1]))
+    for i, (members, which) in enumerate(relations):
         for a, b in combinations(range(sample.n_languages), 2):
-            same = gathered(u[place, a] @ u[place, b].T, partners[which][a], partners[which][b])
+            same = gathered(u[members, a] @ u[members, b].T, partners[which][a], partners[which][b])
             cells[i, pairs.index((a, b))] = cells[i, pairs.index((b, a))] = same
     return cells
 

@@ -15,8 +15,8 @@ DEFINITION = (
     "language separation (W − X). Range −2 to 2.",
     "Retrieval: the share of facts whose nearest neighbour in the other language is the same fact. MEXA: "
     "strict maximum of row and column. CKA: linear, unbiased HSIC. Procrustes residual: an orthogonal map "
-    "fitted on half the entities, tried on the other half. Checkerboard correlation: Spearman of "
-    "within-language against cross-language similarities.",
+    "fitted on half the entities, tried on the other half. Checkerboard ρ: Spearman correlation of "
+    "within-language and cross-language similarities.",
 )
 CAVEATS = (
     "The permuted mean of S − W is X − W and not 0: the test is of S = X.",

@@ -100,13 +100,13 @@ def _score_panel(finding: Finding) -> Panel:
     figure.update_yaxes(title="S − W")
     left_out = [layer for layer in range(n_layers + 1) if layer not in _layers(finding)]
     caption = (
-        f"Unification score S − W of {group} facts at the prompt's last token, after each block (layer 0: embeddings), "
-        f"centred on the whole sample; n = {sizes(finding, group)}, every fact in every language, told or not. About "
-        "1: the languages coincide; 0: the same fact in the other language is no closer than another fact in this "
-        f"one; negative: the language dominates. Bands: 95 % intervals over entities ({finding.notes['draws']:,} "
-        f"draws). Dotted: the mean score when entities are permuted ({finding.notes['permutations']:,} permutations), "
-        "which is X − W and not 0: what the test compares is S with X. One run (one seed)."
-        + (f" Layer {left_out[0]} is left out: {_reason(finding, left_out[0])}." if left_out else "")
+        f"The unification score S − W of {group} facts at the prompt's last token, after each block (layer 0: "
+        f"embeddings), centred on the whole sample. n = {sizes(finding, group)}; every fact is taken in every "
+        "language, told or not. About 1: the languages coincide. 0: the same fact in the other language is no closer "
+        "than another fact in this one. Negative: the language dominates. Bands: 95 % intervals over entities "
+        f"({finding.notes['draws']:,} draws). Dotted: the mean score when entities are permuted "
+        f"({finding.notes['permutations']:,} permutations). It is X − W and not 0, as the test compares S with X. One "
+        "run (one seed)." + (f" Layer {left_out[0]} is left out: {_reason(finding, left_out[0])}." if left_out else "")
     )
     return Panel("score", "The unification score over training", caption, themed(figure, legend_rows=1))
 
@@ -129,10 +129,10 @@ def _parts_panel(finding: Finding) -> Panel:
     figure.update_yaxes(range=[-1.05, 1.05])
     figure.update_yaxes(title="mean cosine", col=1)
     caption = (
-        f"The score's parts, {group} facts (n = {sizes(finding, group)}), in every layer where they are defined. S − "
-        "W is the score; S − X is fact alignment, which the permutation test is of; W − X is language separation. "
-        f"Bands: 95 % intervals over entities ({finding.notes['draws']:,} draws); one run. With shared names S exceeds "
-        "X even where no fact is shared, since the name is: the test then shows a shared entity."
+        f"The parts of the score in every layer where they are defined; {group} facts (n = {sizes(finding, group)}). "
+        "S − W is the score. S − X is fact alignment; the permutation test asks whether it is above 0. W − X is "
+        f"language separation. Bands: 95 % intervals over entities ({finding.notes['draws']:,} draws); one run. With "
+        "shared names S exceeds X even where no fact is shared. The test then shows a shared entity."
     )
     return Panel("parts", "What the score is made of: S, W and X", caption, themed(figure, legend_rows=2))
 
@@ -270,18 +270,19 @@ def _transfer_panel(finding: Finding) -> Panel:
     figure.update_yaxes(title="AUC", col=1)
     figure.update_yaxes(title="% of facts", col=2)
     end = curve(finding, "mono", "whole", 1, "auc_transfer")
-    told = (
+    at_end = (
         f"at the end {signed(end['value'].iloc[-1])} [{signed(end['low'].iloc[-1])}, {signed(end['high'].iloc[-1])}], "
         f"permuted {signed(end['null'].iloc[-1])}, p over the scan {signed(end['p_scan'].iloc[-1], 3)}"
         if len(end)
         else "not defined at layer 1, as no fact transfers or all do"
     )
     caption = (
-        "Do the facts that are unified transfer? The score of each mono fact, cos of its own two renderings less its "
-        "mean cos to others of its relation in the language it is told in, against whether it is answered rightly in "
-        f"the other language. AUC: how often a transferred fact has the higher score; layer 1: {told}; n = "
-        f"{len(items):,} transfer items; {len(finding.notes['costly_steps'])} checkpoints where some transfer and some "
-        "do not; 95 % intervals over entities; dotted: entities permuted within relation and pair of languages. One "
-        "run. An association within a checkpoint, no proof that the model uses the unified vector."
+        "Do the facts that are unified transfer? A mono fact's score is the cosine of its two renderings less its mean "
+        "cosine to other facts of its relation in the language that it is told in. AUC: how often a fact that is "
+        "answered rightly in the other language has a higher score than one that is not; .5 says nothing. Layer 1: "
+        f"{at_end}. n = {len(items):,} transfer items; {len(finding.notes['costly_steps'])} checkpoints, where some "
+        "items transfer and some do not. Bands: 95 % intervals over entities. Dotted: entities permuted within "
+        "relation and pair of languages. One run. This is an association within a checkpoint. It does not prove that "
+        "the model uses the unified vector."
     )
     return Panel("transfer-by-score", "Score against transfer, fact by fact", caption, themed(figure, legend_rows=2))

@@ -1,6 +1,4 @@
-"""Pictures of single facts for the question `unification`: the checkerboard and the map, over checkpoints."""
-
-from typing import Any
+"""Pictures of single facts in the question `unification`: the checkerboard and the map, over checkpoints."""
 
 import numpy as np
 import plotly.graph_objects as go
@@ -9,11 +7,15 @@ from plotly.subplots import make_subplots
 from mechxl.findings import Finding
 from mechxl.plots import GREY, INK, LANGUAGES, RULE, SEPARATE_TO_UNIFIED, Panel, faint, step_slider, themed
 
+Line = list[float | None]  # coordinates; None ends a stroke
+
 
 def _renderings(finding: Finding) -> list[str]:
     """Each shown fact in each language, language by language, as a reader names it."""
     names, texts = finding.notes["languages"], finding.notes["shown_facts"]
-    return [f"{name}: {text}" for name, told in zip(names, texts, strict=True) for text in told]
+    return [
+        f"{name}: {text}" for name, texts_of_language in zip(names, texts, strict=True) for text in texts_of_language
+    ]
 
 
 def checkerboard_panel(finding: Finding) -> Panel:
@@ -43,24 +45,23 @@ def checkerboard_panel(finding: Finding) -> Panel:
     figure = go.Figure(heatmap, frames=frames)
     for edge in range(1, len(names)):
         rule = {"type": "line", "line": {"color": INK, "width": 1}}
-        at = edge * per_language - 0.5
-        figure.add_shape(x0=at, x1=at, y0=0, y1=1, yref="y domain", **rule)
-        figure.add_shape(y0=at, y1=at, x0=0, x1=1, xref="x domain", **rule)
+        border = edge * per_language - 0.5
+        figure.add_shape(x0=border, x1=border, y0=0, y1=1, yref="y domain", **rule)
+        figure.add_shape(y0=border, y1=border, x0=0, x1=1, xref="x domain", **rule)
     themed(figure)
     margin = {"l": 30, "r": 10, "t": 70, "b": 90}
     meta = {"facts": per_language}
     figure.update_layout(sliders=[step_slider(steps)], hovermode="closest", margin=margin, height=None, meta=meta)
-    centres = [per_language * (at + 0.5) - 0.5 for at in range(len(names))]
+    centres = [per_language * (index + 0.5) - 0.5 for index in range(len(names))]
     square = {"tickvals": centres, "ticktext": names, "showgrid": False, "constrain": "domain"}
     figure.update_xaxes(**square)
     figure.update_yaxes(autorange="reversed", scaleanchor="x", **square)
     caption = (
-        f"Cosines at layer 1 between {per_language} {finding.notes['headline']} facts in every language, "
-        "centred on all facts of the group, at the checkpoint that the slider picks. Rows and columns: language by "
-        "language, and in each the same facts, ordered by relation and value. Bright blocks on the diagonal alone: "
-        "each language is its own place. Bright stripes through the blocks off the diagonal: the same fact is at the "
-        f"same place in both languages. A picture of {per_language} facts (one run); the numbers with intervals and "
-        "null are the score's."
+        f"Cosines at layer 1 between {per_language} {finding.notes['headline']} facts in every language, centred on "
+        "all facts of the group. The slider picks the checkpoint. Rows and columns go language by language; within a "
+        "language the same facts stand in order of relation and value. Bright blocks on the diagonal alone: each "
+        "language is a place of its own. Bright stripes through the blocks off the diagonal: the same fact has the "
+        f"same place in both languages. This is a picture of {per_language} facts (one run); the score has the numbers."
     )
     return Panel("checkerboard", "The checkerboard: facts × languages", caption, figure, square=True)
 
@@ -71,30 +72,30 @@ def map_panel(finding: Finding) -> Panel:
     last, names = len(steps) - 1, finding.notes["languages"]
     texts, relation = finding.notes["shown_facts"], finding.notes["shown_relation"]
     symbols = ["circle", "square", "diamond", "triangle-up"]
-    by_relation = {number: symbols[at % 4] for at, number in enumerate(sorted(set(relation)))}
+    by_relation = {number: symbols[index % 4] for index, number in enumerate(sorted(set(relation)))}
     titles = ("whole sample", "per language")  # what is centred on; short, for phones
     figure = make_subplots(rows=1, cols=2, subplot_titles=titles, horizontal_spacing=0.03)
     for column in (1, 2):
-        for at, (x, y) in enumerate(_traces(maps[column - 1, last], len(names))):
-            if at == 0:
+        for index, (x, y) in enumerate(_traces(maps[column - 1, last], len(names))):
+            if index == 0:
                 joined = {"color": faint(GREY, 0.55), "width": 1}
                 trace = go.Scatter(x=x, y=y, mode="lines", line=joined, hoverinfo="skip", showlegend=False)
             else:
-                marker = {"color": LANGUAGES[(at - 1) % len(LANGUAGES)], "size": 8, "opacity": 0.85}
+                marker = {"color": LANGUAGES[(index - 1) % len(LANGUAGES)], "size": 8, "opacity": 0.85}
                 marker["symbol"] = [by_relation[number] for number in relation]
                 trace = go.Scatter(
                     x=x,
                     y=y,
                     mode="markers",
                     marker=marker,
-                    text=texts[at - 1],
+                    text=texts[index - 1],
                     hovertemplate="%{text}<extra></extra>",
-                    name=f"language {names[at - 1]}",
-                    legendgroup=names[at - 1],
+                    name=f"language {names[index - 1]}",
+                    legendgroup=names[index - 1],
                     showlegend=column == 1,
                 )
             figure.add_trace(trace, row=1, col=column)
-    figure.frames = [_frame(finding, at) for at in range(len(steps))]
+    figure.frames = [_frame(finding, index) for index in range(len(steps))]
     themed(figure, height=560)
     reach = 1.05 * float(np.abs(maps).max(initial=1e-9))
     bare = {"showticklabels": False, "ticks": "", "showgrid": False, "zeroline": True, "zerolinecolor": RULE}
@@ -112,17 +113,17 @@ def map_panel(finding: Finding) -> Panel:
     whole, own = (100 * share for share in finding.notes["explained"][last])
     caption = (
         f"The facts of the checkerboard at layer 1, on the plane of the first two principal components of all "
-        f"{finding.notes['headline']} facts at that checkpoint (at the end it holds {whole:.0f} % of the variance, on "
-        f"the right {own:.0f} %; hover names a fact). A line joins a fact's renderings: long lines that all point one "
-        "way are an offset between the languages, short ones unified facts. On the right each language's mean is "
-        "subtracted, which hides that offset. The signs and order of the axes are chosen so that a checkpoint lies "
-        "near the next; the unit is the root mean square length of all vectors at that checkpoint. A picture of one "
-        "run, no measure: what lies outside the plane does not show."
+        f"{finding.notes['headline']} facts at that checkpoint. At the end this plane holds {whole:.0f} % of the "
+        f"variance, on the right {own:.0f} %. Hover to read a fact. A line joins the renderings of one fact. Long "
+        "lines that all point one way: an offset between the languages. Short lines: unified facts. On the right each "
+        "language's mean is subtracted, which hides the offset. The axes are turned so that each checkpoint lies near "
+        "the next. Their unit is the root mean square length of all vectors at that checkpoint. This is a picture of "
+        "one run and no measure: what lies outside the plane does not show."
     )
     return Panel("map", "The map: a fact's renderings over training", caption, figure)
 
 
-def _traces(points: np.ndarray, n_languages: int) -> list[tuple[list[Any], list[Any]]]:
+def _traces(points: np.ndarray, n_languages: int) -> list[tuple[Line, Line]]:
     """x and y of the joining lines, then of each language's markers; points are fact by fact."""
     facts = points.reshape(-1, n_languages, 2)
     gaps = np.full((len(facts), 1, 2), np.nan)
@@ -132,8 +133,8 @@ def _traces(points: np.ndarray, n_languages: int) -> list[tuple[list[Any], list[
     return [(x, y), *((facts[:, a, 0].round(3).tolist(), facts[:, a, 1].round(3).tolist()) for a in range(n_languages))]
 
 
-def _frame(finding: Finding, at: int) -> go.Frame:
+def _frame(finding: Finding, index: int) -> go.Frame:
     n_languages = len(finding.notes["languages"])
-    both = [xy for shown in finding.arrays["map"][:, at] for xy in _traces(shown, n_languages)]
+    both = [xy for shown in finding.arrays["map"][:, index] for xy in _traces(shown, n_languages)]
     data = [{"type": "scatter", "x": x, "y": y} for x, y in both]
-    return go.Frame(data=data, name=str(finding.notes["steps"][at]), traces=list(range(len(data))))
+    return go.Frame(data=data, name=str(finding.notes["steps"][index]), traces=list(range(len(data))))
