@@ -21,7 +21,7 @@ from benchmarks.machine import table
 from mechxl.config import RunConfig
 from mechxl.instruments.patching.engine import run_plan
 from mechxl.instruments.patching.pairs import Pairs, answered_rightly, draw_pairs
-from mechxl.instruments.patching.plan import Place, Plan
+from mechxl.instruments.patching.plan import PatchPlan, Place
 from mechxl.model.hooked import load_parameters
 from mechxl.model.weights import weights_of
 from mechxl.run import Run
@@ -38,7 +38,7 @@ def engine(run: Run, pairs: Pairs) -> np.ndarray:
     places = [Place(component, block, role) for component, block in PLACES for role in range(len(ROLES))]
     first = run.corpus.word_tokens[:, 0]
     steps, model = [], run.model()
-    plan = Plan.of(run.corpus, pairs, ROLES, places, run.config.model.n_layers)
+    plan = PatchPlan.of(run.corpus, pairs, ROLES, places, run.config.model.n_layers)
     with kept_memory():
         for step in run.steps:
             load_parameters(model, run.checkpoint(step))

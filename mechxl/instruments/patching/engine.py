@@ -17,8 +17,8 @@ from jaxtyping import Bool, Float, Int
 
 from mechxl.data.corpus import Corpus
 from mechxl.instruments.patching.pairs import Pairs
-from mechxl.instruments.patching.plan import Place, Plan
-from mechxl.instruments.patching.prompts import KEYS, Prompts, contents
+from mechxl.instruments.patching.plan import PatchPlan, Place
+from mechxl.instruments.patching.prompts import KEYS, PatchPrompts, contents
 from mechxl.instruments.patching.restart import Restart
 from mechxl.model.weights import Weights
 
@@ -27,7 +27,7 @@ ROWS_AT_ONCE = 2048  # what a processor's cache holds the activations of
 
 @dataclass(frozen=True)
 class Patched:
-    """What came out.
+    """What came out of patches.
 
     Attributes:
         word: the value word decoded; -1: none.
@@ -41,6 +41,22 @@ class Patched:
     logit_diff: Float[np.ndarray, "place pair"]
     there: Bool[np.ndarray, "place pair"]
 
+    def split(self, sizes: Sequence[int]) -> list["Patched"]:
+        """The same by consecutive parts of the pairs, of these sizes."""
+        parts, start = [], 0
+        for size in sizes:
+            part = slice(start, start + size)
+            parts.append(
+                Patched(
+                    word=self.word[:, part],
+                    log_prob=self.log_prob[:, part],
+                    logit_diff=self.logit_diff[:, part],
+                    there=self.there[:, part],
+                )
+            )
+            start += size
+        return parts
+
 
 def run_patches(
     weights: Weights,
@@ -53,13 +69,13 @@ def run_patches(
     mean: bool = False,
 ) -> Patched:
     """Runs every place on every pair once; `run_plan` for many checkpoints."""
-    plan = Plan.of(corpus, pairs, roles, places, len(weights.blocks), weights.W_E.device)
+    plan = PatchPlan.of(corpus, pairs, roles, places, len(weights.blocks), weights.W_E.device)
     return run_plan(plan, weights, donor_weights=donor_weights, mean=mean)
 
 
 @torch.inference_mode()
-def run_plan(plan: Plan, weights: Weights, *, donor_weights: Weights | None = None, mean: bool = False) -> Patched:
-    """Every place on every pair.
+def run_plan(plan: PatchPlan, weights: Weights, *, donor_weights: Weights | None = None, mean: bool = False) -> Patched:
+    """Patches every place on every pair.
 
     Args:
         plan: places and pairs.
@@ -74,25 +90,35 @@ def run_plan(plan: Plan, weights: Weights, *, donor_weights: Weights | None = No
     receivers = {"resid_pre", "q", *KEYS}
     if donor_weights is None:
         both = contents(weights, plan.both, needed | receivers, plan.donors_at_last)
-        held, plain = ({key: one[half] if len(one) > 1 else one for key, one in both.items()}
-                       for half in (slice(n), slice(n, None)))  # fmt: skip
+        from_donors = {key: content[:n] if len(content) > 1 else content for key, content in both.items()}
+        unpatched = {key: content[n:] if len(content) > 1 else content for key, content in both.items()}
     else:
-        held = contents(donor_weights, Prompts.of([plan.donor]), needed, plan.donors_at_last)
-        plain = contents(weights, Prompts.of([plan.receiver]), receivers, True)
+        from_donors = contents(donor_weights, PatchPrompts.of([plan.donor]), needed, plan.donors_at_last)
+        unpatched = contents(weights, PatchPrompts.of([plan.receiver]), receivers, True)
     each = max(1, ROWS_AT_ONCE // max(n, 1))
     batches = [
-        Restart(weights, plan, here[at : at + each], held, plain, *restart, mean)
-        for restart, here in plan.restarts.items()
-        for at in range(0, len(here), each)
+        Restart(
+            weights=weights,
+            plan=plan,
+            place_numbers=place_numbers[first : first + each],
+            from_donors=from_donors,
+            unpatched=unpatched,
+            block=block,
+            start=start,
+            mean=mean,
+        )
+        for (block, start), place_numbers in plan.restarts.items()
+        for first in range(0, len(place_numbers), each)
     ]
     word = np.full((len(plan.places), n), -1)
     log_prob, logit_diff = np.full((*word.shape, 2), np.nan), np.full(word.shape, np.nan)
     finals = [(batch, batch.final()) for batch in batches]
-    if finals and plan.trie.longest == 1:  # nothing is run again, so that all are read off together
-        every = replace(batches[0], some=[at for batch in batches for at in batch.some])
+    if finals and plan.trie.longest == 1:  # answers of one token need no further run: all are read off together
+        every = replace(batches[0], place_numbers=[number for batch in batches for number in batch.place_numbers])
         finals = [(every, torch.cat([final for _, final in finals]))]
     for batch, final in finals:
-        word[batch.some], log_prob[batch.some], logit_diff[batch.some] = batch.answers(final)
+        numbers = batch.place_numbers
+        word[numbers], log_prob[numbers], logit_diff[numbers] = batch.answers(final)
     word, log_prob, logit_diff = word[plan.run_at], log_prob[plan.run_at], logit_diff[plan.run_at]
     word[~plan.there], log_prob[~plan.there], logit_diff[~plan.there] = -1, np.nan, np.nan
     return Patched(word, log_prob, logit_diff, plan.there)

@@ -37,7 +37,12 @@ class Pairs:
         return len(self.fact)
 
     def __getitem__(self, which: Int[np.ndarray, " some"] | Bool[np.ndarray, " pair"] | slice) -> "Pairs":
-        return Pairs(*(column[which] for column in self._columns))
+        return Pairs(
+            donor_fact=self.donor_fact[which],
+            donor_language=self.donor_language[which],
+            fact=self.fact[which],
+            language=self.language[which],
+        )
 
     @classmethod
     def of(cls, donor_fact: np.ndarray, donor: int, fact: np.ndarray, receiver: int) -> "Pairs":
@@ -47,11 +52,12 @@ class Pairs:
     @classmethod
     def joined(cls, several: Sequence["Pairs"]) -> "Pairs":
         """All pairs, one after the other."""
-        return cls(*(np.concatenate(columns) for columns in zip(*(pairs._columns for pairs in several), strict=True)))
-
-    @property
-    def _columns(self) -> tuple[np.ndarray, ...]:
-        return self.donor_fact, self.donor_language, self.fact, self.language
+        return cls(
+            donor_fact=np.concatenate([pairs.donor_fact for pairs in several]),
+            donor_language=np.concatenate([pairs.donor_language for pairs in several]),
+            fact=np.concatenate([pairs.fact for pairs in several]),
+            language=np.concatenate([pairs.language for pairs in several]),
+        )
 
     def within(self) -> "Pairs":
         """The same donor facts in the receiver's language: the ceiling of an interchange."""
@@ -66,7 +72,7 @@ def draw_pairs(
     receiver: int,
     group: str = "mono",
     seed: int = 0,
-    taken: Collection[int] = (),
+    without: Collection[int] = (),
 ) -> Pairs:
     """Pairs of one relation and different values, told in training. No entity is in two pairs.
 
@@ -79,19 +85,20 @@ def draw_pairs(
         receiver: the receivers' language.
         group: mono or parallel.
         seed: of the draw.
-        taken: entities to leave alone.
+        without: entities to leave out.
 
     Returns:
         Fewer than n pairs where entities run out; perhaps none.
     """
-    world, told, of = corpus.world, corpus.mixture.told, corpus.mixture.group == group
-    rng, used = generator(seed, f"pairs {group} {donor} {receiver}"), set(taken)
-    donors, receivers = (rng.permutation(np.flatnonzero(of & told[:, language])) for language in (donor, receiver))
+    world, told, in_group = corpus.world, corpus.mixture.told, corpus.mixture.group == group
+    rng, used = generator(seed, f"pairs {group} {donor} {receiver}"), set(without)
+    donors = rng.permutation(np.flatnonzero(in_group & told[:, donor]))
+    receivers = rng.permutation(np.flatnonzero(in_group & told[:, receiver]))
     waiting = [receivers[world.relation[receivers] == r].tolist() for r in range(world.n_relations)]
     values = [set(row) for row in world.value[:, [donor, receiver]].tolist()]
-    found: list[tuple[int, int]] = []
+    drawn: list[tuple[int, int]] = []
     for f in donors.tolist():
-        if len(found) == n:
+        if len(drawn) == n:
             break
         queue = waiting[world.relation[f]]
         fits = (
@@ -100,10 +107,10 @@ def draw_pairs(
             if world.entity[g] not in used and world.entity[g] != world.entity[f] and not values[f] & values[g]
         )
         if int(world.entity[f]) not in used and (g := next(fits, None)) is not None:
-            found.append((f, g))
+            drawn.append((f, g))
             used |= {int(world.entity[f]), int(world.entity[g])}
             queue.remove(g)
-    donor_fact, fact = np.array(found, dtype=int).reshape(-1, 2).T
+    donor_fact, fact = np.array(drawn, dtype=int).reshape(-1, 2).T
     return Pairs.of(donor_fact, donor, fact, receiver)
 
 
@@ -125,13 +132,16 @@ def outcomes(corpus: Corpus, pairs: Pairs, word: Int[np.ndarray, "place pair"]) 
     value = corpus.world.value
     donors = value[pairs.donor_fact, pairs.donor_language]
     receivers = value[pairs.fact, pairs.language]
-    cells = [
-        word == value_words(corpus, pairs, of, language)
-        for of in (donors, receivers)
-        for language in (pairs.language, pairs.donor_language)
+    donors_fact = value[pairs.donor_fact, pairs.language]
+    words = [  # in the order of OUTCOMES
+        value_words(corpus, pairs, donors, pairs.language),
+        value_words(corpus, pairs, donors, pairs.donor_language),
+        value_words(corpus, pairs, receivers, pairs.language),
+        value_words(corpus, pairs, receivers, pairs.donor_language),
+        value_words(corpus, pairs, donors_fact, pairs.language),
     ]
-    cells.append(word == value_words(corpus, pairs, value[pairs.donor_fact, pairs.language], pairs.language))
-    return np.select([word < 0, *cells], [5, 0, 1, 2, 3, 4], 5)
+    other = OUTCOMES.index("other")
+    return np.select([word < 0, *(word == expected for expected in words)], [other, 0, 1, 2, 3, 4], other)
 
 
 def value_words(

@@ -1,15 +1,15 @@
 """`patch(run, donor=, receiver=, at=)`: the engine as a notebook calls it."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import xarray as xr
+from numpy.typing import ArrayLike
 
 from mechxl.data.corpus import Corpus
 from mechxl.data.roles import PROMPT_ROLES, role_names
 from mechxl.errors import InputError
-from mechxl.instruments.patching.engine import run_patches
+from mechxl.instruments.patching.engine import Patched, run_patches
 from mechxl.instruments.patching.pairs import OUTCOMES, Pairs, answered_rightly, draw_pairs, outcomes
 from mechxl.instruments.patching.plan import Place
 from mechxl.instruments.selection import choose_steps
@@ -33,7 +33,7 @@ def patch(
     n: int = 256,
     group: str = "mono",
     seed: int = 0,
-    pairs: Any = None,
+    pairs: ArrayLike | None = None,
 ) -> xr.Dataset:
     """Patches a component from donors into receivers at every layer and role, pair by pair.
 
@@ -47,92 +47,106 @@ def patch(
         heads: of q, k, v, z, pattern: one at a time; None: all heads at once.
         step: a saved step; negative: from the end.
         donor_step: the checkpoint that donors run in; None: the same.
-        mean: mean ablation: the donors' mean in the place of each donor's activation. Resample ablation needs no
-            setting of its own: take donors of the receiver's language, and read what becomes of the receiver's value.
+        mean: mean ablation: the donors' mean takes the place of each donor's activation. For resample ablation, take
+            donors of the receiver's language and read what becomes of the receiver's value.
         n: pairs at most.
         group: mono or parallel facts.
         seed: of the pairs.
-        pairs: None, or these (donor fact, receiver fact) rather than a sample: two of one relation with different
-            values. All are kept, whatever their clean answers; n, group and seed are without effect.
+        pairs: None: a sample. Else these pairs (donor fact, receiver fact); the two facts have one relation and
+            different values. All of them are kept, whatever the unpatched answers; n, group and seed have no effect.
 
     Returns:
         By (layer, role, head, pair): outcome (index into OUTCOMES), answer (the value's word that is decoded; empty:
         none), log_prob_donor and log_prob_receiver (nats, of the two values in the receiver's language), logit_diff,
-        there. Beside them the pairs, no entity in two of them unless they were given; attribute `kept`: the share of
-        pairs drawn (or given) whose clean answers were both right.
+        and there (whether both sentences have the role). The coordinates donor_fact and fact name the pairs; in a
+        sample no entity is in two of them. The attribute `kept` is the share of pairs whose unpatched answers are both
+        right.
 
     Example:
-        >>> found = patch(run, donor="A", receiver="B", at="attn_out")
-        >>> (found["outcome"] == 0).mean("pair")  # interchange accuracy by layer and role
-        >>> pair = (int(found["donor_fact"][0]), int(found["fact"][0]))
+        >>> patched = patch(run, donor="A", receiver="B", at="attn_out")
+        >>> (patched["outcome"] == 0).mean("pair")  # interchange accuracy by layer and role
+        >>> pair = (int(patched["donor_fact"][0]), int(patched["fact"][0]))
         >>> patch(run, donor="A", receiver="B", pairs=[pair])["answer"].squeeze().to_pandas()  # of one pair, in words
 
     Raises:
-        InputError: an unknown component, layer, head, role, language or step; no pair with both answers right; a pair
-            given whose facts differ in relation or have one value; or no pair whose donor and receiver both have a
-            role.
+        InputError: a component, layer, head, role, language or step is unknown; no pair has both answers right; the
+            facts of a given pair differ in relation or have one value; no pair has a role in both sentences; or the
+            model's architecture is not mechxl's.
     """
-    corpus, names = run.corpus, run.corpus.lexicon.language_names
+    corpus, names, model = run.corpus, run.corpus.lexicon.language_names, run.config.model
     if at not in COMPONENTS:
         raise InputError(f"at = {at!r}: there is no such component; there are: {', '.join(COMPONENTS)}")
-    a, b = (_language(names, language) for language in (donor, receiver))
-    n_blocks, n_heads = run.config.model.n_layers, run.config.model.n_heads
-    first = 0 if at == "resid_post" else 1
-    layers = _among("layers", layers, range(first, n_blocks + 1))
+    donor, receiver = _language(names, donor), _language(names, receiver)
+    layers = _among("layers", layers, range(0 if at == "resid_post" else 1, model.n_layers + 1))
     if heads is not None and at not in BY_HEAD:
         raise InputError(f"heads: {at} has none; {', '.join(BY_HEAD)} have")
-    one_by_one = [None] if heads is None else _among("heads", heads, range(n_heads))
-    chosen = choose_prompt_roles(corpus, roles)
-    (at_step,), (from_step,) = choose_steps(run, step), choose_steps(run, step if donor_step is None else donor_step)
-    model = run.model(at_step)
-    models = [model, model if from_step == at_step else run.model(from_step)]
+    head_choices = [None] if heads is None else _among("heads", heads, range(model.n_heads))
+    chosen_roles = choose_prompt_roles(corpus, roles)
+    (receiver_step,) = choose_steps(run, step)
+    (from_step,) = choose_steps(run, step if donor_step is None else donor_step)
+    receiver_model = run.model(receiver_step)
+    donor_model = receiver_model if from_step == receiver_step else run.model(from_step)
     if pairs is None:
-        drawn = draw_pairs(corpus, 4 * n, donor=a, receiver=b, group=group, seed=seed)
+        drawn = draw_pairs(corpus, 4 * n, donor=donor, receiver=receiver, group=group, seed=seed)
     else:
-        drawn = _given(corpus, pairs, a, b)
-    right = answered_rightly(models[0], corpus, drawn.fact, drawn.language)
-    right &= answered_rightly(models[1], corpus, drawn.donor_fact, drawn.donor_language)
+        drawn = _given(corpus, pairs, donor, receiver)
+    right = answered_rightly(receiver_model, corpus, drawn.fact, drawn.language)
+    right &= answered_rightly(donor_model, corpus, drawn.donor_fact, drawn.donor_language)
     if pairs is None and not right.any():
         raise InputError(
-            f"{run.path}, step {at_step}: no pair of {group} facts, donor in {names[a]}, receiver in {names[b]}, with "
-            f"one relation, different values and both answers right (of {len(drawn)} drawn); take a later step or "
-            f"another group (there are: {', '.join(sorted(set(corpus.mixture.group) - {'unseen'}))})"
+            f"{run.path}, step {receiver_step}: no pair of {group} facts, donor in {names[donor]}, receiver in "
+            f"{names[receiver]}, with one relation, different values and both answers right (of {len(drawn)} drawn); "
+            "take a later step or another group (there are: "
+            f"{', '.join(sorted(set(corpus.mixture.group) - {'unseen'}))})"
         )
-    chosen_pairs, kept = drawn[right][:n] if pairs is None else drawn, float(right.mean())
+    chosen_pairs = drawn[right][:n] if pairs is None else drawn
     places = [
         Place("resid_pre" if at == "resid_post" and not layer else at, max(layer - 1, 0), role, head)
         for layer in layers
-        for role in range(len(chosen))
-        for head in one_by_one
+        for role in range(len(chosen_roles))
+        for head in head_choices
     ]
-    weights, donors = (weights_of(model) for model in models)
-    found = run_patches(weights, corpus, chosen_pairs, chosen, places, donor_weights=donors, mean=mean)
-    if not found.there.any():
+    patched = run_patches(
+        weights_of(receiver_model),
+        corpus,
+        chosen_pairs,
+        chosen_roles,
+        places,
+        donor_weights=weights_of(donor_model),
+        mean=mean,
+    )
+    if not patched.there.any():
         raise InputError(
-            f"roles = {', '.join(chosen)}: no pair has one of them in both sentences"
+            f"roles = {', '.join(chosen_roles)}: no pair has one of them in both sentences"
             + (", in prompts of one length, as a pattern needs; q, k and v fit any" if at == "pattern" else "")
             + f"; roles: {', '.join(choose_prompt_roles(corpus, 'all'))}"
         )
-    shape = (len(layers), len(chosen), len(one_by_one), len(chosen_pairs))
-    dims = ("layer", "role", "head", "pair")
-    data = {
-        "outcome": outcomes(corpus, chosen_pairs, found.word),
-        "answer": np.where(found.word < 0, "", corpus.lexicon.words[found.word]),
-        "log_prob_donor": found.log_prob[..., 0],
-        "log_prob_receiver": found.log_prob[..., 1],
-        "logit_diff": found.logit_diff,
-        "there": found.there,
+    coordinates = {
+        "layer": layers,
+        "role": chosen_roles,
+        "head": ["all" if head is None else str(head) for head in head_choices],
+    }
+    dataset = _dataset(corpus, chosen_pairs, patched, coordinates)
+    about = {"component": at, "donor": names[donor], "receiver": names[receiver], "kept": float(right.mean())}
+    return dataset.assign_attrs(about, outcomes=list(OUTCOMES))
+
+
+def _dataset(
+    corpus: Corpus, pairs: Pairs, patched: Patched, coordinates: Mapping[str, Sequence[int] | Sequence[str]]
+) -> xr.Dataset:
+    """What came out, by layer, role, head and pair."""
+    shape = (*map(len, coordinates.values()), len(pairs))
+    by_place_and_pair = {
+        "outcome": outcomes(corpus, pairs, patched.word),
+        "answer": np.where(patched.word < 0, "", corpus.lexicon.words[patched.word]),
+        "log_prob_donor": patched.log_prob[..., 0],
+        "log_prob_receiver": patched.log_prob[..., 1],
+        "logit_diff": patched.logit_diff,
+        "there": patched.there,
     }
     return xr.Dataset(
-        {name: (dims, values.reshape(shape)) for name, values in data.items()},
-        coords={
-            "layer": list(layers),
-            "role": chosen,
-            "head": ["all" if head is None else str(head) for head in one_by_one],
-            "donor_fact": ("pair", chosen_pairs.donor_fact),
-            "fact": ("pair", chosen_pairs.fact),
-        },
-        attrs={"component": at, "donor": names[a], "receiver": names[b], "kept": kept, "outcomes": list(OUTCOMES)},
+        {name: ((*coordinates, "pair"), values.reshape(shape)) for name, values in by_place_and_pair.items()},
+        coords={**coordinates, "donor_fact": ("pair", pairs.donor_fact), "fact": ("pair", pairs.fact)},
     )
 
 
@@ -148,7 +162,7 @@ def choose_prompt_roles(corpus: Corpus, roles: Sequence[str] | str) -> list[str]
     return asked
 
 
-def _given(corpus: Corpus, pairs: Any, donor: int, receiver: int) -> Pairs:
+def _given(corpus: Corpus, pairs: ArrayLike, donor: int, receiver: int) -> Pairs:
     """Pairs as they were asked for; InputError for those that can't be patched into one another."""
     asked = np.asarray(pairs)
     if asked.ndim != 2 or asked.shape[1] != 2 or not np.issubdtype(asked.dtype, np.integer):

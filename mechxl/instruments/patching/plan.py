@@ -6,12 +6,12 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from mechxl.data.corpus import Corpus
 from mechxl.instruments.patching.pairs import Pairs
-from mechxl.instruments.patching.prompts import BOS, Candidates, Prompts, Side
+from mechxl.instruments.patching.prompts import BOS, Candidates, PatchPrompts, Side
 from mechxl.model.answers import AnswerTrie, answer_trie
 from mechxl.model.blocks import READ_LATER
 
@@ -36,15 +36,34 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Move:
+    """Which pairs have a place's role, and where.
+
+    Attributes:
+        pair: index of each pair that has it.
+        donor_position: the role's position in the donors' prompts.
+        receiver_position: the role's position in the receivers' prompts.
+    """
+
+    pair: Int[Tensor, " some"]
+    donor_position: Int[Tensor, " some"]
+    receiver_position: Int[Tensor, " some"]
+
+
+@dataclass(frozen=True)
+class PatchPlan:
     """Places and pairs made ready to be run on any number of checkpoints.
 
     Attributes:
-        places: of `of`.
+        places: where to patch.
+        donor: prompts of the donors.
+        receiver: prompts of the receivers.
+        candidates: the answers whose log probabilities are computed.
+        trie: of all answers.
         there: whether both sentences have the role (and, for a pattern, are as long as each other).
         run_at: of each place, the place that is run for it: one for all that are at the same position.
         restarts: places that run together, by the block and the position that they restart at.
-        moves: of each place: the pairs that have it, and its position in their donors and in their receivers.
+        moves: of each place.
         donors_at_last: whether of the last block no donor's content is needed but at the prompt's last position.
     """
 
@@ -56,7 +75,7 @@ class Plan:
     there: Bool[np.ndarray, "place pair"]
     run_at: Sequence[int]
     restarts: dict[tuple[int, int], list[int]]
-    moves: Sequence[tuple[Tensor, Tensor, Tensor]]
+    moves: Sequence[Move]
     donors_at_last: bool
 
     @classmethod
@@ -68,7 +87,7 @@ class Plan:
         places: Sequence[Place],
         n_blocks: int,
         device: torch.device | str = "cpu",
-    ) -> "Plan":
+    ) -> "PatchPlan":
         """Sentences and places as tensors.
 
         Args:
@@ -83,41 +102,86 @@ class Plan:
         receiver = Side.of(corpus, pairs.fact, pairs.language, roles, device)
         there = np.array([donor.has(receiver, place.role, place.component == "pattern") for place in places])
         there = there.reshape(len(places), len(pairs))
-        at_last = there & (receiver.at == receiver.last[:, None]).T[[place.role for place in places]]
-        keys = []
-        for place, effect in zip(places, at_last, strict=True):
-            # What the last block makes at a position that nothing is predicted from is never read.
-            read = place.block < n_blocks - 1 or place.component in READ_LATER or effect.any()
-            read &= place.component != NOTHING
-            where = (side.at[:, place.role].tobytes() for side in (donor, receiver))
-            keys.append((place.component, place.block, place.head, *where) if read else ())
-        once = {key: at for at, key in reversed(list(enumerate(keys)))}
-        restarts: dict[tuple[int, int], list[int]] = {}
-        for at in (at for at in once.values() if there[at].any()):
-            place = places[at]
-            block = place.block + (place.component == "resid_post")
-            # The last block runs at one position, wherever it starts: there places of all roles go together.
-            start = int(receiver.at[there[at], place.role].min()) if block < n_blocks - 1 else BOS
-            restarts.setdefault((block, start), []).append(at)
-        donors = [
-            (donor.at[effect, place.role] == donor.last[effect]).all()
-            for place, effect in zip(places, at_last, strict=True)
+        role_of_place = [place.role for place in places]
+        at_last = there & (receiver.positions == receiver.last[:, None]).T[role_of_place]
+        run_at = _run_at(places, donor, receiver, at_last, n_blocks)
+        donors_at_last = all(
+            (donor.positions[pair, place.role] == donor.last[pair]).all()
+            for place, pair in zip(places, at_last, strict=True)
             if place.block == n_blocks - 1 and place.component not in READ_LATER
-        ]
-        moves = []
-        for place, pair in zip(places, map(np.flatnonzero, there), strict=True):
-            ends = (pair, donor.at[pair, place.role], receiver.at[pair, place.role])
-            moves.append(tuple(torch.as_tensor(part, device=device) for part in ends))
-        candidates = Candidates.of(corpus, pairs, device)
-        run_at = [once[key] for key in keys]
-        trie = answer_trie(corpus)
-        return cls(places, donor, receiver, candidates, trie, there, run_at, restarts, moves, all(donors))
+        )
+        return cls(
+            places=places,
+            donor=donor,
+            receiver=receiver,
+            candidates=Candidates.of(corpus, pairs, device),
+            trie=answer_trie(corpus),
+            there=there,
+            run_at=run_at,
+            restarts=_restarts(places, receiver, there, run_at, n_blocks),
+            moves=_moves(places, donor, receiver, there, device),
+            donors_at_last=donors_at_last,
+        )
 
-    def where(self, place: int) -> tuple[str, int]:
+    def where(self, place_number: int) -> tuple[str, int]:
         """The component and block of a place."""
-        return self.places[place].component, self.places[place].block
+        return self.places[place_number].component, self.places[place_number].block
 
     @cached_property
-    def both(self) -> Prompts:
+    def both(self) -> PatchPrompts:
         """The prompts of donors, then of receivers."""
-        return Prompts.of([self.donor, self.receiver])
+        return PatchPrompts.of([self.donor, self.receiver])
+
+
+def _run_at(
+    places: Sequence[Place], donor: Side, receiver: Side, at_last: Bool[np.ndarray, "place pair"], n_blocks: int
+) -> list[int]:
+    """Of each place, the first place with the same effect."""
+    keys = []
+    for place, last in zip(places, at_last, strict=True):
+        # What the last block makes at a position that nothing is predicted from is never read.
+        read = place.block < n_blocks - 1 or place.component in READ_LATER or last.any()
+        positions = (side.positions[:, place.role].tobytes() for side in (donor, receiver))
+        has_effect = read and place.component != NOTHING
+        keys.append((place.component, place.block, place.head, *positions) if has_effect else ())
+    first = {key: number for number, key in reversed(list(enumerate(keys)))}
+    return [first[key] for key in keys]
+
+
+def _restarts(
+    places: Sequence[Place],
+    receiver: Side,
+    there: Bool[np.ndarray, "place pair"],
+    run_at: Sequence[int],
+    n_blocks: int,
+) -> dict[tuple[int, int], list[int]]:
+    """The places that are run, by the block and the position that they restart at."""
+    restarts: dict[tuple[int, int], list[int]] = {}
+    for number in dict.fromkeys(reversed(run_at)):
+        if not there[number].any():
+            continue
+        place = places[number]
+        block = place.block + (place.component == "resid_post")
+        # The last block runs at one position, wherever it starts: there places of all roles go together.
+        start = int(receiver.positions[there[number], place.role].min()) if block < n_blocks - 1 else BOS
+        restarts.setdefault((block, start), []).append(number)
+    return restarts
+
+
+def _moves(
+    places: Sequence[Place],
+    donor: Side,
+    receiver: Side,
+    there: Bool[np.ndarray, "place pair"],
+    device: torch.device | str,
+) -> list[Move]:
+    moves = []
+    for place, pair in zip(places, map(np.flatnonzero, there), strict=True):
+        moves.append(
+            Move(
+                pair=torch.as_tensor(pair, device=device),
+                donor_position=torch.as_tensor(donor.positions[pair, place.role], device=device),
+                receiver_position=torch.as_tensor(receiver.positions[pair, place.role], device=device),
+            )
+        )
+    return moves

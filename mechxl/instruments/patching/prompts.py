@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,21 +18,34 @@ from mechxl.model.weights import Weights
 
 BOS = 1  # positions that all prompts share
 KEYS = ("k", "v")
-# Of a run without any patch, by (component, block): from position BOS on; keys and values from 0 on.
+# What an unpatched run holds, by (component, block): from position BOS on; keys and values from 0 on.
 Contents = dict[tuple[str, int], Tensor]
 
 
 @dataclass(frozen=True)
 class Side:
-    """Donors or receivers: prompts and where their roles are."""
+    """Prompts of the donors or of the receivers, and where their roles are.
+
+    Attributes:
+        tokens: right-padded.
+        length: tokens of each prompt.
+        positions: of each role; -1 where a prompt does not have it.
+    """
 
     tokens: Int[Tensor, "pair pos"]
     length: Int[Tensor, " pair"]
-    at: Int[np.ndarray, "pair role"]
+    positions: Int[np.ndarray, "pair role"]
 
     @classmethod
-    def of(cls, corpus: Corpus, fact: np.ndarray, language: np.ndarray, roles: Sequence[str], device: Any) -> "Side":
-        """Of facts told in languages."""
+    def of(
+        cls,
+        corpus: Corpus,
+        fact: Int[np.ndarray, " pair"],
+        language: Int[np.ndarray, " pair"],
+        roles: Sequence[str],
+        device: torch.device | str,
+    ) -> "Side":
+        """The prompts of facts told in languages, as tensors on the model's device."""
         sentences = corpus.sequences(fact, language)
         tokens = torch.as_tensor(np.maximum(sentences.prompts(), PAD_ID), device=device)
         length = torch.as_tensor(sentences.prompt_length, device=device)
@@ -46,7 +58,7 @@ class Side:
 
     def has(self, receiver: "Side", role: int, pattern: bool) -> Bool[np.ndarray, " pair"]:
         """Whether donors (these) and receivers have a role; a pattern's prompts must be as long as each other."""
-        both = (self.at[:, role] >= 0) & (receiver.at[:, role] >= 0)
+        both = (self.positions[:, role] >= 0) & (receiver.positions[:, role] >= 0)
         return both & (self.last == receiver.last) if pattern else both
 
 
@@ -63,22 +75,23 @@ class Candidates:
     differ: Int[Tensor, " pair"]
 
     @classmethod
-    def of(cls, corpus: Corpus, pairs: Pairs, device: Any) -> "Candidates":
-        """Of pairs, as tokens on a device."""
+    def of(cls, corpus: Corpus, pairs: Pairs, device: torch.device | str) -> "Candidates":
+        """The two answers of each pair, as token tensors on the model's device."""
         value = corpus.world.value
-        sides = (value[pairs.donor_fact, pairs.donor_language], value[pairs.fact, pairs.language])
-        tokens = corpus.word_tokens[np.stack([value_words(corpus, pairs, of, pairs.language) for of in sides], axis=1)]
+        donors = value_words(corpus, pairs, value[pairs.donor_fact, pairs.donor_language], pairs.language)
+        receivers = value_words(corpus, pairs, value[pairs.fact, pairs.language], pairs.language)
+        tokens = corpus.word_tokens[np.stack([donors, receivers], axis=1)]
         if corpus.answers_end_with_eos:
             tokens = np.concatenate([tokens, np.full((*tokens.shape[:2], 1), -1)], axis=2)
             np.put_along_axis(tokens, (tokens >= 0).sum(axis=2, keepdims=True), EOS_ID, axis=2)
-        given = torch.as_tensor(tokens[:, :, (tokens >= 0).any(axis=(0, 1))], device=device)
-        differ = (given[:, 0] != given[:, 1]) & (given >= 0).all(1)
-        return cls(given, torch.where(differ.any(1), differ.int().argmax(1), -1))
+        candidates = torch.as_tensor(tokens[:, :, (tokens >= 0).any(axis=(0, 1))], device=device)
+        differ = (candidates[:, 0] != candidates[:, 1]) & (candidates >= 0).all(1)
+        return cls(candidates, torch.where(differ.any(1), differ.int().argmax(1), -1))
 
 
 @dataclass(frozen=True)
-class Prompts:
-    """Prompts of one side or two, and how they begin: many begin with the same two tokens, which are run once.
+class PatchPrompts:
+    """Prompts as they are run: many begin with the same two tokens, and each such beginning is run once.
 
     Attributes:
         beginning: each distinct BOS with a first token.
@@ -93,16 +106,16 @@ class Prompts:
     last: Int[Tensor, " row"]
 
     @classmethod
-    def of(cls, sides: Sequence[Side]) -> "Prompts":
-        """Of sides, one after the other."""
+    def of(cls, sides: Sequence[Side]) -> "PatchPrompts":
+        """The prompts of several sides, one side after the other."""
         width = max(side.tokens.shape[1] for side in sides)
         tokens = torch.cat([F.pad(side.tokens, (0, width - side.tokens.shape[1])) for side in sides])
         beginning, which = torch.unique(tokens[:, : BOS + 1], dim=0, return_inverse=True)
         return cls(beginning, which, tokens[:, BOS + 1 :], torch.cat([side.length for side in sides]) - 1)
 
 
-def contents(weights: Weights, prompts: Prompts, components: set[str], at_last: bool) -> Contents:
-    """Components at every position after BOS, keys and values at BOS too.
+def contents(weights: Weights, prompts: PatchPrompts, components: set[str], at_last: bool) -> Contents:
+    """What components hold in an unpatched run, at every position after BOS; keys and values at BOS too.
 
     Args:
         weights: of the model.
@@ -113,33 +126,37 @@ def contents(weights: Weights, prompts: Prompts, components: set[str], at_last: 
     Returns:
         By (component, block); "final" is the stream that the answer is predicted from.
     """
-    n_blocks, begun, held = len(weights.blocks), Contents(), Contents()
+    n_blocks, begun, rest_contents = len(weights.blocks), Contents(), Contents()
     blocks_from(weights, embed(weights, prompts.beginning), 0, _keeper(begun, components | {*KEYS}, n_blocks))
-    past = Past(*([begun[name, block].index_select(0, prompts.which) for block in range(n_blocks)] for name in KEYS))
-    rest, asked = embed(weights, prompts.rest, BOS + 1), prompts.last if at_last else None
-    final = blocks_from(weights, rest, 0, _keeper(held, components, n_blocks), past=past, asked=asked)
-    for (component, block), content in held.items():
+    past = Past(
+        k=[begun["k", block].index_select(0, prompts.which) for block in range(n_blocks)],
+        v=[begun["v", block].index_select(0, prompts.which) for block in range(n_blocks)],
+    )
+    rest, last_only = embed(weights, prompts.rest, BOS + 1), prompts.last if at_last else None
+    keep = _keeper(rest_contents, components, n_blocks)
+    final = blocks_from(weights, rest, 0, keep, past=past, asked=last_only)
+    for (component, block), content in rest_contents.items():
         if component in KEYS or (at_last and block == n_blocks - 1 and component not in READ_LATER):
             continue
         first = begun[component, block]
         if component == "pattern":
             first = F.pad(first[:, :, BOS:], (0, content.shape[3] - first.shape[3]))
-            held[component, block] = torch.cat([first.index_select(0, prompts.which), content], dim=2)
+            rest_contents[component, block] = torch.cat([first.index_select(0, prompts.which), content], dim=2)
         else:
-            held[component, block] = torch.cat([first[:, BOS:].index_select(0, prompts.which), content], dim=1)
-    held["final", n_blocks - 1] = final if at_last else at_columns(final, prompts.last - BOS - 1)
+            rest_contents[component, block] = torch.cat([first[:, BOS:].index_select(0, prompts.which), content], dim=1)
+    rest_contents["final", n_blocks - 1] = final if at_last else at_columns(final, prompts.last - BOS - 1)
     if "resid_post" in components:
-        held |= {("resid_post", block): held["resid_pre", block + 1] for block in range(n_blocks - 1)}
-    return held
+        rest_contents |= {("resid_post", block): rest_contents["resid_pre", block + 1] for block in range(n_blocks - 1)}
+    return rest_contents
 
 
-def _keeper(held: Contents, components: set[str], n_blocks: int) -> Visit:
-    """Keeps components; what is resid_pre of the next block, as that alone."""
+def _keeper(contents: Contents, components: set[str], n_blocks: int) -> Visit:
+    """A visit that keeps components; resid_post is kept as the next block's resid_pre, and of the last block alone."""
     components = components | ({"resid_pre"} if "resid_post" in components else set())
 
     def keep(component: str, block: int, content: Tensor, positions: Tensor) -> Tensor:
         if component in components and (component != "resid_post" or block == n_blocks - 1):
-            held[component, block] = content
+            contents[component, block] = content
         return content
 
     return keep

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from mechxl.instruments.patching.plan import Place, Plan
+from mechxl.instruments.patching.plan import Move, PatchPlan, Place
 from mechxl.instruments.patching.prompts import BOS, KEYS, Contents
 from mechxl.model.blocks import (
     BY_HEAD,
@@ -27,87 +27,97 @@ from mechxl.model.weights import Weights
 
 @dataclass(frozen=True)
 class Restart:
-    """Places that restart together, run together: rows are places by pairs.
+    """Places that restart at one block and position, run together: rows are places by pairs.
 
     Attributes:
-        some: of the places of `of`.
-        held: donors' contents.
-        plain: receivers' contents without a patch.
+        weights: of the model.
+        plan: of all places.
+        place_numbers: the plan's places that are run here.
+        from_donors: the donors' contents.
+        unpatched: the receivers' contents without a patch.
         block: the first that is run.
         start: the first position that is run.
+        mean: whether the donors' mean takes the place of each donor's activation.
     """
 
     weights: Weights
-    of: Plan
-    some: list[int]
-    held: Contents
-    plain: Contents
+    plan: PatchPlan
+    place_numbers: list[int]
+    from_donors: Contents
+    unpatched: Contents
     block: int
     start: int
     mean: bool
 
     def final(self) -> Float[Tensor, "row d_model"]:
         """The stream that the answer's first token is predicted from, patched."""
-        many, block = len(self.some), self.block
+        many, block = len(self.place_numbers), self.block
         if block == len(self.weights.blocks):
-            stream, positions = self.plain["final", block - 1].repeat(many, 1, 1), self._length[:, None] - 1
+            stream, positions = self.unpatched["final", block - 1].repeat(many, 1, 1), self._length[:, None] - 1
             self._visit("resid_post", block - 1, stream, positions)
             return stream[:, 0]
-        stream = self.plain["resid_pre", block][:, self.start - BOS :].repeat(many, 1, 1)
-        positions = torch.arange(self.start, self.of.receiver.tokens.shape[1], device=stream.device)[None]
+        stream = self.unpatched["resid_pre", block][:, self.start - BOS :].repeat(many, 1, 1)
+        positions = torch.arange(self.start, self.plan.receiver.tokens.shape[1], device=stream.device)[None]
         self._visit("resid_post", block - 1, stream, positions)
         self._visit("resid_pre", block, stream, positions)
         return self._run(stream, block, self._length - 1, self._projected(stream))
 
     def _projected(self, stream: Float[Tensor, "row pos d_model"]) -> Projected:
-        """Queries, keys and values of the block restarted at: without a patch, but where the stream is patched."""
-        block, n = self.block, len(self.of.receiver.tokens)
+        """The first block's queries, keys and values: unpatched ones, computed anew where the stream is patched."""
+        block, n = self.block, len(self.plan.receiver.tokens)
         last = block == len(self.weights.blocks) - 1
-        q, k, v = (self.plain[name, block].repeat(len(self.some), 1, 1, 1) for name in ("q", *KEYS))  # to write into
+        many = len(self.place_numbers)
+        q, k, v = (self.unpatched[name, block].repeat(many, 1, 1, 1) for name in ("q", "k", "v"))  # to write into
         if not last:
             q = q[:, self.start - BOS :]
         elif q.shape[1] > 1:
             q = at_columns(q, self._length - 1 - BOS)
-        stands = {("resid_post", block - 1), ("resid_pre", block)}
-        which = [at for at, one in enumerate(self.some) if self.of.where(one) in stands]
-        if not which:
+        stream_parts = {("resid_post", block - 1), ("resid_pre", block)}
+        moves = [
+            (index * n, self.plan.moves[number])
+            for index, number in enumerate(self.place_numbers)
+            if self.plan.where(number) in stream_parts
+        ]
+        if not moves:
             return q, k, v
-        moves = [self.of.moves[self.some[at]] for at in which]
-        rows = torch.cat([pair + at * n for at, (pair, _, _) in zip(which, moves, strict=True)])
-        ends = torch.cat([end for _, _, end in moves])
-        own = project(self.weights, block, at_rows(stream, rows, ends - self.start))
-        k[rows, ends], v[rows, ends] = own[1], own[2]
+        rows = torch.cat([first_row + move.pair for first_row, move in moves])
+        positions = torch.cat([move.receiver_position for _, move in moves])
+        own_q, own_k, own_v = project(self.weights, block, at_rows(stream, rows, positions - self.start))
+        k[rows, positions], v[rows, positions] = own_k, own_v
         if last:
-            asked = ends == self._length[rows] - 1
-            q[rows[asked], 0] = own[0][asked]
+            at_last = positions == self._length[rows] - 1
+            q[rows[at_last], 0] = own_q[at_last]
         else:
-            q[rows, ends - self.start] = own[0]
+            q[rows, positions - self.start] = own_q
         return q, k, v
 
     def answers(self, final: Float[Tensor, "row d_model"]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Decoded words, log probabilities and logit differences, by (place, pair)."""
-        many, n = len(self.some), len(self.of.receiver.tokens)
+        many, n = len(self.place_numbers), len(self.plan.receiver.tokens)
         first = unembed(self.weights, final)
         decoded = [first.argmax(-1)]
-        for _ in range(1, self.of.trie.longest):
+        for _ in range(1, self.plan.trie.longest):
             decoded.append(self._again(torch.stack(decoded, dim=1), len(decoded)).argmax(-1))
-        word = self.of.trie.read(torch.stack(decoded, dim=1).cpu().numpy()).reshape(many, n)
+        word = self.plan.trie.read(torch.stack(decoded, dim=1).cpu().numpy()).reshape(many, n)
         log_prob, diff = self._scored(first)
         return word, log_prob.reshape(many, n, 2), diff.reshape(many, n)
 
     def _times(self, tensor: Tensor) -> Tensor:
         """What pairs have, for each place."""
-        many = len(self.some)
+        many = len(self.place_numbers)
         return tensor if many == 1 else tensor.repeat(many, *(1 for _ in tensor.shape[1:]))
 
     @cached_property
     def _length(self) -> Int[Tensor, " row"]:
-        return self._times(self.of.receiver.length)
+        return self._times(self.plan.receiver.length)
 
     @cached_property
     def _past(self) -> Past:
         blocks = range(len(self.weights.blocks))
-        return Past(*([self.plain[name, block][:, : self.start] for block in blocks] for name in KEYS))
+        return Past(
+            k=[self.unpatched["k", block][:, : self.start] for block in blocks],
+            v=[self.unpatched["v", block][:, : self.start] for block in blocks],
+        )
 
     def _run(
         self,
@@ -121,20 +131,24 @@ class Restart:
 
     def _scored(self, first: Float[Tensor, "row d_vocab"]) -> tuple[np.ndarray, np.ndarray]:
         """Summed log p of both candidates, and the logit difference at their first different token."""
-        given, differ = self._times(self.of.candidates.tokens), self._times(self.of.candidates.differ)
+        tokens, differ = self._times(self.plan.candidates.tokens), self._times(self.plan.candidates.differ)
         log_prob = torch.zeros(len(first), 2, dtype=torch.double, device=first.device)
         diff = torch.full((len(first),), torch.nan, dtype=torch.double, device=first.device)
-        for place in range(given.shape[2]):
-            target = given[:, :, place]
-            asked = [first] if not place else [self._again(given[:, which], place) for which in (0, 1)]
-            of = [logits.log_softmax(-1).gather(1, target.clamp(min=0)) for logits in asked]
-            diff = torch.where(differ == place, (of[0][:, 0] - of[0][:, 1]).double(), diff)  # up to there one string
-            log_prob += torch.where(target >= 0, torch.stack([of[0][:, 0], of[-1][:, 1]], dim=1), 0).double()
+        for place in range(tokens.shape[2]):
+            target = tokens[:, :, place]
+            # Each candidate's next token is predicted after its own earlier tokens; both start from the same logits.
+            after_donors = self._again(tokens[:, 0], place) if place else first
+            after_receivers = self._again(tokens[:, 1], place) if place else first
+            of_donor = after_donors.log_softmax(-1).gather(1, target.clamp(min=0))
+            of_receiver = after_receivers.log_softmax(-1).gather(1, target.clamp(min=0)) if place else of_donor
+            # Up to the first token that differs, the two candidates are one string.
+            diff = torch.where(differ == place, (of_donor[:, 0] - of_donor[:, 1]).double(), diff)
+            log_prob += torch.where(target >= 0, torch.stack([of_donor[:, 0], of_receiver[:, 1]], dim=1), 0).double()
         return log_prob.cpu().numpy(), diff.cpu().numpy()
 
     def _again(self, answer: Int[Tensor, "row place"], done: int) -> Float[Tensor, "row d_vocab"]:
         """Logits after the first `done` tokens of answers, the patch in place: from block 0, as these are new."""
-        tokens = self._times(self.of.receiver.tokens)
+        tokens = self._times(self.plan.receiver.tokens)
         grown = torch.cat([tokens, tokens.new_zeros(len(tokens), done)], dim=1)
         row = torch.arange(len(tokens), device=tokens.device)
         for place in range(done):
@@ -143,30 +157,37 @@ class Restart:
         return unembed(self.weights, self._run(stream, 0, self._length - 1 + done))
 
     def _visit(self, component: str, block: int, content: Tensor, positions: Int[Tensor, "some pos"]) -> Tensor:
-        for which, at in enumerate(self.some):
-            if self.of.where(at) == (component, block):
-                self._put(content, positions, which, self.of.places[at])  # in place: each batch has its own contents
+        for index, number in enumerate(self.place_numbers):
+            if self.plan.where(number) == (component, block):
+                self._put(content, positions, index)  # in place: each batch has its own contents
         return content
 
-    def _put(self, content: Tensor, positions: Int[Tensor, "some pos"], which: int, place: Place) -> None:
+    def _put(self, content: Tensor, positions: Int[Tensor, "some pos"], index: int) -> None:
         """Writes the donors' content into the rows of one place, at its role, where the content has that position."""
-        source, (pair, start, end) = self.held[place.component, place.block], self.of.moves[self.some[which]]
-        rows = pair + which * len(self.of.receiver.tokens)
-        if self.of.donors_at_last and place.block == len(self.weights.blocks) - 1 and place.component not in READ_LATER:
-            start = torch.zeros_like(start)  # held at the last position alone
-        elif place.component not in KEYS:
-            start = start - BOS
-        given = source[pair, :, start] if place.component == "pattern" else at_rows(source, pair, start)
-        given = given.mean(0, keepdim=True).expand_as(given) if self.mean else given
-        column = end - (positions[0, 0] if len(positions) == 1 else positions[rows, 0])
-        kept = (column >= 0) & (column < content.shape[2 if place.component == "pattern" else 1])
-        if not kept.all():  # the last block runs at one position: what it makes elsewhere is never read
-            rows, given, column = rows[kept], given[kept], column[kept]
+        place, move = self.plan.places[self.place_numbers[index]], self.plan.moves[self.place_numbers[index]]
+        rows = move.pair + index * len(self.plan.receiver.tokens)
+        activation = self._activation(place, move)
+        column = move.receiver_position - (positions[0, 0] if len(positions) == 1 else positions[rows, 0])
+        inside = (column >= 0) & (column < content.shape[2 if place.component == "pattern" else 1])
+        if not inside.all():  # the last block runs at one position: what it makes elsewhere is never read
+            rows, activation, column = rows[inside], activation[inside], column[inside]
         heads = slice(None) if place.head is None else slice(place.head, place.head + 1)
         if place.component == "pattern":
-            width = min(source.shape[3], content.shape[3])
-            content[rows, heads, column, :width] = given[:, heads, :width]
+            width = min(activation.shape[2], content.shape[3])
+            content[rows, heads, column, :width] = activation[:, heads, :width]
         elif place.component in BY_HEAD:
-            content[rows, column, heads] = given[:, heads]
+            content[rows, column, heads] = activation[:, heads]
         else:
-            content[rows, column] = given
+            content[rows, column] = activation
+
+    def _activation(self, place: Place, move: Move) -> Float[Tensor, "some *d"]:
+        """What the donors hold at a place, or their mean."""
+        source = self.from_donors[place.component, place.block]
+        last_block = place.block == len(self.weights.blocks) - 1
+        if self.plan.donors_at_last and last_block and place.component not in READ_LATER:
+            column = torch.zeros_like(move.donor_position)  # kept at the last position alone
+        else:
+            column = move.donor_position - (0 if place.component in KEYS else BOS)
+        is_pattern = place.component == "pattern"
+        activation = source[move.pair, :, column] if is_pattern else at_rows(source, move.pair, column)
+        return activation.mean(0, keepdim=True).expand_as(activation) if self.mean else activation

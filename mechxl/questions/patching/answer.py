@@ -21,7 +21,9 @@ from mechxl.measures.interchange import best_place
 from mechxl.model.blocks import BY_HEAD
 from mechxl.questions.common import MAIN_ROLE, distinct_roles, few_steps, scores_over_training
 from mechxl.questions.patching.controls import controls
-from mechxl.questions.patching.places import Spots, draw_sets
+from mechxl.questions.patching.groups import draw_groups
+from mechxl.questions.patching.places import PatchedPlaces
+from mechxl.questions.patching.rows import interchange_rows
 from mechxl.questions.patching.words import words
 from mechxl.random import generator
 from mechxl.run import Run
@@ -45,7 +47,7 @@ def compute(run: Run, thorough: bool = False) -> Finding:
     corpus, n_blocks = run.corpus, run.config.model.n_layers
     facts = np.flatnonzero(corpus.world.seen)
     roles, same = distinct_roles(corpus, facts)
-    sets = draw_sets(corpus, corpus.world.n_facts if thorough else PAIRS)
+    groups = draw_groups(corpus, corpus.world.n_facts if thorough else PAIRS)
     notes = {
         "layers": n_blocks,
         "heads": run.config.model.n_heads,
@@ -55,31 +57,32 @@ def compute(run: Run, thorough: bool = False) -> Finding:
         "same": same,
         "main_role": MAIN_ROLE,
         "languages": corpus.lexicon.language_names,
-        "groups": [one.group for one in sets],
+        "groups": [one.group for one in groups],
         "shared_facts": run.config.world.shared_facts,
         "fewest": FEWEST_PAIRS,
     }
-    if not sets:
+    if not groups:
         reason = "no pair of facts of one relation and different values, each told in another language"
         return Finding("patching", [f"Nothing to patch: {reason}."], {"places": pd.DataFrame()}, notes)
-    spots = Spots(corpus, sets, roles, _grid(n_blocks, len(roles)), n_blocks)
+    grid = PatchedPlaces(corpus, groups, roles, _grid(n_blocks, len(roles)), n_blocks)
     model, rng = run.model(), generator(0, "pairs resampled")
-    chosen = _choose(spots, model)
-    notes["place"] = {**spots.named(chosen), "at": chosen}
-    alone = Spots(corpus, sets, roles, [spots.places[chosen]], n_blocks)
-    grids, curve = [], []
+    chosen = _choose(grid, model)
+    notes["place"] = {**grid.named(chosen), "at": chosen}
+    chosen_place = PatchedPlaces(corpus, groups, roles, [grid.places[chosen]], n_blocks)
+    grid_rows, curve_rows = [], []
     with kept_memory():
         for step in run.steps:
             use_checkpoint(run, step, read_checkpoint(run, step), model)
             if step in notes["few_steps"]:
-                grids += [{"step": step} | row for row in spots.rows(model, rng, FEWEST_PAIRS)]
-            curve += [{"step": step} | row for row in alone.rows(model, rng, FEWEST_PAIRS, outcomes=True)]
-    heads = Spots(corpus, sets, roles, _by_head(n_blocks, len(roles), run.config.model.n_heads), n_blocks)
+                grid_rows += [{"step": step} | row for row in interchange_rows(grid, model, rng, FEWEST_PAIRS)]
+            rows = interchange_rows(chosen_place, model, rng, FEWEST_PAIRS, with_outcomes=True)
+            curve_rows += [{"step": step} | row for row in rows]
+    heads = PatchedPlaces(corpus, groups, roles, _by_head(n_blocks, len(roles), run.config.model.n_heads), n_blocks)
     tables = {
-        "places": pd.DataFrame(grids),
-        "curve": pd.DataFrame(curve),
-        "heads": pd.DataFrame(heads.rows(model, rng, FEWEST_PAIRS)),
-        "controls": controls(run, sets, alone, model),
+        "places": pd.DataFrame(grid_rows),
+        "curve": pd.DataFrame(curve_rows),
+        "heads": pd.DataFrame(interchange_rows(heads, model, rng, FEWEST_PAIRS)),
+        "controls": controls(run, groups, chosen_place, model),
         "beside": _beside(run, thorough),
     }
     return Finding("patching", words(tables, notes), tables, notes)
@@ -87,9 +90,9 @@ def compute(run: Run, thorough: bool = False) -> Finding:
 
 def _grid(n_blocks: int, n_roles: int) -> list[Place]:
     """The stream after the embeddings, then of each block its parts: what attention and MLP add, and the stream."""
-    spots = [("resid_pre", 0)]
-    spots += [(name, block) for block in range(n_blocks) for name in ("attn_out", "resid_mid", "mlp_out", "resid_post")]
-    return [Place(component, block, role) for component, block in spots for role in range(n_roles)]
+    parts = [("resid_pre", 0)]
+    parts += [(name, block) for block in range(n_blocks) for name in ("attn_out", "resid_mid", "mlp_out", "resid_post")]
+    return [Place(component, block, role) for component, block in parts for role in range(n_roles)]
 
 
 def _by_head(n_blocks: int, n_roles: int, n_heads: int) -> list[Place]:
@@ -102,13 +105,13 @@ def _by_head(n_blocks: int, n_roles: int, n_heads: int) -> list[Place]:
     ]
 
 
-def _choose(spots: Spots, model: "HookedTransformer") -> int:
+def _choose(places: PatchedPlaces, model: "HookedTransformer") -> int:
     """The place with the highest interchange accuracy in the choosing halves, all groups and directions alike."""
-    hits = [(across.mean(axis=1), within.mean(axis=1)) for across, within in spots.choosing(model) if across.shape[1]]
-    if not hits:  # nothing is answered rightly: the first place that could be one
-        return int(np.argmax(spots.free)) if spots.free.any() else 0
-    across, ceiling = np.mean(hits, axis=0)
-    free = spots.free if spots.free.any() else np.ones(len(spots.places), dtype=bool)
+    shares = [(across.mean(axis=1), ceiling.mean(axis=1)) for across, ceiling in places.choosing(model) if across.size]
+    if not shares:  # nothing is answered rightly: the first place that could be one
+        return int(np.argmax(places.free)) if places.free.any() else 0
+    across, ceiling = np.mean(shares, axis=0)
+    free = places.free if places.free.any() else np.ones(len(places.places), dtype=bool)
     return best_place(across, ceiling, free)
 
 

@@ -232,7 +232,7 @@ def test_pairs_are_of_one_relation_different_values_and_told_and_no_entity_is_in
     for fact, language in ((pairs.donor_fact, 0), (pairs.fact, 1)):
         assert corpus.mixture.told[fact, language].all()
         assert (corpus.mixture.group[fact] == group).all()
-    rest = draw_pairs(corpus, 60, donor=0, receiver=1, group=group, taken=entities.tolist())
+    rest = draw_pairs(corpus, 60, donor=0, receiver=1, group=group, without=entities.tolist())
     assert not np.isin(world.entity[np.concatenate([rest.donor_fact, rest.fact])], entities).any()
 
 
@@ -288,7 +288,9 @@ def test_roles_at_one_position_are_run_once_and_equal(trained, monkeypatch):
     from mechxl.instruments.patching.restart import Restart
 
     ran, answers = [], Restart.answers
-    monkeypatch.setattr(Restart, "answers", lambda self, final: (ran.extend(self.some), answers(self, final))[1])
+    monkeypatch.setattr(
+        Restart, "answers", lambda self, final: (ran.extend(self.place_numbers), answers(self, final))[1]
+    )
     found = patch(trained, donor="A", receiver="B", at="resid_mid", n=16, group="parallel")
     one, other = (found["log_prob_donor"].sel(role=role).values for role in ("relation_first", "prompt_last"))
     np.testing.assert_array_equal(one, other)

@@ -12,7 +12,9 @@ from mechxl.measures.interchange import LEAST_CEILING
 from mechxl.model.answers import Questions, answer_trie, ask_questions
 from mechxl.questions import patching
 from mechxl.questions.patching.answer import _choose, _grid
-from mechxl.questions.patching.places import OUTCOME_KEYS, Sets, Spots, draw_sets
+from mechxl.questions.patching.groups import GroupPairs, draw_groups
+from mechxl.questions.patching.places import PatchedPlaces
+from mechxl.questions.patching.rows import OUTCOME_KEYS, interchange_rows
 from mechxl.run import Run
 from tests.instruments.patching.planted import planted_model
 from tests.instruments.runs import small_run
@@ -40,10 +42,10 @@ def test_a_planted_circuit_is_found_and_its_causal_unification_is_what_was_plant
     model = planted_model(corpus, kind, shared=shared, block=block, n_layers=n_layers)
     fact, language = corpus.tellings
     assert ask_questions(model, Questions.of(corpus, fact, language), answer_trie(corpus)).right.all()
-    sets = draw_sets(corpus, 40)
-    spots = Spots(corpus, sets, ROLES, _grid(n_layers, len(ROLES)), n_layers)
-    rows = spots.rows(model, np.random.default_rng(0), fewest=5)
-    assert {row["n"] for row in rows} >= {len(one.forth) // 2 for one in sets}
+    groups = draw_groups(corpus, 40)
+    places = PatchedPlaces(corpus, groups, ROLES, _grid(n_layers, len(ROLES)), n_layers)
+    rows = interchange_rows(places, model, np.random.default_rng(0), fewest=5)
+    assert {row["n"] for row in rows} >= {len(one.forth) // 2 for one in groups}
     written = {"component": "mlp_out", "layer": block + 1, "role": role}
     there = [row for row in rows if written.items() <= row.items()]
     assert len(there) == 6  # two groups, forth, back and both
@@ -51,8 +53,8 @@ def test_a_planted_circuit_is_found_and_its_causal_unification_is_what_was_plant
         assert row["ceiling"] == 1
         assert row["unification"] == float(shared)
     if shared:
-        added = [place for place in spots.places if place.component in ("attn_out", "mlp_out")]
-        parts = Spots(corpus, sets, ROLES, added, n_layers)
+        added = [place for place in places.places if place.component in ("attn_out", "mlp_out")]
+        parts = PatchedPlaces(corpus, groups, ROLES, added, n_layers)
         assert parts.named(_choose(parts, model)) == written
         unified = {
             (row["component"], row["layer"], row["role"]) for row in rows if row["accuracy"] == 1 and not row["fixed"]
@@ -105,20 +107,22 @@ def test_controls_hold_on_a_trained_run_with_answers_of_several_tokens(tmp_path)
 
 def test_one_half_of_the_pairs_chooses_and_the_other_is_measured(trained):
     corpus, model, n_layers = trained.corpus, trained.model(), trained.config.model.n_layers
-    sets = draw_sets(corpus, 60)
-    spots = Spots(corpus, sets, ROLES, [place for place in _grid(n_layers, 2) if place.role == 1], n_layers)
-    chosen, rows = spots.choosing(model), spots.rows(model, np.random.default_rng(0), fewest=1)
-    for at, one in enumerate(sets):
+    groups = draw_groups(corpus, 60)
+    places = PatchedPlaces(corpus, groups, ROLES, [place for place in _grid(n_layers, 2) if place.role == 1], n_layers)
+    chosen, rows = places.choosing(model), interchange_rows(places, model, np.random.default_rng(0), fewest=1)
+    for at, group in enumerate(groups):
         halves = []
         for half in (slice(0, None, 2), slice(1, None, 2)):
-            part = Sets(one.group, one.forth[half])
-            alone = Spots(corpus, [part], ROLES, spots.places, n_layers)
+            part = GroupPairs(group.group, group.forth[half])
+            alone = PatchedPlaces(corpus, [part], ROLES, places.places, n_layers)
             right = alone.right(model)[0]
-            hits = [outcome[:-1, right] == 0 for _, outcome in alone.run(model)]
-            halves.append((np.concatenate([hits[0], hits[2]], axis=1), np.concatenate([hits[1], hits[3]], axis=1)))
+            (four,) = alone.run(model)
+            hits = four.map(lambda part, right=right: part.outcome[:-1, right] == 0)
+            across = np.concatenate([hits.forth, hits.back], axis=1)
+            halves.append((across, np.concatenate([hits.forth_ceiling, hits.back_ceiling], axis=1)))
         for ours, expected in zip(chosen[at], halves[0], strict=True):
             np.testing.assert_array_equal(ours, expected)
-        measured = [row for row in rows if row["group"] == one.group and row["direction"] == "both"]
+        measured = [row for row in rows if row["group"] == group.group and row["direction"] == "both"]
         assert [row["accuracy"] for row in measured] == pytest.approx(halves[1][0].mean(axis=1))
         assert [row["ceiling"] for row in measured] == pytest.approx(halves[1][1].mean(axis=1))
         assert measured[0]["n"] == halves[1][0].shape[1] / 2
@@ -126,9 +130,9 @@ def test_one_half_of_the_pairs_chooses_and_the_other_is_measured(trained):
 
 def test_a_model_of_another_architecture_is_refused(trained):
     model = another_architecture(trained.model(), use_attn_scale=False)
-    spots = Spots(trained.corpus, draw_sets(trained.corpus, 8), ROLES, [Place("attn_out", 0, 1)], 2)
+    places = PatchedPlaces(trained.corpus, draw_groups(trained.corpus, 8), ROLES, [Place("attn_out", 0, 1)], 2)
     with pytest.raises(InputError, match="use_attn_scale = False"):
-        spots.run(model)
+        places.run(model)
 
 
 def test_the_place_chosen_is_one_that_is_not_fixed(finding):
@@ -147,11 +151,11 @@ def test_a_damaged_checkpoint_is_named(trained, tmp_path):
 def test_each_number_has_interval_null_and_n_or_a_reason(finding):
     for name in ("places", "curve", "heads"):
         table = finding.tables[name]
-        said = table[table["unification"].notna()]
-        assert (said["unification_low"] <= said["unification"] + 1e-9).all()
-        assert (said["unification"] <= said["unification_high"] + 1e-9).all()
-        assert (said["ceiling_low"] > LEAST_CEILING).all()
-        assert (said["null"].between(0, 1) & (said["n"] > 0)).all()
+        defined = table[table["unification"].notna()]
+        assert (defined["unification_low"] <= defined["unification"] + 1e-9).all()
+        assert (defined["unification"] <= defined["unification_high"] + 1e-9).all()
+        assert (defined["ceiling_low"] > LEAST_CEILING).all()
+        assert (defined["null"].between(0, 1) & (defined["n"] > 0)).all()
         assert (table[table["unification"].isna()]["reason"] != "").all()
 
 
