@@ -44,8 +44,7 @@ def sign_test(differences: Float[np.ndarray, " seed"]) -> float:
 
 def spearman(x: Float[np.ndarray, " run"], y: Float[np.ndarray, " run"]) -> float:
     """Spearman's rank correlation."""
-    rho, _ = stats.spearmanr(x, y)
-    return float(rho)
+    return float(np.asarray(stats.spearmanr(x, y))[0])
 
 
 def spearman_p(

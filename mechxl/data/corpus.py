@@ -173,10 +173,17 @@ def build_corpus(config: RunConfig) -> Corpus:
     Raises:
         InputError: settings that can't hold together (too few syllables, a BPE vocabulary out of reach).
     """
-    seeds = config.seeds
-    world = generate_world(config.world, config.languages.count, seeds.world)
-    lexicon = generate_lexicon(config.languages, world, seeds.languages)
-    mixture = mix(world, config.mixture, config.shares, seeds.mixture)
+    world = generate_world(config.world, config.languages.count, config.seeds.world)
+    return corpus_of(world, generate_lexicon(config.languages, world, config.seeds.languages), config)
+
+
+def corpus_of(world: World, lexicon: Lexicon, config: RunConfig) -> Corpus:
+    """The corpus of given facts and words, wherever they are from: who is told what, and the tokens, by the settings.
+
+    Raises:
+        InputError: a tokenization that these words can't have.
+    """
+    mixture = mix(world, config.mixture, config.shares, config.seeds.mixture)
     tokenizer = build_tokenizer(config.tokenization, lexicon.words, _text(world, lexicon), lexicon.syllable_letters)
     return Corpus(world, lexicon, mixture, tokenizer, config.languages.cue_dropout)
 

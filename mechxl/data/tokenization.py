@@ -5,7 +5,7 @@ continue a word are marked ## (as in BERT's WordPiece), so that `vah ##gal tir` 
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,6 +22,7 @@ PAD, BOS, EOS = "<pad>", "<bos>", "<eos>"
 SPECIAL = [PAD, BOS, EOS]
 PAD_ID, BOS_ID, EOS_ID = 0, 1, 2
 CONTINUES = "##"
+LETTERS: Mapping[str, int | None] = {"word": None, "character": 1, "byte": 1}  # of a token; None: the whole word
 
 
 def build_tokenizer(
@@ -46,7 +47,7 @@ def build_tokenizer(
             raise refuse("tokenization.kind", config.kind, "these words are not built from syllables", "character")
         spell = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
         spelled = (spell.pre_tokenize_str(word)[0][0] if config.kind == "byte" else word for word in words)
-        size = {"word": None, "syllable": syllable_letters, "character": 1, "byte": 1}[config.kind]
+        size = syllable_letters if config.kind == "syllable" else LETTERS[config.kind]
         pieces = {piece for word in spelled for piece in cut(word, size or len(word))}
         vocabulary = {token: index for index, token in enumerate([*SPECIAL, *sorted(pieces)])}
         longest = 1 + max(len(word.encode()) for word in words)

@@ -5,7 +5,7 @@ constant, a line in ln(step) and a line in step, all with AR(1) residuals, by mo
 wander, or evaluations before a minimum are left out: `Rise.margin`); (b) it is higher than 4 standard
 deviations of the residuals' innovations, and than LEAST_RISE; (c) it is below .1 of its height at the first point and
 above .9 at the last. Failing (c) alone: not finished, and the onset is censored. A curve that falls is to be given with
-its sign changed. How often this errs is measured in `analyses/transitions.py` (table in docs/phases.md).
+its sign changed. How often this errs is measured in `analyses/calibration/transitions.py` (table in docs/phases.md).
 """
 
 from dataclasses import dataclass

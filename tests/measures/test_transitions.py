@@ -1,4 +1,4 @@
-"""Onsets against planted rises, invariances and degenerate curves; analyses/transitions.py measures rates at size."""
+"""Onsets against planted rises, invariances and degenerate curves; analyses/calibration/ has the rates."""
 
 import numpy as np
 import pytest
