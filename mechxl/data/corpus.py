@@ -1,7 +1,8 @@
 """From tables to tokens: prompts and answers of any fact in any language, and the tellings of training.
 
 A sentence is BOS, [tag], two words for entity and relation in the language's order, the value's word, EOS. The prompt
-is what stands before the value, the answer the value's tokens (and EOS, where one value's tokens begin another's).
+is all before the value. The answer is the value's tokens; EOS belongs to it if one value's tokens are the beginning of
+another's.
 """
 
 import hashlib
@@ -20,7 +21,7 @@ from mechxl.data.mixture import Mixture, mix
 from mechxl.data.tokenization import BOS_ID, EOS_ID, PAD_ID, build_tokenizer, word_tokens
 from mechxl.data.world import World, generate_world
 
-SENTENCES_AT_ONCE = 8192  # what a processor's cache holds
+SENTENCES_AT_ONCE = 8192  # so that they fit into a processor's cache
 
 
 @dataclass(frozen=True)
@@ -28,10 +29,10 @@ class Sequences:
     """Sentences as tokens, right-padded.
 
     Attributes:
-        tokens: BOS, the words' tokens, EOS; padding after. Facts without a value stop after the prompt.
+        tokens: BOS, the words' tokens, EOS, then padding. Facts without a value end after the prompt.
         prompt_length: tokens before the value, BOS included.
-        answer_length: tokens of the answer; 0 where the fact has no value.
-        length: all tokens but padding.
+        answer_length: tokens of the answer; 0 if the fact has no value.
+        length: all tokens except padding.
     """
 
     tokens: Int[np.ndarray, "sentence position"]
@@ -64,7 +65,7 @@ def sentence_words(
 
 @dataclass(frozen=True)
 class Corpus:
-    """The facts, the words for them, who is told what, and how words are cut into tokens."""
+    """The facts, the words for them, which fact is told in which language, and how words are cut into tokens."""
 
     world: World
     lexicon: Lexicon
@@ -79,7 +80,7 @@ class Corpus:
 
     @property
     def cue_states(self) -> list[tuple[bool, float]]:
-        """The forms that training shows a telling in: (tag shown, probability); those of probability 0 are left out."""
+        """The forms of a telling in training: (whether the tag is shown, probability above 0)."""
         if not self.has_tags:
             return [(False, 1.0)]
         return [(shown, p) for shown, p in ((True, 1 - self.cue_dropout), (False, self.cue_dropout)) if p > 0]
@@ -91,14 +92,14 @@ class Corpus:
 
     @cached_property
     def answers_end_with_eos(self) -> bool:
-        """Whether some value's tokens begin another's, so that only EOS tells where an answer ends."""
+        """Whether some value's tokens are the beginning of another's, so that only EOS shows where an answer ends."""
         values = np.unique(self.lexicon.value_words[self.lexicon.value_words >= 0])
         answers = {tuple(row[row >= 0].tolist()) for row in self.word_tokens[values]}
         return any(answer[:end] in answers for answer in answers for end in range(1, len(answer)))
 
     @cached_property
     def tellings(self) -> tuple[Int[np.ndarray, " telling"], Int[np.ndarray, " telling"]]:
-        """(fact, language) of every telling of training."""
+        """(fact, language) of every telling in training."""
         fact, language = np.nonzero(self.mixture.told)
         return fact, language
 
@@ -106,13 +107,13 @@ class Corpus:
     def digest(self) -> str:
         """A hash of all that training reads: words, tokens of all facts in all languages, and weights."""
         facts = np.arange(self.world.n_facts)
-        found = hashlib.sha256(" ".join(self.lexicon.words).encode())
+        digest = hashlib.sha256(" ".join(self.lexicon.words).encode())
         for tag, probability in self.cue_states:
             tokens = self.sequences(*crossed(facts, self.world.n_languages), tag).tokens
-            found.update(tokens.astype("<i4").tobytes())
-            found.update(f"{tag} {probability:.12f}".encode())
-        found.update(np.round(self.mixture.weight * 1e12).astype("<i8").tobytes())
-        return found.hexdigest()
+            digest.update(tokens.astype("<i4").tobytes())
+            digest.update(f"{tag} {probability:.12f}".encode())
+        digest.update(np.round(self.mixture.weight * 1e12).astype("<i8").tobytes())
+        return digest.hexdigest()
 
     def words_of(
         self, fact: Int[np.ndarray, " n"], language: Int[np.ndarray, " n"], tag: Bool[np.ndarray, " n"] | bool
@@ -123,7 +124,7 @@ class Corpus:
     def prompt_keys(
         self, fact: Int[np.ndarray, " n"], language: Int[np.ndarray, " n"], tag: bool
     ) -> Int[np.ndarray, " n"]:
-        """A number for each prompt that is equal exactly where the prompts' words are equal."""
+        """A number for each prompt; two numbers are equal if and only if the prompts have the same words."""
         base = len(self.lexicon.words) + 1
         tags, first, second, _ = (self.words_of(fact, language, tag) + 1).T
         return (tags * base + first) * base + second
@@ -136,7 +137,7 @@ class Corpus:
         Args:
             fact: which facts.
             language: the language of each.
-            tag: whether the tag is shown; without effect where languages have no tags.
+            tag: whether the tag is shown; without effect if languages have no tags.
         """
         words = self.words_of(fact, language, tag)
         lengths = np.where(words >= 0, (self.word_tokens >= 0).sum(axis=1)[words], 0)
@@ -151,18 +152,18 @@ class Corpus:
         return Sequences(tokens, prompt_length, answer_length, length)
 
     def _write(self, words: Int[np.ndarray, "n 4"], tokens: Int[np.ndarray, "n position"]) -> None:
-        """Puts BOS, the words' tokens and EOS at the left of rows of padding."""
+        """Writes BOS, the words' tokens and EOS into rows of padding, from the left."""
         pieces = self.word_tokens[words]
         pieces[words < 0] = -1
-        loose = np.full((len(words), 2 + pieces[0].size), BOS_ID)
-        loose[:, 1:-1] = rearrange(pieces, "n slot place -> n (slot place)")
-        loose[:, -1] = np.where(words[:, 3] >= 0, EOS_ID, -1)
-        kept = loose >= 0
-        row, column = np.nonzero(kept)
-        tokens[row, (np.cumsum(kept, axis=1) - 1)[row, column]] = loose[row, column]
+        with_gaps = np.full((len(words), 2 + pieces[0].size), BOS_ID)
+        with_gaps[:, 1:-1] = rearrange(pieces, "n slot place -> n (slot place)")
+        with_gaps[:, -1] = np.where(words[:, 3] >= 0, EOS_ID, -1)
+        is_token = with_gaps >= 0
+        row, column = np.nonzero(is_token)
+        tokens[row, (np.cumsum(is_token, axis=1) - 1)[row, column]] = with_gaps[row, column]
 
     def text(self, fact: int, language: int, tag: bool = True) -> str:
-        """A fact told in a language, as a person reads it."""
+        """A fact in a language, as a person reads it."""
         words = self.words_of(np.array([fact]), np.array([language]), tag)[0]
         return " ".join(self.lexicon.words[words[words >= 0]])
 
@@ -171,7 +172,7 @@ def build_corpus(config: RunConfig) -> Corpus:
     """The corpus that the settings describe; equal settings give equal data on any machine.
 
     Raises:
-        InputError: settings that can't hold together (too few syllables, a BPE vocabulary out of reach).
+        InputError: the settings contradict each other (too few syllables, a BPE vocabulary out of reach).
     """
     world = generate_world(config.world, config.languages.count, config.seeds.world)
     return corpus_of(world, generate_lexicon(config.languages, world, config.seeds.languages), config)
@@ -194,7 +195,7 @@ def crossed(facts: Int[np.ndarray, " n"], n_languages: int) -> tuple[Int[np.ndar
 
 
 def _text(world: World, lexicon: Lexicon) -> Iterable[str]:
-    """Every fact once in every language, tag shown; then words that no fact needs, so that they can be cut too."""
+    """Every fact once in every language, with its tag; then the words of no fact, so that they get tokens too."""
     fact, language = crossed(np.arange(world.n_facts), world.n_languages)
     used = sentence_words(world, lexicon, fact, language, tag=True)
     words = np.append(lexicon.words, "")

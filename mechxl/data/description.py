@@ -1,6 +1,6 @@
-"""A corpus described before any training: sample sentences, counts, information, extractability, visits.
+"""Describes a corpus before training: sample sentences, counts, information, extractability, visits.
 
-`train --describe` prints it and the report shows it; both from the same rows.
+`train --describe` prints these rows, and the report shows them.
 """
 
 from dataclasses import dataclass
@@ -28,9 +28,9 @@ class Sentence:
     Attributes:
         group: parallel, mono or unseen.
         language: the language's letter.
-        told: whether training tells it so.
-        text: as a person reads it.
-        tokens: as the model reads it.
+        told: whether the fact is told in this language in training.
+        text: the sentence as a person reads it.
+        tokens: the sentence as the model reads it.
     """
 
     group: str
@@ -42,7 +42,7 @@ class Sentence:
 
 @dataclass(frozen=True)
 class Row:
-    """One quantity: NaN values carry the reason in the note."""
+    """One quantity. If the value is NaN, the note gives the reason."""
 
     label: str
     value: float | int | str
@@ -51,7 +51,7 @@ class Row:
 
     @property
     def shown(self) -> str:
-        """The value as text: counts with separators, other numbers with three decimals."""
+        """The value as text: counts with thousands separators, other numbers with three decimals."""
         if isinstance(self.value, str):
             return self.value
         if isinstance(self.value, int):
@@ -61,14 +61,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Description:
-    """Sample sentences, and tables of rows under their titles."""
+    """Sample sentences, and tables of rows by title."""
 
     sentences: list[Sentence]
     tables: dict[str, list[Row]]
 
 
 def describe(config: RunConfig, corpus: Corpus) -> Description:
-    """All that is known of the corpus, and of a training with these settings, before it begins."""
+    """What is known of the corpus, and of a training with these settings, before it starts."""
     items = transfer_items(corpus)
     tables = {
         "Counts": _counts(corpus),
@@ -112,7 +112,7 @@ def _counts(corpus: Corpus) -> list[Row]:
     frequent, rare = mixture.weight[mixture.weight > 0].max(), mixture.weight[mixture.weight > 0].min()
     tokens = [token for token in corpus.tokenizer.get_vocab() if not token.startswith("<")]
     rows = [
-        Row("entities", len(np.unique(world.entity[world.seen])), "", "that training tells facts about"),
+        Row("entities", len(np.unique(world.entity[world.seen])), "", "that occur in training"),
         Row(
             "unseen entities",
             world.n_entities - len(np.unique(world.entity[world.seen])),
@@ -122,7 +122,7 @@ def _counts(corpus: Corpus) -> list[Row]:
         Row("relations", world.n_relations),
         Row("facts", seen),
         Row("parallel facts", int(mixture.parallel.sum()), "", f"{mixture.parallel.sum() / seen:.3f} of the facts"),
-        Row("mono facts", int(mixture.mono.sum()), "", "told in one language; realised shares " + shares),
+        Row("mono facts", int(mixture.mono.sum()), "", "told in one language; shares " + shares),
         Row(
             "facts whose value differs between languages",
             int((world.value[world.seen] != world.value[world.seen][:, :1]).any(axis=1).sum()),
@@ -132,10 +132,10 @@ def _counts(corpus: Corpus) -> list[Row]:
             len(fact),
             "",
             " ".join(f"{name} {n:,}" for name, n in zip(names, per_language, strict=True))
-            + "; training draws "
+            + "; shares of training's draws "
             + " ".join(f"{name} {w:.3f}" for name, w in zip(names, weight, strict=True)),
         ),
-        Row("most told over least told telling", float(frequent / rare), "times"),
+        Row("frequency of the most over the least frequent telling", float(frequent / rare), "times"),
         Row("distinct words", len(corpus.lexicon.words)),
         Row(
             "vocabulary",
@@ -149,11 +149,13 @@ def _counts(corpus: Corpus) -> list[Row]:
             "tokens of an answer",
             _span(lengths.answer_length),
             "",
-            "EOS included, since one value's tokens begin another's" if corpus.answers_end_with_eos else "",
+            "EOS included, since some values' tokens are the beginning of another's"
+            if corpus.answers_end_with_eos
+            else "",
         ),
     ]
     if all(word.isascii() for word in corpus.lexicon.words):
-        rows.append(Row("alphabet", "ASCII", "", "character and byte tokenization segment alike"))
+        rows.append(Row("alphabet", "ASCII", "", "characters and bytes are the same tokens"))
     return rows
 
 
@@ -164,10 +166,10 @@ def _span(lengths: np.ndarray) -> str:
 def _transfer(corpus: Corpus, items: TransferItems) -> list[Row]:
     names = corpus.lexicon.language_names
     pairs = np.unique(np.stack([items.told, items.asked]), axis=1, return_counts=True)
-    most = len(names) * (len(names) - 1) > 12
+    many_pairs = len(names) * (len(names) - 1) > 12
     listed = (
         ""
-        if most
+        if many_pairs
         else " ".join(
             f"{names[told]}→{names[asked]} {n:,}" for (told, asked), n in zip(pairs[0].T, pairs[1], strict=True)
         )
@@ -175,8 +177,8 @@ def _transfer(corpus: Corpus, items: TransferItems) -> list[Row]:
     entities = len(np.unique(corpus.world.entity[items.fact]))
     rows = [
         Row("items", len(items.fact), "", items.why_none or (f"(told→asked) {listed}" if listed else "")),
-        Row("entities among them", entities),
-        Row("smallest pair", int(pairs[1].min()) if len(pairs[1]) else 0, "items"),
+        Row("their entities", entities),
+        Row("items of the rarest pair of languages", int(pairs[1].min()) if len(pairs[1]) else 0, "items"),
     ]
     rows += [Row("left out", n, "", "because " + reason) for reason, n in items.left_out.items()]
     if corpus.has_tags:
@@ -184,8 +186,8 @@ def _transfer(corpus: Corpus, items: TransferItems) -> list[Row]:
         reasons = "; ".join(f"{n:,} left out because {reason}" for reason, n in hidden.left_out.items())
         rows.append(Row("items with the tag hidden", len(hidden.fact), "", reasons))
     if (corpus.lexicon.names != corpus.lexicon.names[:, :1]).any():
-        note = "mean over items of 1/m, m = entities with the same parallel facts; 1 where the name is shared"
-        rows.append(Row("what matching entities could reach", matching_ceiling(corpus, items), "", note))
+        note = "mean over items of 1/m; m: number of entities with the same parallel facts; 1 if the name is shared"
+        rows.append(Row("accuracy that matching entities could reach", matching_ceiling(corpus, items), "", note))
     return rows
 
 
@@ -193,18 +195,23 @@ def _informativeness(corpus: Corpus, seed: int) -> list[Row]:
     rows = []
     for label, mono_only in (("mono facts", True), ("all tellings", False)):
         info = informativeness(corpus, seed, mono_only)
-        note = f"{info.shuffled:.4f} under shuffled languages (mean of {info.shuffles}); {info.tellings:,} tellings"
-        rows.append(Row(label, info.bits, "bits", note if info.tellings else "there are none"))
+        note = f"{info.shuffled:.4f} if languages are shuffled (mean of {info.shuffles}); {info.tellings:,} tellings"
+        rows.append(Row(label, info.bits, "bits", note if info.tellings else "no such tellings"))
     return rows
 
 
 def _losses(corpus: Corpus) -> list[Row]:
     losses = no_knowledge_losses(told_distribution(corpus))
     return [
-        Row("H(A)", losses.answer, "nats an answer", "knows nothing"),
-        Row("H(A | R)", losses.given_relation, "nats an answer", "reads the relation"),
-        Row("H(A | R, S)", losses.given_readers, "nats an answer", "reads the relation and which languages it can be"),
-        Row("H(V | R)", losses.concept, "nats an answer", "the value apart from its word"),
+        Row("H(A)", losses.answer, "nats an answer", "of a model that knows nothing"),
+        Row("H(A | R)", losses.given_relation, "nats an answer", "of one that reads the relation"),
+        Row(
+            "H(A | R, S)",
+            losses.given_readers,
+            "nats an answer",
+            "of one that also reads which languages the prompt can be",
+        ),
+        Row("H(V | R)", losses.concept, "nats an answer", "of the value, whatever its word"),
     ]
 
 
@@ -219,24 +226,24 @@ def _no_fact(corpus: Corpus, items: TransferItems) -> list[Row]:
 
 
 def _extractability(corpus: Corpus, seed: int) -> list[Row]:
-    found = extractability(corpus, seed)
-    sample = f"{found.coded_entities:,} of {found.entities:,} entities in seeded order"
+    measured = extractability(corpus, seed)
+    sample = f"{measured.coded_entities:,} of {measured.entities:,} entities in seeded order"
     return [
-        Row("H(language)", found.language_bits, "bits"),
-        Row("each position gives", _listed(found.position_bits), "bits", "tokens after BOS, one by one"),
-        Row("the first k tokens give", _listed(found.prefix_bits), "bits", "k = 1, 2, ..."),
+        Row("H(language)", measured.language_bits, "bits"),
+        Row("each position gives", _listed(measured.position_bits), "bits", "each token after BOS by itself"),
+        Row("the first k tokens give", _listed(measured.prefix_bits), "bits", "k = 1, 2, ..."),
         Row(
             "distinct tokens of one language only",
-            found.one_language_types,
+            measured.one_language_types,
             "",
-            "share of the prompts' distinct tokens",
+            "as a share of the prompts' distinct tokens",
         ),
-        Row("tokens of one language only", found.one_language_tokens, "", "share of the prompts' tokens"),
+        Row("tokens of one language only", measured.one_language_tokens, "", "as a share of the prompts' tokens"),
         Row(
             "code length of a bag of tokens",
-            found.code_length,
+            measured.code_length,
             "bits a prompt",
-            f"prequential, multinomial naive Bayes; {sample}",
+            f"of an online multinomial naive Bayes classifier; {sample}",
         ),
     ]
 
@@ -248,15 +255,15 @@ def _listed(bits: list[float]) -> str:
 def _visits(corpus: Corpus, config: RunConfig) -> list[Row]:
     draws = config.training.steps * config.training.batch_size
     visits = mean_visits(corpus, draws)
-    how = f"mean expected draws in {config.training.steps:,} steps of {config.training.batch_size:,}"
+    note = f"mean expected draws in {config.training.steps:,} steps of {config.training.batch_size:,}"
     return [
-        Row("of a mono fact", visits.mono, "visits", how if visits.mono == visits.mono else "no fact is mono"),
+        Row("of a mono fact", visits.mono, "visits", "no fact is mono" if np.isnan(visits.mono) else note),
         Row(
             "of a parallel fact",
             visits.parallel,
             "visits",
-            f"its tellings together; {visits.parallel_telling:.1f} each"
-            if visits.parallel == visits.parallel
-            else "no fact is parallel",
+            "no fact is parallel"
+            if np.isnan(visits.parallel)
+            else f"all its tellings together; {visits.parallel_telling:.1f} each",
         ),
     ]

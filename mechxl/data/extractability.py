@@ -1,7 +1,7 @@
-"""How surely, and how easily, the language is read off a prompt: from renderings only.
+"""How certainly and how easily a reader can tell the language of a prompt, from the prompt's tokens alone.
 
-Every fact counts equally in every language, told or not, so that nothing here says who tells what. The tag is left out
-by its probability. Positions count the prompt's tokens after BOS.
+Every fact counts equally in every language, told or not, so that the mixture has no influence. The tag is left out with
+its probability. Positions count the prompt's tokens after BOS.
 """
 
 from dataclasses import dataclass
@@ -18,17 +18,17 @@ MOST_ENTITIES_CODED = 5000
 
 @dataclass(frozen=True)
 class Extractability:
-    """Bits about the language in the prompt.
+    """What a prompt's tokens say about its language.
 
     Attributes:
         language_bits: H(language).
-        position_bits: what each position gives by itself.
-        prefix_bits: what the first k tokens give, k = 1, 2, ...
+        position_bits: information in each position by itself.
+        prefix_bits: information in the first k tokens, k = 1, 2, ...
         one_language_types: share of the distinct prompt tokens that occur in one language only.
-        one_language_tokens: share of the prompts' token occurrences that are of such tokens.
-        code_length: prequential code length of the bag-of-tokens classifier, bits a prompt.
-        coded_entities: entities that the code length is taken over.
-        entities: entities of the world, without the unseen ones.
+        one_language_tokens: share of the prompts' tokens that are such tokens.
+        code_length: prequential code length of the bag-of-tokens classifier, in bits per prompt.
+        coded_entities: number of entities that the code length is computed on.
+        entities: number of entities of the world, without the unseen ones.
     """
 
     language_bits: float
@@ -43,7 +43,15 @@ class Extractability:
 
 @dataclass(frozen=True)
 class RenderedPrompts:
-    """All renderings of all facts as prompts, in their cue states."""
+    """All facts as prompts in every language and cue state.
+
+    Attributes:
+        tokens: the prompt without BOS, padded with -1.
+        language: its language.
+        entity: its fact's entity.
+        probability: sums to 1; prompts in a cue state share the state's probability.
+        renderings: facts times languages: the number of prompts in each cue state.
+    """
 
     tokens: Int[np.ndarray, "prompt position"]
     language: Int[np.ndarray, " prompt"]
@@ -98,11 +106,11 @@ def extractability(corpus: Corpus, seed: int) -> Extractability:
 
 
 def prequential_code_length(prompts: RenderedPrompts, vocabulary: int, seed: int) -> tuple[float, int]:
-    """Bits a prompt of an online multinomial naive Bayes classifier of the language over bags of tokens.
+    """Code length, in bits per prompt, of an online multinomial naive Bayes classifier over bags of tokens.
 
-    Counts start at 1/2. Entities come in seeded order, at most 5,000 of them; all renderings of one are coded before
-    they are learned. Languages are equally likely a priori, as they are among the renderings. A prompt in a cue state
-    counts, in the code and in what is learned, by that state's probability.
+    Counts start at 1/2. Entities come in seeded order, at most 5,000 of them; all prompts of an entity are coded before
+    the classifier learns them. Languages are equally likely a priori, as they are among the prompts. A prompt in a cue
+    state counts by that state's probability, both in the code and in what is learned.
 
     Returns:
         The code length, and the number of entities coded.

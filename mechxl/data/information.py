@@ -1,7 +1,7 @@
-"""What is known before any training: exact over the finite distribution of tellings.
+"""What is known before training, computed exactly from the finite distribution of tellings.
 
-The distribution is that of training: tellings by weight, and the tag left out by its probability. `told_distribution`
-lists its atoms; everything else is entropies of their columns.
+This is the distribution that training draws from: tellings by weight, with the tag left out with its probability.
+`told_distribution` lists its atoms; all other quantities are entropies of their columns.
 """
 
 import math
@@ -19,16 +19,16 @@ BITS = 1 / math.log(2)
 
 @dataclass(frozen=True)
 class Told:
-    """The distribution of tellings in their cue states, an atom each.
+    """The distribution of tellings in their cue states, one atom for each.
 
     Attributes:
         probability: sums to 1.
         fact: the fact told.
         language: the language it is told in.
         relation: the relation R.
-        value: the value V that is told, numbered within its relation.
+        value: the value V, numbered within its relation.
         answer: the answer string A, as a word index.
-        readers: S(prompt), the set of languages whose rendering of some fact is this prompt, as a bit mask.
+        readers: S(prompt), the set of languages in which some fact has this prompt, as a bit mask.
     """
 
     probability: Float[np.ndarray, " atom"]
@@ -59,7 +59,7 @@ def told_distribution(corpus: Corpus) -> Told:
 
 
 def prompt_readers(corpus: Corpus, tag: bool) -> Int[np.ndarray, "fact language"]:
-    """S(prompt) of every fact in every language: the languages whose rendering this prompt is, as a bit mask."""
+    """S(prompt) of every fact in every language: the languages in which some fact has this prompt, as a bit mask."""
     n_facts, count = corpus.world.value.shape
     fact, language = np.divmod(np.arange(n_facts * count), count)
     _, prompt = np.unique(corpus.prompt_keys(fact, language, tag), return_inverse=True)
@@ -69,7 +69,7 @@ def prompt_readers(corpus: Corpus, tag: bool) -> Int[np.ndarray, "fact language"
 
 
 def joint(*columns: Int[np.ndarray, " atom"]) -> Int[np.ndarray, " atom"]:
-    """One column of labels 0 .. k - 1, equal where all the given columns are equal."""
+    """One column of labels 0 .. k - 1; two labels are equal if all the given columns are equal there."""
     label = np.zeros(len(columns[0]), dtype=int)
     for column in columns:
         _, index = np.unique(column, return_inverse=True)
@@ -106,13 +106,13 @@ def mutual_information(
 
 @dataclass(frozen=True)
 class Informativeness:
-    """I(value; language | relation) in bits, beside its mean under shuffled languages.
+    """I(value; language | relation) in bits, and its mean if languages are shuffled.
 
     Attributes:
-        bits: over the tellings asked about.
-        shuffled: mean over `shuffles` permutations of the mono facts' languages within their relation.
-        tellings: how many tellings it is taken over.
-        shuffles: how many permutations.
+        bits: the information, over the chosen tellings.
+        shuffled: its mean over `shuffles` permutations of the mono facts' languages within their relation.
+        tellings: number of tellings.
+        shuffles: number of permutations.
     """
 
     bits: float
@@ -125,7 +125,13 @@ def informativeness(corpus: Corpus, seed: int, mono_only: bool, shuffles: int = 
     """How much the language of a telling says about its value, given the relation.
 
     The shuffle permutes the languages of mono facts within a relation; values, frequencies and parallel tellings stay.
-    NaN where there are no tellings of the kind.
+    NaN if there are no such tellings.
+
+    Args:
+        corpus: the tellings and their weights.
+        seed: of the shuffles.
+        mono_only: whether to use the tellings of mono facts only.
+        shuffles: number of shuffles.
     """
     n_languages = corpus.world.n_languages
     fact, language = corpus.tellings
@@ -155,8 +161,8 @@ def informativeness(corpus: Corpus, seed: int, mono_only: bool, shuffles: int = 
     for _ in range(shuffles):
         mixed = language.copy()
         for r in np.unique(relation):
-            place = np.flatnonzero(is_mono & (relation == r))
-            mixed[place] = language[rng.permutation(place)]
+            rows = np.flatnonzero(is_mono & (relation == r))
+            mixed[rows] = language[rng.permutation(rows)]
         null.append(bits(mixed))
     return Informativeness(bits(language), float(np.mean(null)), len(fact), shuffles)
 
@@ -174,8 +180,8 @@ class NoKnowledgeLosses:
     Attributes:
         answer: H(A), over answer strings.
         given_relation: H(A | R).
-        given_readers: H(A | R, S): reads the relation, and of the language what the prompt shows.
-        concept: H(V | R), over values rather than strings.
+        given_readers: H(A | R, S), of a model that reads the relation, and what the prompt shows of the language.
+        concept: H(V | R), over values instead of strings.
     """
 
     answer: float
@@ -196,10 +202,10 @@ def no_knowledge_losses(told: Told) -> NoKnowledgeLosses:
 
 
 def no_fact_recall(corpus: Corpus, told: Told) -> float:
-    """The recall of the best guess that knows no fact: argmax P(A | R, S), S being what the question shows.
+    """The recall of the best guess that knows no fact: argmax P(A | R, S), where S is what the question shows.
 
-    Tellings are asked with the tag shown and count alike, as recall does; tied maxima score 1 / ties. Where training
-    never shows such an S (the tag is always left out), the guess is argmax P(A | R).
+    As for recall, tellings are asked with the tag shown and count equally; tied maxima score 1 / ties. If training
+    never shows this S (since the tag is always left out), the guess is argmax P(A | R).
     """
     fact, language = corpus.tellings
     words, answers = np.unique(np.r_[told.answer, corpus.words_of(fact, language, tag=True)[:, 3]], return_inverse=True)
@@ -232,13 +238,13 @@ class NoFactAccuracies:
 
 
 def no_fact_accuracies(corpus: Corpus, items: TransferItems) -> NoFactAccuracies:
-    """What guessing reaches on the items; P over tellings with training weights, tied maxima score 1 / ties."""
+    """What guessing reaches on the items; P is over tellings by weight, and tied maxima score 1 / ties."""
     if not len(items.fact):
         return NoFactAccuracies(*[float("nan")] * 3)
     fact, language = corpus.tellings
     table = np.zeros((*corpus.world.value_probability.shape, corpus.world.n_languages))
-    place = corpus.world.relation[fact], corpus.world.value[fact, language], language
-    np.add.at(table, place, corpus.mixture.weight[fact, language])
+    cells = corpus.world.relation[fact], corpus.world.value[fact, language], language
+    np.add.at(table, cells, corpus.mixture.weight[fact, language])
     relation, value = corpus.world.relation[items.fact], corpus.world.value[items.fact, items.asked]
 
     def accuracy(probability: Float[np.ndarray, "item value"]) -> float:
@@ -254,11 +260,11 @@ def no_fact_accuracies(corpus: Corpus, items: TransferItems) -> NoFactAccuracies
 
 @dataclass(frozen=True)
 class Visits:
-    """Expected draws over the whole training.
+    """Expected number of draws in a training.
 
     Attributes:
         mono: of a mono fact; NaN if there is none.
-        parallel: of a parallel fact, its tellings together; NaN if there is none.
+        parallel: of a parallel fact, all its tellings together; NaN if there is none.
         parallel_telling: of one telling of a parallel fact.
     """
 

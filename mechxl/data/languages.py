@@ -1,8 +1,8 @@
 """Languages: a lexicon of real strings for entities, relations and values, word order, and tags.
 
-Generated syllables are consonant, vowel, consonant, three letters of one script, so that a word splits in one way.
-Every language has an inventory of syllables for names and one for words; those of all languages and the inventory of
-shared names and words are disjoint, so that a word means one concept everywhere.
+A generated syllable is a consonant, a vowel and a consonant of one script, so that a word splits in one way only. Every
+language has one inventory of syllables for names and one for words. Shared names and words have inventories of their
+own. All inventories are disjoint, so that a word means the same concept everywhere.
 """
 
 from dataclasses import dataclass
@@ -20,8 +20,8 @@ from mechxl.random import generator
 SYLLABLE_LETTERS = 3
 LANGUAGE_NAMES = "ABCDEFGH"
 
-# Consonants and vowels. The first script is everybody's where scripts are shared, and that of shared words where they
-# are not; the others are the eight languages' own, all outside ASCII.
+# Consonants and vowels. With a shared script, all languages use the first. With distinct scripts, shared words use the
+# first, and each of the eight languages uses one of the others, which are outside ASCII.
 SCRIPTS = {
     "Latin": ("bcdfghjklmnpqrstvwxz", "aeiou"),
     "Greek": ("βγδζθκλμνξπρστφχψ", "αεηιουω"),
@@ -39,16 +39,16 @@ SCRIPTS = {
 class Lexicon:
     """The words of every concept in every language, as indices into one list of distinct strings.
 
-    Equal strings have equal indices, whatever they mean, so that a shared word is one index.
+    Equal strings have equal indices, so that a shared word has one index.
 
     Attributes:
         words: distinct strings.
         names: each entity's name.
         relation_words: each relation's word.
-        value_words: each relation's values' words; -1 where a relation has fewer values.
-        tags: each language's tag word; empty where languages are not marked.
-        relation_first: which languages say relation entity value rather than entity relation value.
-        syllable_letters: letters of a syllable; 0 where words are not built from syllables of one length.
+        value_words: the words of each relation's values; -1 if a relation has fewer values.
+        tags: each language's tag word; empty if sentences have no tags.
+        relation_first: which languages say relation entity value instead of entity relation value.
+        syllable_letters: letters in a syllable; 0 if words are not built from syllables of one length.
     """
 
     words: np.ndarray
@@ -76,7 +76,7 @@ def generate_lexicon(config: LanguagesConfig, world: World, seed: int) -> Lexico
     n_seen = len(np.unique(world.entity[world.seen]))
 
     def write(part: str, parts: list[int], counts: list[int], length: int) -> list[list[str]]:
-        """Words of one kind for each language; an exact count of each part is the shared inventory's."""
+        """Words of one kind for each language; an exact count of each part is shared by all languages."""
         rng = generator(seed, f"shared {part}")
         flags = [rng.permutation(n) < count for n, count in zip(parts, counts, strict=True)]
         shared = np.concatenate(flags) if flags else np.zeros(0, bool)
@@ -119,12 +119,12 @@ def _inventories(config: LanguagesConfig, seed: int) -> dict[str, dict[str, list
     sizes = {"names": config.name_syllables, "words": config.word_syllables, "tags": 1}
     distinct = config.script == "distinct"
     scripts = list(zip(owners, SCRIPTS if distinct else ["Latin"] * len(owners), strict=False))
-    # the smallest script first, so that the size that it suggests fits the others too
-    for owner, script in sorted(scripts, key=lambda pair: _room(pair[1])):
+    # the smallest script first, so that an error's advice fits the other scripts too
+    for owner, script in sorted(scripts, key=lambda pair: _n_syllables(pair[1])):
         if script not in pools:
             consonants, vowels = SCRIPTS[script]
             syllables = ["".join(letters) for letters in product(consonants, vowels, consonants)]
-            _check_room(
+            _check_inventories(
                 config, script, len(syllables), owners=1 if distinct else len(owners), per_owner=sum(sizes.values())
             )
             pools[script] = generator(seed, f"syllables {script}").permutation(syllables).tolist()
@@ -136,21 +136,24 @@ def _inventories(config: LanguagesConfig, seed: int) -> dict[str, dict[str, list
     return tables
 
 
-def _room(script: str) -> int:
+def _n_syllables(script: str) -> int:
     consonants, vowels = SCRIPTS[script]
     return len(consonants) ** 2 * len(vowels)
 
 
-def _check_room(config: LanguagesConfig, script: str, available: int, owners: int, per_owner: int) -> None:
+def _check_inventories(config: LanguagesConfig, script: str, available: int, owners: int, per_owner: int) -> None:
     if owners * per_owner <= available:
         return
     largest = "name_syllables" if config.name_syllables >= config.word_syllables else "word_syllables"
     other = config.word_syllables if largest == "name_syllables" else config.name_syllables
-    room = available // owners - other - 1
-    reason = f"{owners} disjoint inventories of {per_owner} syllables do not fit the {available} of the {script} script"
+    largest_size = available // owners - other - 1
+    reason = (
+        f"{owners} disjoint inventories of {per_owner} syllables need more than the {available} syllables of "
+        f"the {script} script"
+    )
     works = (
-        f"languages.{largest} = {room}"
-        if room >= 1
+        f"languages.{largest} = {largest_size}"
+        if largest_size >= 1
         else " and ".join(f"languages.{kind}_syllables = {(available // owners - 1) // 2}" for kind in ("name", "word"))
     )
     raise refuse(f"languages.{largest}", getattr(config, largest), reason, works)

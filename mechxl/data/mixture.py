@@ -1,8 +1,8 @@
 """Which fact is told in which language, and how often.
 
-A fact is parallel (told in every language) or mono (told in one). Who is told where is allotted by largest remainder
-within each (relation, value), with rounding errors carried on, rather than drawn: at informativeness 0 the mixture
-then holds almost no information by accident.
+A fact is parallel (told in every language) or mono (told in one). Facts are not drawn for languages but allotted by
+largest remainder within each (relation, value), with rounding errors carried on. So at informativeness 0 the mixture
+holds almost no information by accident.
 """
 
 from dataclasses import dataclass
@@ -17,11 +17,11 @@ from mechxl.random import generator
 
 @dataclass(frozen=True)
 class Mixture:
-    """Who is told what.
+    """Which fact is told in which language.
 
     Attributes:
         told: the languages that each fact is told in; none for unseen entities.
-        weight: the probability of each telling at a draw of training; sums to 1, and is 0 where not told.
+        weight: the probability that a draw of training is this telling; sums to 1, and is 0 for what is not told.
     """
 
     told: Bool[np.ndarray, "fact language"]
@@ -46,7 +46,7 @@ class Mixture:
 def home(
     probability: Float[np.ndarray, " value"], shares: Float[np.ndarray, " language"]
 ) -> Float[np.ndarray, "value language"]:
-    """home(l | v): the fraction of value v's interval that lies inside language l's, both laid on [0, 1] in order.
+    """home(l | v): the share of value v's interval that lies in language l's, if both divide [0, 1] in order.
 
     Rows sum to 1 and `probability @ home` is `shares`. A value of probability below 1e-12 gets the shares.
     """
@@ -63,7 +63,7 @@ def home(
 def language_given_value(
     world: World, shares: Float[np.ndarray, " language"], informativeness: float, seed: int
 ) -> tuple[Float[np.ndarray, "relation value language"], Int[np.ndarray, "relation value"]]:
-    """P(l | v) = (1 - k) share(l) + k home(l | v) of each relation, and the seeded order its values are laid out in."""
+    """P(l | v) = (1 - k) share(l) + k home(l | v) in each relation, and the seeded order of its values on [0, 1]."""
     table = np.empty((*world.value_probability.shape, len(shares)))
     orders = np.empty(world.value_probability.shape, dtype=int)
     for relation, probability in enumerate(world.value_probability):
@@ -76,29 +76,31 @@ def language_given_value(
 def largest_remainder(
     n: int, target: Float[np.ndarray, " part"], carry: Float[np.ndarray, " part"], tie: Float[np.ndarray, " part"]
 ) -> Int[np.ndarray, " part"]:
-    """n items over parts, as near as whole numbers come to target + carry, only where the target is above 0.
+    """Allots n items to parts, in whole numbers as near as possible to target + carry.
+
+    A part whose target is 0 gets nothing.
 
     Args:
-        n: items to allot.
+        n: number of items.
         target: wanted sizes, summing to n.
-        carry: what earlier cells owe each part (positive: it got too few).
-        tie: distinct random numbers that decide equal remainders.
+        carry: what earlier cells owe each part; positive if it got too few.
+        tie: distinct random numbers that decide between equal remainders.
     """
     wanted = np.where(target > 0, target + carry, 0.0)
-    got = np.where(target > 0, np.floor(np.maximum(wanted, 0) + 1e-9), 0).astype(int)
+    counts = np.where(target > 0, np.floor(np.maximum(wanted, 0) + 1e-9), 0).astype(int)
     eligible = np.flatnonzero(target > 0)
-    while (short := n - got.sum()) != 0:
+    while (short := n - counts.sum()) != 0:
         sign = int(np.sign(short))
-        candidates = eligible if sign > 0 else eligible[got[eligible] > 0]
-        debt = np.round(sign * (wanted - got)[candidates], 9)
-        got[candidates[np.lexsort((tie[candidates], -debt))[0]]] += sign
-    return got
+        candidates = eligible if sign > 0 else eligible[counts[eligible] > 0]
+        debt = np.round(sign * (wanted - counts)[candidates], 9)
+        counts[candidates[np.lexsort((tie[candidates], -debt))[0]]] += sign
+    return counts
 
 
 def alternate(counts: Int[np.ndarray, " part"], tie: Float[np.ndarray, " part"]) -> Int[np.ndarray, " item"]:
-    """Labels 0 .. parts - 1 in the given counts, spread as evenly as can be over the sequence.
+    """Labels 0 .. parts - 1 in the given counts, spread as evenly as possible over the sequence.
 
-    The j-th of a part's n labels is due at place (j + 1/2) / n; labels are sorted by when they are due.
+    The j-th of a part's n labels is due at (j + 1/2) / n of the sequence; labels are sorted by this place.
     """
     labels = np.repeat(np.arange(len(counts)), counts)
     due = np.concatenate([(np.arange(count) + 0.5) / count for count in counts]) if len(labels) else np.zeros(0)
@@ -112,7 +114,7 @@ def mix(world: World, config: MixtureConfig, shares: tuple[float, ...], seed: in
         world: the facts.
         config: parallel_fraction, informativeness, unit and exposure.
         shares: the languages' shares of the mono facts, summing to 1.
-        seed: decides value order, the order of equally frequent facts, and ties.
+        seed: decides the order of values, the order of equally frequent facts, and ties.
     """
     share = np.asarray(shares, dtype=float)
     by_value, orders = language_given_value(world, share, config.informativeness, seed)
@@ -121,18 +123,18 @@ def mix(world: World, config: MixtureConfig, shares: tuple[float, ...], seed: in
     rng = generator(seed, "ties")
     language = np.full(world.n_facts, -1)  # -1: parallel
     for relation in range(world.n_relations):
-        owed_kind, owed = np.zeros(2), np.zeros(len(share))
+        owed_groups, owed_languages = np.zeros(2), np.zeros(len(share))
         in_relation = rank[world.relation[rank] == relation]
         for value in orders[relation]:
             cell = in_relation[world.value[in_relation, 0] == value]
             target = len(cell) * np.array([config.parallel_fraction, 1 - config.parallel_fraction])
-            got = largest_remainder(len(cell), target, owed_kind, tie := rng.random(2))
-            owed_kind += target - got
-            mono = cell[alternate(got, tie) == 1]
+            counts = largest_remainder(len(cell), target, owed_groups, tie := rng.random(2))
+            owed_groups += target - counts
+            mono = cell[alternate(counts, tie) == 1]
             target = len(mono) * by_value[relation, value]
-            got = largest_remainder(len(mono), target, owed, tie := rng.random(len(share)))
-            owed += target - got
-            language[mono] = alternate(got, tie)
+            counts = largest_remainder(len(mono), target, owed_languages, tie := rng.random(len(share)))
+            owed_languages += target - counts
+            language[mono] = alternate(counts, tie)
     if config.unit == "entity":
         language = _by_entity(world, language, share, rng)
 
@@ -147,12 +149,12 @@ def mix(world: World, config: MixtureConfig, shares: tuple[float, ...], seed: in
 def _by_entity(
     world: World, language: Int[np.ndarray, " fact"], share: Float[np.ndarray, " language"], rng: np.random.Generator
 ) -> Int[np.ndarray, " fact"]:
-    """Gives all mono facts of an entity one language; entities are taken in order of how often they are told."""
+    """Gives all mono facts of an entity one language; the most frequent entities come first."""
     entities = np.unique(world.entity[world.seen])
-    told = np.bincount(world.entity, weights=world.frequency)[entities]
-    ordered = entities[np.lexsort((rng.random(len(entities)), -told))]
+    frequency = np.bincount(world.entity, weights=world.frequency)[entities]
+    ordered = entities[np.lexsort((rng.random(len(entities)), -frequency))]
     target = len(entities) * share
     counts = largest_remainder(len(entities), target, np.zeros(len(share)), tie := rng.random(len(share)))
-    own = np.zeros(world.n_entities, dtype=int)
-    own[ordered] = alternate(counts, tie)
-    return np.where(language == -1, -1, own[world.entity])
+    of_entity = np.zeros(world.n_entities, dtype=int)
+    of_entity[ordered] = alternate(counts, tie)
+    return np.where(language == -1, -1, of_entity[world.entity])

@@ -1,4 +1,4 @@
-"""Roles: what a position of a sentence holds, whatever the tokenization and the word order."""
+"""Roles: what a position of a sentence holds, independent of tokenization and word order."""
 
 import numpy as np
 from einops import rearrange
@@ -10,14 +10,13 @@ PROMPT_ROLES = ("cue", "name_first", "name_last", "relation_first", "relation_la
 
 
 def role_names(corpus: Corpus, tag: bool = True) -> list[str]:
-    """The roles that sentences of the corpus have, in this order: those of the prompt, then the answer's tokens.
+    """The roles that sentences of the corpus have, in order: those of the prompt, then the answer's tokens.
 
-    cue: the tag's last token, which has read all of it; only where a tag is shown.
-    name_first, name_last, relation_first, relation_last: a word's first and last token; the same one of a word that is
-    one token.
-    prompt_last: the token that the answer is predicted at.
-    answer_1, answer_2, ...: where an answer's token is read (not where it is predicted); EOS is one of them where
-    answers end with it. Some answers may have fewer.
+    cue: the tag's last token, where the whole tag has been read; only if a tag is shown.
+    name_first, name_last, relation_first, relation_last: a word's first and last token, which may be the same.
+    prompt_last: the token at which the answer is predicted.
+    answer_1, answer_2, ...: where an answer's tokens are read (not where they are predicted). EOS is one of them if
+    answers end with it. Short answers lack the last ones.
     """
     values = np.unique(corpus.lexicon.value_words[corpus.lexicon.value_words >= 0])
     longest = int((corpus.word_tokens[values] >= 0).sum(axis=1).max()) + corpus.answers_end_with_eos
@@ -31,7 +30,7 @@ def role_positions(
     """The position (BOS is 0) of each role in facts told in the given languages; -1 where a sentence lacks it.
 
     Args:
-        corpus: gives the sentences, as `corpus.sequences` does.
+        corpus: gives the sentences.
         fact: which facts.
         language: the language of each.
         roles: of `role_names`.
@@ -39,11 +38,11 @@ def role_positions(
     """
     words = corpus.words_of(fact, language, tag)
     length = np.where(words >= 0, (corpus.word_tokens[words] >= 0).sum(axis=2), 0)
-    ends = np.cumsum(length, axis=1)  # of each word, as BOS stands before them
+    ends = np.cumsum(length, axis=1)  # of each word; BOS at 0 makes up for counting from 1
     starts = ends - length + 1
     row, relation_first = np.arange(len(fact)), corpus.lexicon.relation_first[language]
     name, relation = np.where(relation_first, 2, 1), np.where(relation_first, 1, 2)
-    found = {
+    positions = {
         "cue": np.where(length[:, 0] > 0, ends[:, 0], -1),
         "name_first": starts[row, name],
         "name_last": ends[row, name],
@@ -52,7 +51,7 @@ def role_positions(
         "prompt_last": ends[:, 2],
     }
     answer_length = np.where(length[:, 3] > 0, length[:, 3] + corpus.answers_end_with_eos, 0)
-    for role in set(roles) - found.keys():
+    for role in set(roles) - positions.keys():
         place = int(role.removeprefix("answer_"))
-        found[role] = np.where(place <= answer_length, ends[:, 2] + place, -1)
-    return rearrange([found[role] for role in roles], "role n -> n role")
+        positions[role] = np.where(place <= answer_length, ends[:, 2] + place, -1)
+    return rearrange([positions[role] for role in roles], "role n -> n role")

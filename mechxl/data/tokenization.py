@@ -1,6 +1,6 @@
 """Words to tokens: word, syllable, character, byte and BPE, all as Hugging Face fast tokenizers.
 
-Spaces only separate words: they are no token, no token crosses a word, and decoding puts them back. Tokens that
+Spaces only separate words: they are no tokens, no token spans two words, and decoding restores them. Tokens that
 continue a word are marked ## (as in BERT's WordPiece), so that `vah ##gal tir` reads as "vahgal tir".
 """
 
@@ -28,17 +28,17 @@ LETTERS: Mapping[str, int | None] = {"word": None, "character": 1, "byte": 1}  #
 def build_tokenizer(
     config: TokenizationConfig, words: np.ndarray, sentences: Iterable[str], syllable_letters: int
 ) -> Tokenizer:
-    """A fast tokenizer that prepends BOS, and whose vocabulary holds all words.
+    """A fast tokenizer that prepends BOS and whose vocabulary covers all words.
 
     Args:
-        config: the kind, and the BPE's vocabulary size.
+        config: the kind, and the size of a BPE vocabulary.
         words: every word, those of unseen entities included.
-        sentences: what BPE learns its merges from; not read by the other kinds.
-        syllable_letters: letters of a syllable; 0 if words are not built from syllables.
+        sentences: the text from which BPE learns its merges; the other kinds ignore it.
+        syllable_letters: letters in a syllable; 0 if words are not built from syllables.
 
     Raises:
-        InputError: a BPE vocabulary below its alphabet, or larger than merges can reach; syllables where there are
-            none.
+        InputError: a BPE vocabulary is smaller than its alphabet or larger than merges can make it; or words that are
+            not built from syllables are to be cut into syllables.
     """
     if config.kind == "bpe":
         tokenizer = _byte_pairs(config.vocab_size, words, sentences)
@@ -67,22 +67,26 @@ def build_tokenizer(
 
 
 def cut(word: str, size: int) -> list[str]:
-    """The pieces of a word, `size` letters each; all but the first are marked as continuing it."""
-    return [word[at : at + size] if at == 0 else CONTINUES + word[at : at + size] for at in range(0, len(word), size)]
+    """The pieces of a word, `size` letters each; all except the first are marked as continuing the word."""
+    pieces = [word[start : start + size] for start in range(0, len(word), size)]
+    return [*pieces[:1], *(CONTINUES + piece for piece in pieces[1:])]
 
 
 def _byte_pairs(vocab_size: int, words: np.ndarray, sentences: Iterable[str]) -> Tokenizer:
     alphabet = {piece for word in words for piece in [*word, *cut(word, 1)]}
     smallest = len(SPECIAL) + len(alphabet)
     if vocab_size < smallest:
-        reason = f"the alphabet alone (letters, and letters that continue a word, {len(SPECIAL)} special) is {smallest}"
+        reason = (
+            f"the {len(SPECIAL)} special tokens, the letters, and the letters that continue a word are {smallest} "
+            "tokens already"
+        )
         raise refuse("tokenization.vocab_size", vocab_size, reason, str(smallest))
     draft = Tokenizer(models.BPE(continuing_subword_prefix=CONTINUES))
     draft.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
-        # left alone the trainer numbers pieces in a hash's order, which differs from call to call, and decides ties
-        # by number; so all pieces are given, as special tokens of a draft
+        # By itself the trainer numbers letters in the order of a hash, which differs from call to call, and numbers
+        # decide ties. So this draft is given all letters in order, as special tokens.
         special_tokens=[*SPECIAL, *sorted(alphabet)],
         continuing_subword_prefix=CONTINUES,
         min_frequency=0,
@@ -94,13 +98,13 @@ def _byte_pairs(vocab_size: int, words: np.ndarray, sentences: Iterable[str]) ->
     tokenizer = Tokenizer(models.BPE(model["vocab"], merges, continuing_subword_prefix=CONTINUES))
     reached = tokenizer.get_vocab_size()
     if reached < vocab_size:
-        reason = "every word is a token of its own before that many"
+        reason = "every word is one token before the vocabulary is as large"
         raise refuse("tokenization.vocab_size", vocab_size, reason, str(reached))
     return tokenizer
 
 
 def word_tokens(tokenizer: Tokenizer, words: np.ndarray) -> Int[np.ndarray, "word place"]:
-    """The tokens of each word, padded with -1; a sentence is its words' tokens, as no token crosses a word."""
+    """The tokens of each word, padded with -1. No token spans two words, so these make up every sentence."""
     rows = [encoding.ids for encoding in tokenizer.encode_batch(words.tolist(), add_special_tokens=False)]
     lengths = np.array([len(row) for row in rows])
     table = np.full((len(rows), int(lengths.max())), -1)
@@ -112,8 +116,8 @@ def transformers_tokenizer(tokenizer: Tokenizer) -> "PreTrainedTokenizerFast":
     """The tokenizer as a transformers `PreTrainedTokenizerFast`, in the form that HookedTransformer takes offline."""
     from transformers import PreTrainedTokenizerFast
 
-    # TransformerLens reads name_or_path from the constructor's arguments, and reloads the tokenizer from there (a hub)
-    # unless it already adds BOS.
+    # TransformerLens reads name_or_path from these arguments. It would load the tokenizer of that name from the hub if
+    # this one did not add BOS.
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         name_or_path="mechxl",

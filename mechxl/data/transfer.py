@@ -1,4 +1,4 @@
-"""Transfer items: mono facts asked in a language that they are not told in."""
+"""Transfer items: questions about mono facts in a language that they are not told in."""
 
 from dataclasses import dataclass
 
@@ -17,13 +17,13 @@ VALUE_UNHEARD = "the value's word is no answer in training"
 
 @dataclass(frozen=True)
 class TransferItems:
-    """Questions of transfer, and the candidates left out by reason.
+    """Questions about transfer, and how many candidates were left out for which reason.
 
     Attributes:
         fact: the mono fact of each item.
         asked: the language that it is asked in.
-        told: the language that training tells it in.
-        left_out: how many candidates (mono fact, other language) are no items, by the first reason that holds.
+        told: the language that it is told in.
+        left_out: number of candidates (mono fact, other language) that are no items, by the first reason that applies.
     """
 
     fact: Int[np.ndarray, " item"]
@@ -33,7 +33,7 @@ class TransferItems:
 
     @property
     def why_none(self) -> str:
-        """Why there is no item; empty where there are some."""
+        """Why there are no items; empty if there are some."""
         if len(self.fact):
             return ""
         if not self.left_out:
@@ -44,12 +44,12 @@ class TransferItems:
 def transfer_items(corpus: Corpus, tag: bool = True) -> TransferItems:
     """All transfer items, asked with the tag shown or hidden.
 
-    An item is a mono fact asked in a language that it is not told in, with the same value in both, whose prompt equals
-    no training prompt in any cue state and whose words all occur in training, the value's word as an answer.
+    An item is a mono fact and a language that it is not told in. The fact has the same value in both languages. Its
+    prompt equals no training prompt in any cue state. All its words occur in training, the value's word as an answer.
 
     Args:
         corpus: the facts and who is told what.
-        tag: whether the question shows the tag (without effect where languages have none).
+        tag: whether the question shows the tag; without effect if languages have no tags.
     """
     world = corpus.world
     mono = np.flatnonzero(corpus.mixture.mono)
@@ -58,7 +58,7 @@ def transfer_items(corpus: Corpus, tag: bool = True) -> TransferItems:
     fact, told = mono[row], told_in[row]
 
     words = corpus.words_of(fact, asked, tag)
-    heard, answers, prompts = _trained(corpus)
+    heard, answers, prompts = _training_words(corpus)
     swapped = corpus.lexicon.relation_first[asked]
     name, relation = np.where(swapped, words[:, 2], words[:, 1]), np.where(swapped, words[:, 1], words[:, 2])
     reasons = {
@@ -77,7 +77,9 @@ def transfer_items(corpus: Corpus, tag: bool = True) -> TransferItems:
     return TransferItems(fact[kept], asked[kept], told[kept], left_out)
 
 
-def _trained(corpus: Corpus) -> tuple[Bool[np.ndarray, " word"], Bool[np.ndarray, " word"], Int[np.ndarray, " prompt"]]:
+def _training_words(
+    corpus: Corpus,
+) -> tuple[Bool[np.ndarray, " word"], Bool[np.ndarray, " word"], Int[np.ndarray, " prompt"]]:
     """Which words occur in training, which occur as an answer, and the keys of all training prompts."""
     fact, language = corpus.tellings
     heard, answers = np.zeros((2, len(corpus.lexicon.words)), dtype=bool)
@@ -91,10 +93,10 @@ def _trained(corpus: Corpus) -> tuple[Bool[np.ndarray, " word"], Bool[np.ndarray
 
 
 def matching_ceiling(corpus: Corpus, items: TransferItems) -> float:
-    """What linking names through parallel facts could reach: the mean over items of 1/m.
+    """The accuracy that a model could reach by matching entities through their parallel facts: the mean of 1/m.
 
-    m is the number of entities with the same parallel relations and values as the item's; an item whose entity has the
-    same name in both languages needs no link and counts 1. NaN without items.
+    m is the number of entities with the same parallel relations and values as the item's. An item whose entity has the
+    same name in both languages needs no matching and counts 1. NaN if there are no items.
     """
     if not len(items.fact):
         return float("nan")

@@ -1,6 +1,6 @@
-"""Entities, relations and values: tables, of which the generator here is one source.
+"""Entities, relations and values as tables, and a generator of such tables.
 
-Nothing downstream knows how a World was made. Another source (a CSV file, real facts) builds the same tables.
+The other modules do not know how a World was made, so another source (a CSV file, real facts) can build such tables.
 """
 
 from dataclasses import dataclass
@@ -20,9 +20,9 @@ class World:
     Attributes:
         entity: each fact's entity, 0 .. n_entities - 1; unseen entities come last.
         relation: each fact's relation, 0 .. n_relations - 1.
-        value: each fact's value in each language, numbered within its relation; -1 for unseen entities, who have none.
-        frequency: how often a fact is told relative to the others; sums to 1, and is 0 for unseen entities.
-        value_probability: nominal probability of each relation's values; rows sum to 1, padded with 0.
+        value: each fact's value in each language, numbered within its relation; -1 for unseen entities.
+        frequency: how often a fact is told, relative to the others; sums to 1, and is 0 for unseen entities.
+        value_probability: probability of each relation's values; rows sum to 1 and are padded with 0.
     """
 
     entity: Int[np.ndarray, " fact"]
@@ -33,22 +33,22 @@ class World:
 
     @property
     def n_facts(self) -> int:
-        """Facts, those of unseen entities included."""
+        """Number of facts, those of unseen entities included."""
         return len(self.entity)
 
     @property
     def n_entities(self) -> int:
-        """Entities, the unseen ones included."""
+        """Number of entities, the unseen ones included."""
         return int(self.entity.max()) + 1
 
     @property
     def n_languages(self) -> int:
-        """Languages that values are listed for."""
+        """Number of languages."""
         return self.value.shape[1]
 
     @property
     def n_relations(self) -> int:
-        """Relations."""
+        """Number of relations."""
         return len(self.value_probability)
 
     @property
@@ -58,7 +58,7 @@ class World:
 
 
 def zipf(n: int, exponent: float, rng: np.random.Generator) -> Float[np.ndarray, " n"]:
-    """Probabilities proportional to rank^-exponent, ranks being a random permutation."""
+    """Probabilities proportional to rank^-exponent; the ranks are a random permutation."""
     weight = np.arange(1, n + 1, dtype=float) ** -exponent
     return rng.permutation(weight / weight.sum())
 
@@ -66,8 +66,8 @@ def zipf(n: int, exponent: float, rng: np.random.Generator) -> Float[np.ndarray,
 def generate_world(config: WorldConfig, n_languages: int, seed: int) -> World:
     """A world of n_entities x n_relations facts with independently drawn values.
 
-    Facts are ordered by entity, then relation; those of unseen entities follow. An exact `shared_facts` share of the
-    facts has one value in every language, the others an independent draw in each (equal by chance at times).
+    Facts are ordered by entity, then relation; those of unseen entities follow. An exact share `shared_facts` of the
+    facts has the same value in every language. The others have an independent draw in each; draws may be equal.
     """
     facts = config.n_entities * config.n_relations
     unseen = config.n_unseen * config.n_relations
@@ -87,9 +87,9 @@ def generate_world(config: WorldConfig, n_languages: int, seed: int) -> World:
 
     value = np.full((facts + unseen, n_languages), -1)
     value[:facts] = draw("values")[:, None]
-    own = generator(seed, "facts not shared").permutation(facts)[exact_count(config.shared_facts, facts) :]
+    not_shared = generator(seed, "facts not shared").permutation(facts)[exact_count(config.shared_facts, facts) :]
     for language in range(1, n_languages):
-        value[own, language] = draw(f"values in language {language}")[own]
+        value[not_shared, language] = draw(f"values in language {language}")[not_shared]
 
     frequency = np.zeros(facts + unseen)
     by_zipf = config.frequency == "zipf"

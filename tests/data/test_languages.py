@@ -164,7 +164,7 @@ def test_seeds_make_lexicons():
 def test_inventories_that_do_not_fit_are_refused_with_a_size_that_fits(languages: dict):
     config = parse_config({"languages": languages})
     world = generate_world(config.world, config.languages.count, 0)
-    with pytest.raises(InputError, match=r"syllables.*do not fit.*the nearest that works: ") as error:
+    with pytest.raises(InputError, match=r"syllables.*need more than.*the nearest that works: ") as error:
         generate_lexicon(config.languages, world, 0)
     name, value = str(error.value).split("the nearest that works: ")[1].removeprefix("languages.").split(" = ")
     assert f"languages.{name} = {languages[name]}:" in str(error.value)
