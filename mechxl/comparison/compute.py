@@ -55,16 +55,16 @@ def compare(runs: Sequence[Run], thorough: bool = False, *, quiet: bool = True) 
     differ = [name for name in fixed if len({str(one[name]) for one in settings}) > 1]
     groups = [_label(one, differ) for one in settings]
     console = Console(stderr=True)
-    waited = track(runs, "asking phases", console=console, disable=quiet or not console.is_terminal)
+    waited = track(runs, "computing phases", console=console, disable=quiet or not console.is_terminal)
     findings = [ask(run, "phases", thorough=thorough) for run in waited]
-    layer = Counter(found.notes["headline"] for found in findings).most_common(1)[0][0]
+    layer = Counter(finding.notes["headline"] for finding in findings).most_common(1)[0][0]
     quantities = {"recall": "accuracy", f"unification, layer {layer}": "score", "transfer": "accuracy"}
     curves, onsets = [], []
-    for run, group, found in zip(runs, groups, findings, strict=True):
+    for run, group, finding in zip(runs, groups, findings, strict=True):
         about = {"run": run.name, "group": group, "seed": run.config.seed}
         rates = clocks(run)
         for quantity, unit in quantities.items():
-            for table, kept in ((found.tables["curves"], curves), (found.tables["onsets"], onsets)):
+            for table, kept in ((finding.tables["curves"], curves), (finding.tables["onsets"], onsets)):
                 rows = table[(table["quantity"] == quantity) & (table["unit"] == unit)]
                 kept += [about | row | rates for row in rows.to_dict("records")]
     tables = {
@@ -105,18 +105,18 @@ def clocks(run: Run) -> dict[str, float]:
     length = (corpus.sequences(fact, language).tokens >= 0).sum(axis=1)
     tokens = config.training.batch_size * float(weight @ length / weight.sum())
     mono = corpus.mixture.group[fact] == "mono"
-    of = mono if mono.any() else np.ones(len(fact), dtype=bool)
-    exposures = config.training.batch_size * float(weight[of].sum()) / len(np.unique(fact[of]))
+    counted = mono if mono.any() else np.ones(len(fact), dtype=bool)
+    exposures = config.training.batch_size * float(weight[counted].sum()) / len(np.unique(fact[counted]))
     d, blocks = config.model.d_model, config.model.n_layers
     parameters = blocks * (4 * d**2 + 2 * d * config.model.d_mlp)
     return {"tokens_a_step": tokens, "exposures_a_step": exposures, "compute_a_step": 6 * parameters * tokens}
 
 
 def _settings(config: RunConfig) -> dict[str, Any]:
-    found = {name: tuple(value) if isinstance(value, list) else value for name, value in flat(config).items()}
+    settings = {name: tuple(value) if isinstance(value, list) else value for name, value in flat(config).items()}
     if config.tokenization.kind != "bpe":
-        found["tokenization.vocab_size"] = NO_EFFECT
-    return found
+        settings["tokenization.vocab_size"] = NO_EFFECT
+    return settings
 
 
 def _label(row: dict[str, Any], differ: Sequence[str]) -> str:
@@ -145,7 +145,7 @@ def _differing(by_group: Mapping[str, Mapping[str, Any]], differ: Sequence[str])
 
 def _apart(runs: Sequence[Run]) -> list[str]:
     """Clocks on which some runs have no range in common."""
-    found = []
+    titles = []
     for clock, title in CLOCKS.items():
         ranges = []
         for run in runs:
@@ -155,8 +155,8 @@ def _apart(runs: Sequence[Run]) -> list[str]:
                 (max(1, int(steps[steps >= 1].min() if (steps >= 1).any() else 1)) * rate, steps.max() * rate)
             )
         if max(low for low, _ in ranges) >= min(high for _, high in ranges):
-            found.append(title)
-    return found
+            titles.append(title)
+    return titles
 
 
 def _by_group(onsets: pd.DataFrame, groups: Sequence[str]) -> pd.DataFrame:

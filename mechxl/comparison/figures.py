@@ -27,21 +27,21 @@ def overview(finding: Finding) -> Panel:
     )  # fmt: skip
     by_step, figure, rows = by_group[by_group["clock"] == "step"], go.Figure(), np.arange(len(groups))
     for number, quantity in enumerate(quantities):
-        of = by_step[by_step["quantity"] == quantity].set_index("group").loc[groups]
+        onsets = by_step[by_step["quantity"] == quantity].set_index("group").loc[groups]
         shown = (
-            f"{one['n']} of {one['runs']} seeds: {one['onset']:,.0f}"
-            + (f" [{one['low']:,.0f}, {one['high']:,.0f}]" if np.isfinite(one["low"]) else "")
-            for one in of.to_dict("records")
+            f"{row['n']} of {row['runs']} seeds: {row['onset']:,.0f}"
+            + (f" [{row['low']:,.0f}, {row['high']:,.0f}]" if np.isfinite(row["low"]) else "")
+            for row in onsets.to_dict("records")
         )
         marks = go.Scatter(
-            x=of["onset"],
+            x=onsets["onset"],
             y=rows + 0.2 * (number - (len(quantities) - 1) / 2),
             mode="markers",
             name=quantity,
             marker={"color": colour_of(quantity, finding.notes["layers"]), "size": 9, "symbol": "diamond"},
-            error_x={"type": "data", "symmetric": False, "array": of["high"] - of["onset"],
-                     "arrayminus": of["onset"] - of["low"], "thickness": 2, "width": 0},
-            text=[f"{group}, {quantity}, {one}" for group, one in zip(groups, shown, strict=True)],
+            error_x={"type": "data", "symmetric": False, "array": onsets["high"] - onsets["onset"],
+                     "arrayminus": onsets["onset"] - onsets["low"], "thickness": 2, "width": 0},
+            text=[f"{group}, {quantity}, {row}" for group, row in zip(groups, shown, strict=True)],
             hovertemplate="%{text}<extra></extra>",
         )  # fmt: skip
         figure.add_trace(marks)
@@ -57,8 +57,8 @@ def overview(finding: Finding) -> Panel:
     figure.update_layout(hovermode="closest", margin={"t": 4, "b": 84})
     caption = (
         "Half-rise step by group: geometric mean and 95 % t interval over the seeds that have a transition (n on "
-        "hover; those of few seeds may leave the figure). What has no mark has no transition, or none that finished, "
-        "in any seed."
+        "hover; intervals of few seeds may leave the figure). Where there is no mark, no seed has a finished "
+        "transition."
     )
     return Panel("overview", "When each group learns what", caption, figure)
 
@@ -69,7 +69,7 @@ def _clock_menu(
     """A menu that puts all traces on another clock."""
     buttons = []
     for clock, title in clocks.items():
-        arrays = {key: [x[clock][at] for x in xs] for at, key in enumerate(titles)}
+        arrays = {key: [x[clock][index] for x in xs] for index, key in enumerate(titles)}
         layout = {f"{axis}.title.text": title for axis in update["axes"]}
         buttons.append({"label": title, "method": "update", "args": [arrays, layout]})
     return {"type": "dropdown", "direction": "down", "buttons": buttons, "x": 0, "xanchor": "left", "y": 1.0,
@@ -93,14 +93,14 @@ def _curves(finding: Finding) -> Panel:
             wide = part.pivot_table(index="step", columns="run", values="value").dropna()
             mean, n, colour = wide.mean(axis=1), wide.shape[1], group_colour(number)
             means += [mean.min(), mean.max()]
-            at = {clock: np.array(wide.index) * _rate(part, clock) for clock in clocks}
+            clock_values = {clock: np.array(wide.index) * _rate(part, clock) for clock in clocks}
             if n > 1:
                 half = stats.t.ppf(0.975, n - 1) * wide.std(axis=1) / np.sqrt(n)
-                figure.add_trace(band(at["step"], mean - half, mean + half, colour, group), row=row, col=1)
-                xs.append({clock: ([*x, *x[::-1]],) for clock, x in at.items()})
-            trace = line(at["step"], mean, f"{group} (n = {n})", colour, group=group, showlegend=row == 1)
+                figure.add_trace(band(clock_values["step"], mean - half, mean + half, colour, group), row=row, col=1)
+                xs.append({clock: ([*x, *x[::-1]],) for clock, x in clock_values.items()})
+            trace = line(clock_values["step"], mean, f"{group} (n = {n})", colour, group=group, showlegend=row == 1)
             figure.add_trace(trace, row=row, col=1)
-            xs.append({clock: (list(x),) for clock, x in at.items()})
+            xs.append({clock: (list(x),) for clock, x in clock_values.items()})
         figure.update_yaxes(range=[min(means) - 0.05, max(means) + 0.05], row=row, col=1)
     figure.update_xaxes(type="log", showticklabels=True, exponentformat="power", nticks=8)
     axes = ["xaxis", "xaxis2", "xaxis3"][: len(quantities)]
@@ -109,11 +109,11 @@ def _curves(finding: Finding) -> Panel:
     menu = _clock_menu(clocks, xs, ["x"], {"axes": axes})
     figure.update_layout(updatemenus=[menu], margin={"t": 90}, hovermode="closest")
     caption = (
-        "Recall, the score (S - W, mono facts) and transfer by group: means over seeds, with 95 % t intervals over "
-        "them where there are two or more (those of few seeds may leave the figure); n, seeds, in the legend. The menu "
-        "changes the clock: tokens seen, expected exposures of a mono fact, and compute (6 x parameters of the blocks "
-        "x tokens) are proportional to the step within a run, and not the same thing for two tokenizations. No null is "
-        "drawn: see each run's report."
+        "Recall, the score (S - W, mono facts) and transfer by group: means with 95 % t intervals over seeds, where "
+        "there are two or more (intervals of few seeds may leave the figure); the legend has n, the seeds. The menu "
+        "changes the clock: tokens seen, expected exposures of a mono fact, or compute (6 x parameters of the blocks x "
+        "tokens). Each is proportional to the step within a run, but differs between tokenizations. No null is drawn: "
+        "each run's report has it."
     )
     return Panel("curves", "The same curves, side by side", caption, figure)
 
@@ -130,9 +130,11 @@ def _onsets(finding: Finding) -> Panel:
             colour = group_colour(number)
             part = onsets[(onsets["quantity"] == quantity) & (onsets["group"] == group)]
             part = part[part["outcome"] == "transition"]
-            at = {clock: part["step"] * (1.0 if clock == "step" else part[f"{clock}_a_step"]) for clock in clocks}
+            clock_values = {
+                clock: part["step"] * (1.0 if clock == "step" else part[f"{clock}_a_step"]) for clock in clocks
+            }
             points = go.Scatter(
-                x=list(at["step"]),
+                x=list(clock_values["step"]),
                 y=[group] * len(part),
                 mode="markers",
                 marker={"color": colour, "size": 7, "opacity": 0.5},
@@ -141,7 +143,7 @@ def _onsets(finding: Finding) -> Panel:
                 showlegend=False,
             )
             figure.add_trace(points, row=row, col=1)
-            xs.append({clock: (list(x), {}) for clock, x in at.items()})
+            xs.append({clock: (list(x), {}) for clock, x in clock_values.items()})
             means = by_group[(by_group["quantity"] == quantity) & (by_group["group"] == group)].set_index("clock")
             whole = {clock: means.loc[clock] for clock in clocks}
             errors = {
@@ -176,9 +178,9 @@ def _onsets(finding: Finding) -> Panel:
     )
     caption = (
         "Half-rise steps: every seed (dots), and their geometric mean with a 95 % t interval in ln over seeds "
-        "(diamond; two seeds or more). Runs without a transition, or with one that has not finished, are left out"
-        f"{f' (seeds with one: {none})' if none else ' (there is none)'}. Null: a constant or a line with AR(1) noise, "
-        "run by run (docs/phases.md)."
+        "(diamond; two seeds or more). Runs without a finished transition are left out"
+        f"{f' (seeds with one: {none})' if none else ' (there are none)'}. Null: a constant or a line with AR(1) "
+        "noise, run by run (docs/phases.md)."
     )
     return Panel("onsets", "When things happen, by group", caption, figure)
 
@@ -191,12 +193,12 @@ def _differences(finding: Finding) -> Panel:
     figure = make_subplots(
         rows=len(quantities), cols=1, subplot_titles=quantities, vertical_spacing=0.36 / len(quantities)
     )
-    for line_at, quantity in enumerate(quantities, start=1):
-        here = (table["quantity"] == quantity).to_numpy()
-        rows = table[here]
+    for place, quantity in enumerate(quantities, start=1):
+        of_quantity = (table["quantity"] == quantity).to_numpy()
+        rows = table[of_quantity]
         marks = go.Scatter(
             x=rows["ratio"],
-            y=[label for label, kept in zip(labels, here, strict=True) if kept],
+            y=[label for label, shown in zip(labels, of_quantity, strict=True) if shown],
             mode="markers",
             marker={"size": 9, "color": [BLUE if p <= 0.05 else GREY for p in rows["p_holm"]]},
             error_x={"type": "data", "symmetric": False, "array": rows["high"] - rows["ratio"],
@@ -205,8 +207,8 @@ def _differences(finding: Finding) -> Panel:
             hovertemplate="%{x:.2f} times, %{text}<extra></extra>",
             showlegend=False,
         )  # fmt: skip
-        figure.add_trace(marks, row=line_at, col=1)
-        figure.add_vline(x=1, line={"color": GREY, "dash": "dot"}, row=line_at, col=1)  # pyright: ignore[reportArgumentType]
+        figure.add_trace(marks, row=place, col=1)
+        figure.add_vline(x=1, line={"color": GREY, "dash": "dot"}, row=place, col=1)  # pyright: ignore[reportArgumentType]
     figure.update_xaxes(type="log", nticks=4, tickangle=0)
     figure.update_xaxes(title={"text": "times as late", "standoff": 4}, row=len(quantities))
     figure.update_yaxes(tickfont={"size": 10}, autorange="reversed")

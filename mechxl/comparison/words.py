@@ -11,12 +11,12 @@ ENOUGH = 6  # seeds for a claim: with 5, a two-sided sign test can't go below .0
 
 def words(tables: Mapping[str, pd.DataFrame], notes: Mapping[str, Any]) -> list[str]:
     """What differs, when things happen in each group, what can be told apart, and what stands in the way."""
-    said = [_what(tables["runs"], notes), *_obstacles(notes)]
+    sentences = [_what(tables["runs"], notes), *_obstacles(notes)]
     by_group = tables["by_group"]
     for group in notes["groups"]:
         rows = by_group[(by_group["group"] == group) & (by_group["clock"] == "step")].to_dict("records")
-        said.append(f"{group}: {'; '.join(_onset(row) for row in rows)}.")
-    return [*said, *_differences(tables["differences"], notes)]
+        sentences.append(f"{group}: {'; '.join(_onset(row) for row in rows)}.")
+    return [*sentences, *_differences(tables["differences"], notes)]
 
 
 def _what(runs: pd.DataFrame, notes: Mapping[str, Any]) -> str:
@@ -29,30 +29,30 @@ def _what(runs: pd.DataFrame, notes: Mapping[str, Any]) -> str:
 
 
 def _obstacles(notes: Mapping[str, Any]) -> list[str]:
-    said = []
+    sentences = []
     if notes["worlds"]:
-        said.append(
-            f"The runs are told different things ({', '.join(notes['worlds'])} differ): a step is another share of the "
-            "facts, so read the clock of exposures too; single facts are not compared."
+        sentences.append(
+            f"The runs are told different facts ({', '.join(notes['worlds'])} differ), so a step is another share of "
+            "them: read the clock of exposures too. Single facts are not compared."
         )
     if notes["under_way"]:
-        said.append(f"Under way, and compared as far as they are: {', '.join(notes['under_way'])}.")
+        sentences.append(f"Still training, and compared up to their last step: {', '.join(notes['under_way'])}.")
     if notes["missing"]:
-        said.append(f"No run has a curve of {' or '.join(notes['missing'])}: nothing is compared there.")
+        sentences.append(f"No run has a curve of {' or '.join(notes['missing'])}: nothing is compared there.")
     if notes["apart"]:
-        said.append(
-            f"Some runs have no range in common by {', '.join(notes['apart'])}: their curves do not overlap there, and "
-            "only onsets can be compared."
+        sentences.append(
+            f"By {', '.join(notes['apart'])} some runs have no range in common: their curves do not overlap, and only "
+            "onsets can be compared."
         )
-    return said
+    return sentences
 
 
 def _onset(row: Mapping[str, Any]) -> str:
     if not row["n"]:
         none = row["runs"] - row["not_finished"]
         counts = ((none, "has no transition"), (row["not_finished"], "is not finished"))
-        said = [f"{what} in {number} of {row['runs']} runs" for number, what in counts if number]
-        return f"{row['quantity']} {' and '.join(said)}"
+        outcomes = [f"{what} in {number} of {row['runs']} runs" for number, what in counts if number]
+        return f"{row['quantity']} {' and '.join(outcomes)}"
     interval = f" [{row['low']:,.0f}, {row['high']:,.0f}]" if np.isfinite(row["low"]) else ""
     return f"{row['quantity']} half-risen at step {row['onset']:,.0f}{interval} (n = {row['n']} of {row['runs']} seeds)"
 
@@ -67,15 +67,16 @@ def _differences(table: pd.DataFrame, notes: Mapping[str, Any]) -> list[str]:
         return []
     if not len(known):
         return ["No difference can be tested: no two groups share two seeds with a transition in both."]
-    told = known[(known["p_holm"] <= 0.05) & (known["clock"] == "step")]
-    said = [
+    clear = known[(known["p_holm"] <= 0.05) & (known["clock"] == "step")]
+    sentences = [
         f"By step, {row['quantity']} rises {row['ratio']:.2f} [{row['low']:.2f}, {row['high']:.2f}] times as late with "
         f"{row['second']} as with {row['first']} (n = {row['n']} seeds, p {_p(row['p_holm'])} after Holm)."
-        for row in told.to_dict("records")
+        for row in clear.to_dict("records")
     ]
-    if not said:
-        said = [f"By step no difference can be told from 0: the smallest p after Holm {_p(known['p_holm'].min())}."]
+    if not sentences:
+        smallest = _p(known["p_holm"].min())
+        sentences = [f"By step no difference can be told from 0: the smallest p after Holm {smallest}."]
     fewest = int(known["n"].min())
     if fewest < ENOUGH:
-        said.append(f"Some pairs share {fewest} seeds only; a claim needs {ENOUGH} at least.")
-    return said
+        sentences.append(f"Some pairs of groups share only {fewest} seeds; a claim needs at least {ENOUGH}.")
+    return sentences

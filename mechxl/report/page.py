@@ -61,7 +61,7 @@ def write_report(
     with Progress(*columns, console=console, disable=quiet or not console.is_terminal) as bar:
         task = bar.add_task("", total=len(names))
         for name, question in asked:
-            bar.update(task, description=f"asking {name}")
+            bar.update(task, description=f"computing {name}")
             try:
                 if isinstance(question, Exception):
                     raise question

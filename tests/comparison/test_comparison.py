@@ -165,8 +165,8 @@ def test_other_worlds_and_runs_under_way_are_said(runs, tmp_path):
     other = small_run(tmp_path / "other", world={"n_entities": 20, "n_relations": 2, "n_values": 4, "n_unseen": 3})
     (other.path / "COMPLETE").unlink()
     said = " ".join(compare([runs[0], other]).summary)
-    assert "told different things (world.n_entities differ" in said
-    assert "Under way, and compared as far as they are: other." in said
+    assert "told different facts (world.n_entities differ" in said
+    assert "Still training, and compared up to their last step: other." in said
 
 
 def test_runs_without_a_common_clock_are_said(runs, tmp_path):
@@ -193,7 +193,7 @@ def test_a_table_that_is_too_long_is_left_out_and_named(finding, monkeypatch):
     monkeypatch.setattr("mechxl.report.comparison.MOST_ROWS", 20)
     page, rows = render_comparison(finding, "x", inline=False), len(finding.tables["curves"])
     assert rows > 20 > len(finding.tables["settings"])
-    assert f"curves: {rows:,} rows, too many for this page" in page
+    assert f"curves: {rows:,} rows are too many for this page" in page
     assert 'data-file="x-curves"' not in page
     assert 'data-file="x-settings"' in page
 

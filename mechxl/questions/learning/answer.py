@@ -39,16 +39,16 @@ def compute(run: Run, thorough: bool = False) -> Finding:
         thorough: all entities rather than at most 4,000 seen and 64 unseen ones.
     """
     corpus = run.corpus
-    told = told_distribution(corpus)
+    distribution = told_distribution(corpus)
     items = transfer_items(corpus)
-    prior = unseen_prior(corpus, told, None if thorough else UNSEEN_ENTITIES)
+    prior = unseen_prior(corpus, distribution, None if thorough else UNSEEN_ENTITIES)
     trie = answer_trie(corpus)
     entities = np.unique(corpus.world.entity[corpus.world.seen])
     if not thorough:
         entities = generator(0, "entities asked").permutation(entities)[:SEEN_ENTITIES]
     fact, language = corpus.tellings
-    kept = np.isin(corpus.world.entity[fact], entities)
-    recall = Questions.of(corpus, fact[kept], language[kept])
+    of_entities = np.isin(corpus.world.entity[fact], entities)
+    recall = Questions.of(corpus, fact[of_entities], language[of_entities])
     kept = np.isin(corpus.world.entity[items.fact], entities)
     asked = TransferItems(items.fact[kept], items.asked[kept], items.told[kept], items.left_out)
     transfer, told_in = Questions.of(corpus, asked.fact, asked.asked), asked.told
@@ -70,11 +70,11 @@ def compute(run: Run, thorough: bool = False) -> Finding:
         "curves": _curves(run),
         "rates": pd.DataFrame(rates),
         "prior": pd.DataFrame(priors),
-        "no_knowledge": _no_knowledge(told),
+        "no_knowledge": _no_knowledge(distribution),
         "no_fact": _no_fact(corpus, asked),
     }
     tables["checkpoints"] = _checkpoints(tables["curves"], tables["rates"])
-    tables["plateaus"] = _plateaus(tables, no_fact_recall(corpus, told))
+    tables["plateaus"] = _plateaus(tables, no_fact_recall(corpus, distribution))
     notes = {
         "languages": corpus.lexicon.language_names,
         "draws": DRAWS,
@@ -86,20 +86,20 @@ def compute(run: Run, thorough: bool = False) -> Finding:
     return Finding("learning", [_headline(run, tables), *_plateau_words(tables)], tables, notes)
 
 
-def _no_knowledge(told: Told) -> pd.DataFrame:
+def _no_knowledge(distribution: Told) -> pd.DataFrame:
     """The exact losses of models that know no fact, in nats an answer, by what they are given."""
-    losses = no_knowledge_losses(told)
+    losses = no_knowledge_losses(distribution)
     given = {"nothing": losses.answer, "R": losses.given_relation, "R, S": losses.given_readers}
     return pd.DataFrame({"given": list(given), "loss": list(given.values())})
 
 
 def _no_fact(corpus: Corpus, asked: TransferItems) -> pd.DataFrame:
     """The exact accuracies of guessing without facts on the transfer items asked."""
-    found = no_fact_accuracies(corpus, asked)
+    accuracies = no_fact_accuracies(corpus, asked)
     guesses = {
-        "argmax P(v | R)": found.by_relation,
-        "argmax P(v | R, asked language)": found.by_asked,
-        "argmax P(v | R, told language)": found.by_told,
+        "argmax P(v | R)": accuracies.by_relation,
+        "argmax P(v | R, asked language)": accuracies.by_asked,
+        "argmax P(v | R, told language)": accuracies.by_told,
     }
     return pd.DataFrame({"guess": list(guesses), "accuracy": list(guesses.values()), "reason": asked.why_none})
 
@@ -118,15 +118,16 @@ def _rates(
     if told is None:
         group = corpus.mixture.group[questions.fact]
         groups |= {g: group == g for g in ("parallel", "mono")}
-        groups |= {f"in {name}": questions.language == at for at, name in enumerate(names)}
+        groups |= {f"in {name}": questions.language == index for index, name in enumerate(names)}
     else:
         pairs = [(a, b) for a in range(len(names)) for b in range(len(names)) if a != b]
         groups |= {f"{names[a]}→{names[b]}": (told == a) & (questions.language == b) for a, b in pairs}
     rows = []
-    for name, kept in groups.items():
-        row: dict[str, object] = {"group": name, "n": int(kept.sum()), "entities": len(np.unique(entity[kept]))}
-        mean, low, high = bootstrap.mean(right[kept], entity[kept]) if kept.any() else (np.nan,) * 3
-        reason = "" if kept.any() else why_none or "no items in this group"
+    for name, in_group in groups.items():
+        entities = len(np.unique(entity[in_group]))
+        row: dict[str, object] = {"group": name, "n": int(in_group.sum()), "entities": entities}
+        mean, low, high = bootstrap.mean(right[in_group], entity[in_group]) if in_group.any() else (np.nan,) * 3
+        reason = "" if in_group.any() else why_none or "no items in this group"
         rows.append(row | {"accuracy": mean, "low": low, "high": high, "reason": reason})
     return rows
 
@@ -193,55 +194,62 @@ def _plateau_words(tables: dict[str, pd.DataFrame]) -> list[str]:
     """The plateau before recall in words, and what unseen entities say of it."""
     plateaus, prior = tables["plateaus"], tables["prior"]
     begins, guess = plateaus["recall_begins"].iloc[0], plateaus["guess"].iloc[0]
-    from_step = "recall does not yet exceed" if np.isnan(begins) else f"at step {begins:,.0f} recall first exceeds"
-    begins = f"{from_step} that of the best guess without facts ({guess:.1%}) by {MARGIN:.0%}"
+    best_guess = f"the best guess without facts ({guess:.1%}) by {MARGIN:.0%}"
+    beginning = (
+        f"Recall does not yet exceed {best_guess}."
+        if np.isnan(begins)
+        else f"Recall first exceeds {best_guess} at step {begins:,.0f}."
+    )
     near = plateaus[(plateaus["evaluations"] > 0) & (plateaus["given"] != "nothing")]
     if not len(near):
-        return [f"Before recall begins, the loss comes within {NEAR:.0%} of no no-knowledge loss; {begins}."]
+        return [f"Before recall begins, the loss comes within {NEAR:.0%} of no no-knowledge loss. {beginning}"]
     row = near.sort_values(["rests", "evaluations", "least_off"], ascending=[False, False, True]).iloc[0]
-    span = (
-        f"step {row['first']:,.0f}"
-        if row["first"] == row["last"]
-        else f"steps {row['first']:,.0f} to {row['last']:,.0f}"
-    )
+    one_step = row["first"] == row["last"]
+    steps = f"step {row['first']:,.0f}" if one_step else f"steps {row['first']:,.0f} to {row['last']:,.0f}"
     count = f"{row['evaluations']} evaluation{'' if row['evaluations'] == 1 else 's'}"
-    said = (
+    plateau = (
         f"Before recall begins, the loss {'rests' if row['rests'] else 'passes'} within {NEAR:.0%} of H(A | "
-        f"{row['given']}) = {row['loss']:.2f} nats ({span}, {count}); {begins}."
+        f"{row['given']}) = {row['loss']:.2f} nats ({steps}, {count}). {beginning}"
     )
-    known = prior[(prior["reason"] == "") & (prior["step"] >= row["first"]) & (prior["step"] <= row["last"])]
-    if not len(known):
-        return [said + " No checkpoint there can say by unseen entities which marginal was learned."]
-    at = known.iloc[int(known[["given_relation", "given_readers"]].min(axis=1).to_numpy().argmin())]
+    there = (prior["step"] >= row["first"]) & (prior["step"] <= row["last"])
+    return [f"{plateau} {_prior_words(prior[there & (prior['reason'] == '')])}"]
+
+
+def _prior_words(prior: pd.DataFrame) -> str:
+    """Which marginal the answers about unseen entities are nearer to, at the checkpoint where they are nearest."""
+    if not len(prior):
+        return "No checkpoint there shows by unseen entities which marginal was learned."
+    nearest = prior.iloc[int(prior[["given_relation", "given_readers"]].min(axis=1).to_numpy().argmin())]
     kl = {
-        label: f"{signed(at[name], 3)} [{signed(at[name + '_low'], 3)}, {signed(at[name + '_high'], 3)}]"
+        label: f"{signed(nearest[name], 3)} [{signed(nearest[name + '_low'], 3)}, {signed(nearest[name + '_high'], 3)}]"
         for label, name in MARGINALS.items()
     }
-    nearer, other = sorted(MARGINALS, key=lambda label: at[MARGINALS[label]])
-    compared = f"nearer to {nearer} (KL {kl[nearer]} nats) than to {other} ({kl[other]})"
-    if abs(at["given_relation"] - at["given_readers"]) < 1e-6:
-        compared = f"at KL {kl[nearer]} nats from {nearer}, which here is the same as {other}"
-    return [
-        f"{said} Asked there about unseen entities, its answers are {compared}; that is at step {at['step']:,.0f}, "
-        f"where they are nearest, n = {at[MARGINALS[nearer] + '_n']:,.0f} prompts."
-    ]
+    nearer, other = sorted(MARGINALS, key=lambda label: nearest[MARGINALS[label]])
+    basis = f"step {nearest['step']:,.0f}, where they are nearest; n = {nearest[MARGINALS[nearer] + '_n']:,.0f} prompts"
+    if abs(nearest["given_relation"] - nearest["given_readers"]) < 1e-6:
+        return (
+            f"Answers about unseen entities follow {nearer}, the same as {other} here: KL {kl[nearer]} nats ({basis})."
+        )
+    return (
+        f"Answers about unseen entities are nearer to {nearer} than to {other}: KL {kl[nearer]} against {kl[other]} "
+        f"nats ({basis})."
+    )
 
 
 def _headline(run: Run, tables: dict[str, pd.DataFrame]) -> str:
     final = tables["rates"][tables["rates"]["step"] == run.steps[-1]]
     rate = {row["kind"]: row for _, row in final[final["group"] == "all"].iterrows()}
     recall, transfer = rate["recall"], rate["transfer"]
-    said = (
+    recalled = (
         f"At step {run.steps[-1]:,} the model recalls {_percent(recall)} of {recall['n']:,} tellings "
         f"({recall['entities']:,} entities)"
     )
     if transfer["reason"]:
-        return f"{said}; transfer is not defined ({transfer['reason']})."
+        return f"{recalled}; transfer is not defined ({transfer['reason']})."
     guess = tables["no_fact"]["accuracy"].max()
     return (
-        f"{said}. Asked in languages that training did not tell them in, it answers {_percent(transfer)} of "
-        f"{transfer['n']:,} questions about mono facts right (transfer; the best guess without facts reaches "
-        f"{guess:.1%})."
+        f"{recalled}. It also answers {_percent(transfer)} of {transfer['n']:,} questions about mono facts in a "
+        f"language that training did not tell them in (transfer); the best guess without facts reaches {guess:.1%}."
     )
 
 

@@ -37,21 +37,21 @@ def _loss_panel(finding: Finding) -> Panel:
     figure.update_yaxes(title="nats an answer", rangemode="tozero")
     caption = (
         f"Mean loss of an answer over the tellings, with training weights; {_asked(finding, 'recall')}. Dotted: the "
-        "exact losses of models that know no fact: nothing at all, the relation R, the relation and the set S of "
-        "languages that the prompt can be in. A loss that rests on one of these lines has learned that marginal and "
-        "no fact yet. One run (one seed)."
+        "exact losses of models that know no fact. They know nothing, the relation R, or R and the set S of languages "
+        "that the prompt can be in. Where the loss rests on one of these lines, the model has learned that marginal "
+        "and no fact yet. One run (one seed)."
     )
-    return Panel("loss", "Loss against what can be had without knowing a fact", caption, themed(figure))
+    return Panel("loss", "Loss, against the losses of knowing no fact", caption, themed(figure))
 
 
 def _asked(finding: Finding, *kinds: str) -> str:
     """How many questions an evaluation asks."""
-    curves, said = finding.tables["curves"], []
+    curves, counts = finding.tables["curves"], []
     for kind in kinds:
         fewest, most = int(curves[f"{kind}_n"].min()), int(curves[f"{kind}_n"].max())
         more = "" if fewest == most else f", {most:,} at the last step"
-        said.append(f"{kind} n = {fewest:,}{more}")
-    return "; ".join(said)
+        counts.append(f"{kind} n = {fewest:,}{more}")
+    return "; ".join(counts)
 
 
 def _rates_panel(finding: Finding) -> Panel:
@@ -80,10 +80,10 @@ def _rates_panel(finding: Finding) -> Panel:
         trace = line(x, pooled["accuracy"], "all", INK, group="all", showlegend=column == 1)
         figure.add_trace(trace, row=1, col=column)
         groups = [group for group in of_kind["group"].unique() if group.startswith("in ") or "→" in group]
-        for at, group in enumerate(groups if len(groups) <= 8 else []):
+        for index, group in enumerate(groups if len(groups) <= 8 else []):
             part = of_kind[of_kind["group"] == group].dropna(subset=["accuracy"])
             colour = LANGUAGES[languages.index(group[-1])]
-            dash = "dot" if kind == "recall" else ("dash", "dot", "dashdot", "longdash")[at // len(languages) % 4]
+            dash = "dot" if kind == "recall" else ("dash", "dot", "dashdot", "longdash")[index // len(languages) % 4]
             label = group if kind == "recall" else f"told→asked {group}"
             trace = line(steps_shown(part["step"]), part["accuracy"], label, colour, dash=dash, width=1.5)
             figure.add_trace(trace, row=1, col=column)
@@ -95,9 +95,9 @@ def _rates_panel(finding: Finding) -> Panel:
     guessed = "; ".join(f"{row.guess} {row.accuracy:.3f}" for row in guesses.itertuples())
     caption = (
         "Recall: the tellings of training, asked again. Transfer: mono facts, asked in a language that training does "
-        "not tell them in. Exact match of the whole answer under greedy decoding. Black: pooled, with its 95 % "
-        f"interval over entities ({finding.notes['draws']:,} bootstrap draws); colours: by the language asked in; the "
-        "tag, where there is one, is shown. "
+        "not tell them in. The whole answer must match, under greedy decoding; the tag, where there is one, is shown. "
+        f"Black: all, with a 95 % interval over entities ({finding.notes['draws']:,} bootstrap draws). Colours: by the "
+        "language asked in. "
         f"{'; '.join(notes).capitalize()}{' (a sample)' if finding.notes['sampled'] else ''}; one run (one seed). "
         + (f"Dotted grey: exact accuracies of guessing without facts on the same items ({guessed})." if guessed else "")
     )
@@ -126,10 +126,9 @@ def _kinds_panel(finding: Finding) -> Panel:
     step_axis(figure, curves["step"], narrow=True)
     figure.update_yaxes(range=[0, 1])
     caption = (
-        "What the model answers, as shares of the items of each evaluation (right value in the language asked; the "
-        "right value's word in another language; another value of the same relation in the language asked; anything "
-        f"else). {_asked(finding, 'recall', 'transfer').capitalize()}; "
-        "one run. Shares add up to 1, and have no null of their own: the accuracies above do."
+        "What the model answers, as shares of each evaluation's questions: the right value in the language asked, the "
+        "right value in another language, another value of the relation in the language asked, or anything else. "
+        f"{_asked(finding, 'recall', 'transfer').capitalize()}; one run. Shares have no null; the accuracies above do."
     )
     return Panel("kinds", "Kinds of answers over training", caption, themed(figure, legend_rows=2))
 
@@ -144,11 +143,11 @@ def _prior_panel(finding: Finding) -> Panel:
     step_axis(figure, prior["step"])
     figure.update_yaxes(title="nats", rangemode="tozero")
     caption = (
-        f"{finding.notes['unseen_entities']:,} entities that no training sentence names, asked about every relation in "
-        f"every language ({finding.notes['unseen_prompts']:,} prompts): how far the model's answers are from the "
-        "answers' distribution given the relation, and given the relation and the languages that the prompt can be "
-        "in. 0: that marginal is learned exactly. Bands: 95 % intervals over these entities, "
-        f"{finding.notes['draws']:,} bootstrap draws; one run. Where both curves rise again, the model answers names "
-        "that it never saw as if it knew their facts."
+        "How far the model's answers about unseen entities are from two marginals of the answers: given the relation, "
+        "and given the relation and the languages that the prompt can be in. 0: the model follows that marginal "
+        f"exactly. n = {finding.notes['unseen_prompts']:,} prompts about {finding.notes['unseen_entities']:,} entities "
+        "that no training sentence names, every relation in every language. Bands: 95 % intervals over these entities "
+        f"({finding.notes['draws']:,} bootstrap draws); one run. Where both curves rise again, the model answers "
+        "unknown names as if it knew their facts."
     )
     return Panel("prior", "Which marginal has been learned: the answers about unseen entities", caption, themed(figure))

@@ -38,12 +38,12 @@ class Prior:
     given_readers: Float[np.ndarray, "question candidate"]
 
 
-def unseen_prior(corpus: Corpus, told: Told, most: int | None) -> Prior:
+def unseen_prior(corpus: Corpus, distribution: Told, most: int | None) -> Prior:
     """Prompts of unseen entities in every language (tag shown), with P(A | R) and P(A | R, S) of the tellings.
 
     Args:
         corpus: what training tells.
-        told: its distribution.
+        distribution: of its tellings.
         most: unseen entities at most, a seeded sample; None: all.
     """
     unseen = np.flatnonzero(~corpus.world.seen)
@@ -53,20 +53,23 @@ def unseen_prior(corpus: Corpus, told: Told, most: int | None) -> Prior:
     fact, language = crossed(unseen[np.isin(corpus.world.entity[unseen], entities)], corpus.world.n_languages)
     readers = prompt_readers(corpus, tag=True)[fact, language]
     relation = corpus.world.relation[fact]
-    answers = [np.unique(told.answer[told.relation == r]) for r in range(corpus.world.n_relations)]
+    answers = [np.unique(distribution.answer[distribution.relation == r]) for r in range(corpus.world.n_relations)]
     words = np.full((len(fact), max(len(a) for a in answers)), -1)
     by_relation, by_readers = np.zeros(words.shape), np.full(words.shape, np.nan)
     for r, s in sorted(set(zip(relation.tolist(), readers.tolist(), strict=True))):
-        here = (relation == r) & (readers == s)
+        asked = (relation == r) & (readers == s)
         count = len(answers[r])
-        words[here, :count] = answers[r]
-        of_relation = told.relation == r
-        for table, mask in ((by_relation, of_relation), (by_readers, of_relation & (told.readers == s))):
+        words[asked, :count] = answers[r]
+        of_relation = distribution.relation == r
+        of_readers = of_relation & (distribution.readers == s)
+        for table, mask in ((by_relation, of_relation), (by_readers, of_readers)):
             mass = np.bincount(
-                np.searchsorted(answers[r], told.answer[mask]), weights=told.probability[mask], minlength=count
+                np.searchsorted(answers[r], distribution.answer[mask]),
+                weights=distribution.probability[mask],
+                minlength=count,
             )
-            table[here] = 0.0 if mass.sum() > 0 else np.nan
-            table[here, :count] = mass / mass.sum() if mass.sum() > 0 else np.nan
+            table[asked] = 0.0 if mass.sum() > 0 else np.nan
+            table[asked, :count] = mass / mass.sum() if mass.sum() > 0 else np.nan
     return Prior(Questions.of(corpus, fact, language), words, by_relation, by_readers)
 
 

@@ -95,15 +95,18 @@ def _scores(run: Run, thorough: bool) -> list[pd.DataFrame]:
 def _kept(run: Run, thorough: bool) -> list[pd.DataFrame]:
     """What other questions found, where that is kept: language bits (with their sign changed), causal unification."""
     parts = []
-    if (found := kept_finding(run, declared("language_identity", language_identity), thorough)) is not None:
-        probes = found.tables["probes"]
-        here = probes[(probes["role"] == "prompt_last") & (probes["labels"] == "true") & (probes["layer"] >= 1)]
-        for layer, rows in here.groupby("layer"):
+    if (finding := kept_finding(run, declared("language_identity", language_identity), thorough)) is not None:
+        probes = finding.tables["probes"]
+        at_prompt_end = probes[
+            (probes["role"] == "prompt_last") & (probes["labels"] == "true") & (probes["layer"] >= 1)
+        ]
+        for layer, rows in at_prompt_end.groupby("layer"):
             parts.append(
                 _curve(f"language lost, layer {layer}", "bits", rows["step"], -rows["bits"], "language_identity")
             )
-    if (found := kept_finding(run, declared("patching", patching), thorough)) is not None and "curve" in found.tables:
-        both = found.tables["curve"][found.tables["curve"]["direction"] == "both"]
+    finding = kept_finding(run, declared("patching", patching), thorough)
+    if finding is not None and "curve" in finding.tables:
+        both = finding.tables["curve"][finding.tables["curve"]["direction"] == "both"]
         for group, rows in both.groupby("group"):
             values = rows["unification"]
             parts.append(_curve(f"causal unification, {group}", "ratio", rows["step"], values, "patching"))
@@ -127,12 +130,12 @@ def _onsets(curves: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for quantity, name in curves[["quantity", "unit"]].drop_duplicates().itertuples(index=False):
         part, rng = _series(curves, quantity, name), generator(0, f"onset {quantity} {name}")
-        found = onset(part["step"].to_numpy(), part["value"].to_numpy(), rng, draws=DRAWS)
-        row = {"quantity": quantity, "unit": name, "outcome": found.outcome, "step": found.step, "low": found.low,
-               "high": found.high, "n": len(part), "first": float(part["value"].iloc[0]),
-               "last": float(part["value"].iloc[-1]), "from_step": found.start}  # fmt: skip
-        fit = {key: found.fit.get(key, np.nan) for key in ("c", "A", "m", "w", "rho", "sd")}
-        rows.append(row | fit | {"reason": found.reason})
+        rise = onset(part["step"].to_numpy(), part["value"].to_numpy(), rng, draws=DRAWS)
+        row = {"quantity": quantity, "unit": name, "outcome": rise.outcome, "step": rise.step, "low": rise.low,
+               "high": rise.high, "n": len(part), "first": float(part["value"].iloc[0]),
+               "last": float(part["value"].iloc[-1]), "from_step": rise.start}  # fmt: skip
+        fit = {key: rise.fit.get(key, np.nan) for key in ("c", "A", "m", "w", "rho", "sd")}
+        rows.append(row | fit | {"reason": rise.reason})
     return pd.DataFrame(rows)
 
 
@@ -143,26 +146,26 @@ def _lags(curves: pd.DataFrame, headline: int) -> pd.DataFrame:
     # like with like: accuracy beside accuracy, log p beside log p; a score has neither, and is set beside both
     rows: list[dict[str, Any]] = []
     for first, second in (("recall", layer), ("recall", "transfer"), (layer, "transfer")):
-        found = []
+        lags_of_pair = []
         for one in units[first]:
             for other in units[second] if layer in (first, second) else (one,):
                 both = _series(curves, first, one), _series(curves, second, other)
                 step = np.union1d(*(part["step"] for part in both))
                 y = [part.set_index("step")["value"].reindex(step).to_numpy() for part in both]
-                got = lag(step, y[0], y[1], generator(0, f"lag {first} {one} {second} {other}"), draws=DRAWS)
-                found.append(got)
-                rows.append({"first": first, "second": second, "units": f"{one}, {other}"} | asdict(got))
-        for row in rows[-len(found) :]:
-            row["sign"] = precedes(found)
+                measured_lag = lag(step, y[0], y[1], generator(0, f"lag {first} {one} {second} {other}"), draws=DRAWS)
+                lags_of_pair.append(measured_lag)
+                rows.append({"first": first, "second": second, "units": f"{one}, {other}"} | asdict(measured_lag))
+        for row in rows[-len(lags_of_pair) :]:
+            row["sign"] = precedes(lags_of_pair)
     return pd.DataFrame(rows)
 
 
 def _marginals(run: Run, thorough: bool) -> pd.DataFrame:
     """At which checkpoints the model's answers about unseen entities follow a marginal: KL(P || model) below NEAR."""
-    found = kept_finding(run, declared("learning", learning), thorough)
-    if found is None:
+    finding = kept_finding(run, declared("learning", learning), thorough)
+    if finding is None:
         return pd.DataFrame(columns=["marginal", "step", "kl", "near", "reason"])
-    prior = found.tables["prior"]
+    prior = finding.tables["prior"]
     rows = [
         {"marginal": marginal, "step": int(row["step"]), "kl": row[key], "near": bool(row[key] < NEAR),
          "reason": row["reason"]}
@@ -183,6 +186,6 @@ def _second_opinion(curves: pd.DataFrame, headline: int) -> pd.DataFrame:
             continue
         path = change_points(part["value"].to_numpy(), penalties)
         for penalty, changes in zip(PENALTIES, path, strict=True):
-            steps = " ".join(str(int(part["step"].iloc[at])) for at in changes)
+            steps = " ".join(str(int(part["step"].iloc[index])) for index in changes)
             rows.append({"quantity": quantity, "penalty": penalty, "changes": len(changes), "steps": steps})
     return pd.DataFrame(rows)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from mechxl.findings import Finding
+from mechxl.findings import Finding, signed
 from mechxl.plots import (
     BLUE,
     GREEN,
@@ -68,13 +68,14 @@ def rise(fit: Mapping[Any, Any], step: np.ndarray) -> np.ndarray:
 def _timeline(finding: Finding) -> Panel:
     onsets, marginals, figure = finding.tables["onsets"], finding.tables["marginals"], go.Figure()
     last, labels, quiet = finding.notes["last"], [], {"color": GREY, "size": 11}
+    bound = signed(finding.notes["near"])
     for marginal in marginals["marginal"].unique():
         labels.append(f"knows {marginal} only")
         near = marginals[(marginals["marginal"] == marginal) & marginals["near"].astype(bool)]["step"]
         if len(near):
-            _bar(figure, labels[-1], near.min(), near.max(), ORANGE, "KL below .03 nats")
+            _bar(figure, labels[-1], near.min(), near.max(), ORANGE, f"KL below {bound} nats")
         else:
-            figure.add_annotation(x=np.log10(last), y=labels[-1], text="never within .03 nats", font=quiet)
+            figure.add_annotation(x=np.log10(last), y=labels[-1], text=f"never within {bound} nats", font=quiet)
     for row in onsets[onsets["unit"].isin(UNITS)].to_dict("records"):
         labels.append(row["quantity"])
         colour = colour_of(row["quantity"], finding.notes["layers"])
@@ -105,11 +106,12 @@ def _timeline(finding: Finding) -> Panel:
     themed(figure, height=110 + 34 * len(labels))
     figure.update_layout(hovermode="closest", margin={"b": 56, "t": 12}, showlegend=False)
     caption = (
-        "What is learned, and when. Bar: from 10 to 90 % of the fitted rise; diamond: the half-rise step with its 95 % "
-        "interval, the wider of the gap between evaluations and an AR(1) residual bootstrap (200 draws); open: not "
-        "finished, so that the step is censored. Orange: the answers about unseen entities follow that marginal and no "
-        "more. Null: a constant or a line with AR(1) noise; how often one is called a transition stands in "
-        "docs/phases.md. n, evaluations of each curve, is in the next figure; one run."
+        "What is learned, and when. Bar: from 10 to 90 % of the fitted rise. Diamond: the half-rise step with its 95 % "
+        "interval, the wider of the gap between evaluations and an AR(1) residual bootstrap "
+        f"({finding.notes['draws']} draws). Open diamond: the rise is not finished, so that its step is not known yet. "
+        "Orange: the answers about unseen entities follow that marginal and no fact. Null: a constant or a line with "
+        "AR(1) noise; docs/phases.md says how often one is called a transition. The next figure has n, the evaluations "
+        "of each curve; one run."
     )
     return Panel("timeline", "The time line", caption, figure)
 
@@ -130,8 +132,8 @@ def _curves(finding: Finding) -> Panel:
     curves, onsets = finding.tables["curves"], finding.tables["onsets"]
     fits = onsets.to_dict("records")
     figure = small_multiples([f"{fit['quantity']}: {fit['unit']}" for fit in fits])
-    for at, fit in enumerate(fits):
-        row, column = at // 2 + 1, at % 2 + 1
+    for place, fit in enumerate(fits):
+        row, column = place // 2 + 1, place % 2 + 1
         part = curves[(curves["quantity"] == fit["quantity"]) & (curves["unit"] == fit["unit"])].sort_values("step")
         colour = colour_of(fit["quantity"], finding.notes["layers"])
         dots = go.Scatter(
@@ -155,9 +157,10 @@ def _curves(finding: Finding) -> Panel:
     figure.update_annotations(font_size=11)
     counts = ", ".join(f"{fit['quantity']} ({fit['unit']}) {int(fit['n'])}" for fit in fits)
     caption = (
-        "Every curve, with its fitted logistic in ln(step) where a rise is accepted or not finished; shaded: the 95 % "
-        "interval of the half-rise. Bits about the language have their sign changed: losing it is a rise. Null: "
-        f"constant and lines with AR(1) residuals, by AICc. n, evaluations: {counts}; one run."
+        "Every curve, with its fitted logistic in ln(step) where it has a transition or one that is not finished. "
+        "Shaded: the 95 % interval of the half-rise. Bits about the language have their sign changed, so that losing "
+        f"the language is a rise. Null: a constant and lines with AR(1) residuals, by AICc. n, evaluations: {counts}; "
+        "one run."
     )
     return Panel("fits", "The curves behind it", caption, figure)
 
@@ -186,10 +189,11 @@ def _lags(finding: Finding) -> Panel:
     figure.update_yaxes(autorange="reversed", tickfont={"size": 10})
     themed(figure, height=100 + 40 * len(lags)).update_layout(hovermode="closest", margin={"b": 56, "t": 12})
     caption = (
-        "How much later the second rises than the first, in every pair of units; whiskers: 95 % by the residual "
+        "How much later the second rises than the first, in every pair of units. Whiskers: 95 % by the residual "
         "bootstraps of both. Blue: p <= .05 under the null that both curves have one onset (drawn around one midpoint "
-        "and refitted, 200 draws). A lag depends on units, so that 'precedes' needs one sign in all; it describes, and "
-        f"needs an intervention to be a cause. n = {len(finding.notes['steps'])} checkpoints for scores; one run."
+        f"and refitted, {finding.notes['draws']} draws). A lag depends on units, so 'precedes' needs one sign in all "
+        "units. A lag is a description; a cause needs an intervention. "
+        f"n = {len(finding.notes['steps'])} checkpoints for scores; one run."
     )
     return Panel("lags", "How far one lies behind the other", caption, figure)
 
@@ -213,9 +217,9 @@ def _second_opinion(finding: Finding) -> Panel:
     figure.update_yaxes(type="log", title="penalty", tickvals=penalties, ticktext=list(map(str, penalties)))
     themed(figure, height=260).update_layout(hovermode="closest")
     caption = (
-        "Changes of the mean by PELT (ruptures), penalties of 1 to 32 times ln(n) times the noise variance. "
-        "A second opinion, never the headline: on a smooth curve the number of changes depends more on the penalty "
-        "than on the data. It has neither interval nor null. "
+        "Changes of the mean by PELT (ruptures), with penalties of 1 to 32 times ln(n) times the noise variance. "
+        "This is a second opinion: on a smooth curve the number of changes depends more on the penalty than on the "
+        "data, and there is neither interval nor null. "
         f"n = {len(finding.notes['steps'])} checkpoints or more; one run."
     )
     return Panel("change-points", "A second opinion: change points by penalty", caption, figure)

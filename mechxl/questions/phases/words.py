@@ -15,22 +15,26 @@ def words(tables: Mapping[str, pd.DataFrame], notes: Mapping[str, Any]) -> list[
     """Sentences on the phase, the onsets, their order, the marginals and what was not computed."""
     onsets = tables["onsets"]
     layer = f"unification, layer {notes['headline']}"
-    said = [phase(tables, notes)]
+    sentences = [phase(tables, notes)]
     parts = [
         _onset(onsets, "recall", "accuracy"),
         _onset(onsets, layer, "score"),
         _onset(onsets, "transfer", "accuracy"),
     ]
-    gap = "intervals: the wider of the gap between evaluations and an AR(1) bootstrap; one run"
-    said.append(f"Half-rise steps: {'; '.join(parts)} ({gap}).")
-    said += _order(tables["lags"])
-    said += _marginals(tables["marginals"], notes["near"])
+    sentences.append(
+        f"Half-rise steps: {'; '.join(parts)}. Intervals are the wider of the gap between evaluations and an AR(1) "
+        "bootstrap; one run."
+    )
+    sentences += _order(tables["lags"])
+    sentences += _marginals(tables["marginals"], notes["near"])
     missing = [name for name in ("language_identity", "patching") if name not in notes["kept"]]
     if missing:
-        said.append(f"Not on the time line, as they are not kept beside the run: {', '.join(missing)}.")
+        sentences.append(
+            f"Not on the time line, since their findings are not kept beside the run: {', '.join(missing)}."
+        )
     if not notes["finished"]:
-        said.append(f"The run is under way (step {notes['last']:,}): what has not risen may still.")
-    return said
+        sentences.append(f"The run is under way (step {notes['last']:,}): what has not risen may still rise.")
+    return sentences
 
 
 def phase(tables: Mapping[str, pd.DataFrame], notes: Mapping[str, Any]) -> str:
@@ -39,7 +43,8 @@ def phase(tables: Mapping[str, pd.DataFrame], notes: Mapping[str, Any]) -> str:
     row = _row(tables["onsets"], layer, "score")
     recall = _row(tables["onsets"], "recall", "accuracy")
     where = (
-        f"(layer {notes['headline']}, whose score ends highest, {signed(row['last'])}; n = {int(row['n'])} checkpoints)"
+        f"(layer {notes['headline']}, whose score ends highest, at {signed(row['last'])}; n = {int(row['n'])} "
+        "checkpoints)"
     )
     if not row["n"]:
         return f"Phase: not defined {where}: too few facts of a relation for a score."
@@ -82,12 +87,12 @@ def _steps(row: Mapping[str, Any]) -> str:
 
 
 def _order(lags: pd.DataFrame) -> list[str]:
-    said = []
+    sentences = []
     for first, second in lags[["first", "second"]].drop_duplicates().itertuples(index=False):
         rows = lags[(lags["first"] == first) & (lags["second"] == second)]
         known = rows[rows["value"].notna()]
         if not len(known):
-            said.append(f"{first.capitalize()} and {second}: no lag ({rows['reason'].iloc[0]}).")
+            sentences.append(f"{first.capitalize()} and {second}: no lag ({rows['reason'].iloc[0]}).")
             continue
         head, sign = known.iloc[0], int(rows["sign"].iloc[0])
         factor = f"{np.exp(head['value']):.2f} [{np.exp(head['low']):.2f}, {np.exp(head['high']):.2f}]"
@@ -96,23 +101,23 @@ def _order(lags: pd.DataFrame) -> list[str]:
             -1: f"{second} precedes {first} in all {len(rows)} pairs of units",
             0: f"{first} and {second} cannot be ordered in all {len(rows)} pairs of units",
         }[sign]
-        said.append(
+        sentences.append(
             f"{verdict[0].upper()}{verdict[1:]}: {second} rises at {factor} times the step of {first} "
-            f"({head['units']}; p = {head['p']:.3f} under one common onset; one run)."
+            f"({head['units']}; p = {head['p']:.3f} if both had one onset; one run)."
         )
-    return [*said, "A lag describes; the order of causes needs an intervention."]
+    return [*sentences, "A lag is a description; causes need an intervention."]
 
 
 def _marginals(table: pd.DataFrame, near: float) -> list[str]:
-    said = []
+    sentences = []
     for marginal in table["marginal"].unique():
         rows = table[table["marginal"] == marginal]
         steps = rows[rows["near"].astype(bool)]["step"]
         if len(steps):
-            said.append(
+            sentences.append(
                 f"Before facts: the answers about unseen entities follow {marginal} within {signed(near)} nats from "
                 f"step {steps.min():,} to step {steps.max():,} ({len(steps)} of {len(rows)} checkpoints)."
             )
         elif rows["kl"].notna().any():
-            said.append(f"The answers about unseen entities never follow {marginal} within {signed(near)} nats.")
-    return said
+            sentences.append(f"The answers about unseen entities never follow {marginal} within {signed(near)} nats.")
+    return sentences

@@ -87,17 +87,22 @@ def planted_prior(step, to_relation, to_readers):
             [5.5, 3.5, 2.05, 2.0, 1.99, 1.0],
             1.0,
             0.1,
-            ["rests", "H(A | R, S)", "3 evaluations", "nearer to P(A | R, S)"],
+            ["rests", "H(A | R, S)", "3 evaluations", "nearer to P(A | R, S) than"],
         ),
-        ([5.5, 3.5, 2.60, 2.0, 1.50, 1.0], 0.1, 1.0, ["passes", "H(A | R, S)", "1 evaluation)", "nearer to P(A | R) "]),
-        ([5.5, 3.05, 3.0, 2.99, 2.50, 1.0], 0.1, 0.1, ["rests", "H(A | R) ", "which here is the same as"]),
+        (
+            [5.5, 3.5, 2.60, 2.0, 1.50, 1.0],
+            0.1,
+            1.0,
+            ["passes", "H(A | R, S)", "1 evaluation)", "nearer to P(A | R) than"],
+        ),
+        ([5.5, 3.05, 3.0, 2.99, 2.50, 1.0], 0.1, 0.1, ["rests", "H(A | R) ", "the same as P(A | R, S) here"]),
     ],
 )
 def test_a_planted_plateau_is_said_in_words(losses, to_relation, to_readers, words):
     tables = planted_tables(losses, [0.0, 0.05, 0.07, 0.07, 0.08, 0.9])
     tables |= {"plateaus": answer._plateaus(tables, guess=0.07), "prior": planted_prior(30, to_relation, to_readers)}
     (said,) = answer._plateau_words(tables)
-    for word in [*words, "at step 50 recall first exceeds"]:
+    for word in [*words, "Recall first exceeds the best guess without facts (7.0%) by 5% at step 50"]:
         assert word in said
 
 
@@ -106,7 +111,7 @@ def test_no_plateau_and_no_recall_are_said():
     tables |= {"plateaus": answer._plateaus(tables, guess=0.07), "prior": pd.DataFrame()}
     (said,) = answer._plateau_words(tables)
     assert "comes within 3% of no no-knowledge loss" in said
-    assert "recall does not yet exceed" in said
+    assert "Recall does not yet exceed" in said
 
 
 def test_rates_equal_the_runs_own_metrics_and_lie_in_their_intervals(trained):
