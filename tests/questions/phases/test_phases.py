@@ -109,6 +109,7 @@ def planted_finding(recall, unified, transfer):
         "finished": True,
         "headline": 1,
         "kept": [],
+        "draws": 200,
         "near": 0.03,
     }
     return Finding("phases", words(tables, notes), tables, notes)
