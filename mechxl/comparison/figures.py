@@ -118,52 +118,64 @@ def _curves(finding: Finding) -> Panel:
     return Panel("curves", "The same curves, side by side", caption, figure)
 
 
+OnClocks = dict[str, tuple[list[float], dict[str, Any]]]  # by clock: x, and error_x
+
+
+def _seeds(risen: pd.DataFrame, group: str, colour: str, clocks: Mapping[str, str]) -> tuple[go.Scatter, OnClocks]:
+    """A dot a seed, and where it lies on each clock."""
+    on_clocks: OnClocks = {}
+    for clock in clocks:
+        rate = 1.0 if clock == "step" else risen[f"{clock}_a_step"]
+        on_clocks[clock] = (list(risen["step"] * rate), {})
+    dots = go.Scatter(
+        x=on_clocks["step"][0],
+        y=[group] * len(risen),
+        mode="markers",
+        marker={"color": colour, "size": 7, "opacity": 0.5},
+        text=list(risen["run"]),
+        hovertemplate="%{text}: %{x:,.0f}<extra></extra>",
+        showlegend=False,
+    )
+    return dots, on_clocks
+
+
+def _mean(means: pd.DataFrame, group: str, colour: str, clocks: Mapping[str, str]) -> tuple[go.Scatter, OnClocks]:
+    """A diamond at the mean over seeds with its interval, and where it lies on each clock; means has a row a clock."""
+    on_clocks: OnClocks = {}
+    for clock in clocks:
+        onset, low, high = means[["onset", "low", "high"]].astype(float).loc[clock]
+        bar = {"type": "data", "symmetric": False, "array": [high - onset], "arrayminus": [onset - low]}
+        on_clocks[clock] = ([onset], bar | {"thickness": 2, "color": colour})
+    x, bar = on_clocks["step"]
+    diamond = go.Scatter(
+        x=x,
+        y=[group],
+        mode="markers",
+        marker={"color": colour, "size": 11, "symbol": "diamond"},
+        error_x=bar,
+        hovertemplate="mean %{x:,.0f}<extra></extra>",
+        showlegend=False,
+    )
+    return diamond, on_clocks
+
+
 def _onsets(finding: Finding) -> Panel:
     onsets, by_group = finding.tables["onsets"], finding.tables["by_group"]
     quantities, clocks, groups = finding.notes["quantities"], finding.notes["clocks"], finding.notes["groups"]
     figure = make_subplots(
         rows=len(quantities), cols=1, subplot_titles=quantities, vertical_spacing=0.4 / len(quantities)
     )
-    xs: list[dict[str, Any]] = []
+    xs: list[OnClocks] = []
     for row, quantity in enumerate(quantities, start=1):
         for number, group in enumerate(groups):
-            colour = group_colour(number)
             part = onsets[(onsets["quantity"] == quantity) & (onsets["group"] == group)]
-            part = part[part["outcome"] == "transition"]
-            clock_values = {
-                clock: part["step"] * (1.0 if clock == "step" else part[f"{clock}_a_step"]) for clock in clocks
-            }
-            points = go.Scatter(
-                x=list(clock_values["step"]),
-                y=[group] * len(part),
-                mode="markers",
-                marker={"color": colour, "size": 7, "opacity": 0.5},
-                text=[f"{run}" for run in part["run"]],
-                hovertemplate="%{text}: %{x:,.0f}<extra></extra>",
-                showlegend=False,
-            )
-            figure.add_trace(points, row=row, col=1)
-            xs.append({clock: (list(x), {}) for clock, x in clock_values.items()})
             means = by_group[(by_group["quantity"] == quantity) & (by_group["group"] == group)].set_index("clock")
-            whole = {clock: means.loc[clock] for clock in clocks}
-            errors = {
-                clock: {"type": "data", "symmetric": False, "array": [one["high"] - one["onset"]],
-                        "arrayminus": [one["onset"] - one["low"]], "thickness": 2, "color": colour}
-                for clock, one in whole.items()
-            }  # fmt: skip
-            if not np.isfinite(whole["step"]["low"]):
-                continue
-            mean = go.Scatter(
-                x=[whole["step"]["onset"]],
-                y=[group],
-                mode="markers",
-                marker={"color": colour, "size": 11, "symbol": "diamond"},
-                error_x=errors["step"],
-                hovertemplate="mean %{x:,.0f}<extra></extra>",
-                showlegend=False,
-            )
-            figure.add_trace(mean, row=row, col=1)
-            xs.append({clock: ([whole[clock]["onset"]], errors[clock]) for clock in clocks})
+            traces = [_seeds(part[part["outcome"] == "transition"], group, group_colour(number), clocks)]
+            if np.isfinite(means.loc["step", "low"]):
+                traces.append(_mean(means, group, group_colour(number), clocks))
+            for trace, on_clocks in traces:
+                figure.add_trace(trace, row=row, col=1)
+                xs.append(on_clocks)
     figure.update_xaxes(type="log", exponentformat="power", nticks=4, tickangle=0)
     figure.update_xaxes(title={"text": clocks["step"], "standoff": 2}, title_font_size=11)
     every: Any = {"categoryarray": groups[::-1], "range": [-0.5, len(groups) - 0.5]}  # those without an onset too
