@@ -1,8 +1,8 @@
-"""The explorer: one run in a notebook, with controls, a map, a checkerboard, curves, attention, and patching by click.
+"""The explorer shows one run in a notebook: a map, a checkerboard, curves, attention, and patching by a click.
 
-choice.py   what can be chosen of a run, and what is
-shown.py    pure: from (run, choice) to the numbers that are shown
-drawn.py    figures and how they change
+choice.py   what a run offers to choose from, and what is chosen
+shown.py    the numbers to show, from a run and a choice
+drawn.py    the figures, and how they are redrawn
 widgets.py  the controls, and what a click does
 """
 
@@ -19,22 +19,23 @@ __all__ = ["explore"]
 
 
 def explore(run: Run) -> "Explorer":
-    """A widget that shows one run: pick checkpoint, layer, role, languages, centring and facts; click a fact.
+    """A widget that shows one run. Choose checkpoint, layer, role, languages, centring and facts; click a fact.
 
-    All four figures follow the controls: the map (two principal components), the checkerboard (cosines), the score
-    S - W over training, and the attention patterns of the fact that is picked. A click on a fact, in the map or the
-    checkerboard, picks it and patches it: its activations in that language are put into another fact's run in the
-    other language, at each layer and role, and the last figure says what the model then answers.
+    Four figures follow the controls: the map (two principal components), the checkerboard (cosines), the score S - W
+    over training, and the attention patterns of the picked fact. Heads are named as in TransformerLens (L0H1); layer l
+    is the output of block l - 1. A click on a fact in the map or the checkerboard picks the fact and patches it: its
+    activations in that language are put into another fact's run in the other language, at each layer and role. The
+    fifth figure shows what the model then answers.
 
-    Centring, the map's plane and the score are of the facts that the question `unification` samples (those of at most
-    1,000 entities of the group), so that both show the same score. Intervals and nulls: `ask(run, "unification")`.
+    Centring, components and scores use the facts that the question `unification` samples (those of at most 1,000
+    entities of the group), so that both show the same score. For intervals and nulls, see `ask(run, "unification")`.
 
     Args:
-        run: a run with checkpoints.
+        run: the run to show; it needs checkpoints.
 
     Example:
         >>> seen = explore(run)
-        >>> seen.controls["layer"].value = 1  # as by hand
+        >>> seen.controls["layer"].value = 1  # like choosing it by hand
         >>> seen  # in a notebook, the last line of a cell
 
     Raises:
@@ -48,7 +49,7 @@ def explore(run: Run) -> "Explorer":
                 f"explore needs {needed}, which is not installed here; pip install mechxl[notebook]"
             ) from None
     if not run.steps:
-        raise InputError(f"{run.path}: has no checkpoints; train the run, or go on with --resume")
+        raise InputError(f"{run.path}: has no checkpoints; train the run, or continue it with --resume")
     from mechxl.explorer.widgets import Explorer
 
     return Explorer(run)

@@ -1,4 +1,4 @@
-"""What is chosen in the explorer, of what there is in a run."""
+"""What the controls of the explorer choose, and what a run offers to choose from."""
 
 from dataclasses import dataclass
 from itertools import combinations
@@ -18,17 +18,17 @@ SHOWN = 32
 
 @dataclass(frozen=True)
 class Choice:
-    """What the controls say.
+    """What the controls are set to.
 
     Attributes:
-        step: of the checkpoint.
-        layer: 0 (embeddings) to the number of blocks.
-        role: of the prompt.
-        pair: two languages, as numbers.
-        centring: of `mechxl.measures.vectors.CENTRINGS`.
+        step: the training step of the checkpoint.
+        layer: 0 (embeddings) to the number of blocks; layer l is the output of TransformerLens's block l - 1.
+        role: the role in the prompt whose position is read.
+        pair: two languages, by number.
+        centring: one of `mechxl.measures.vectors.CENTRINGS`.
         group: mono, parallel or unseen facts.
-        relation: of the facts; None: all.
-        shown: facts on the map and the checkerboard, at most.
+        relation: facts of this relation only; None: of all relations.
+        shown: how many facts the map and the checkerboard show, at most.
     """
 
     step: int
@@ -42,8 +42,8 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class Options:
-    """What a run has to choose from; the names are those of Choice."""
+class Available:
+    """What a run offers to choose from; the fields are those of Choice."""
 
     step: list[int]
     layer: list[int]
@@ -54,33 +54,35 @@ class Options:
     relation: list[int | None]
 
     @classmethod
-    def of(cls, run: Run) -> "Options":
-        """A run's; groups that have at least one fact."""
-        corpus, there = run.corpus, set(run.corpus.mixture.group.tolist())
+    def of(cls, run: Run) -> "Available":
+        """What this run offers. Groups without a fact are left out."""
+        corpus, groups = run.corpus, set(run.corpus.mixture.group.tolist())
         return cls(
             run.steps,
             list(range(run.config.model.n_layers + 1)),
             choose_prompt_roles(corpus, "all"),
             list(combinations(range(corpus.world.n_languages), 2)),
             list(CENTRINGS),
-            [group for group in GROUPS if group in there],
+            [group for group in GROUPS if group in groups],
             [None, *range(corpus.world.n_relations)],
         )
 
     def first(self) -> Choice:
-        """What the explorer begins with: the last checkpoint, the first block, where the answer is predicted."""
+        """The explorer's first choice: the last checkpoint, layer 1, the role at which the answer is predicted."""
         layer = min(1, self.layer[-1])
         return Choice(self.step[-1], layer, self.role[-1], self.pair[0], "whole", self.group[0], None, SHOWN)
 
 
-def measured_facts(run: Run, choice: Choice) -> Int[np.ndarray, " fact"]:
-    """The facts that numbers are of: those that the question `unification` samples of a group (and relation, or all),
-    so that both show one score."""
+def compared_facts(run: Run, choice: Choice) -> Int[np.ndarray, " fact"]:
+    """The facts that cosines, components and scores are computed from.
+
+    They are those that the question `unification` samples of the group, so that both show the same score.
+    """
     return sampled_facts(run.corpus, choose_facts(run.corpus, choice.group, choice.relation, None, 0))
 
 
-def shown_places(run: Run, choice: Choice) -> Int[np.ndarray, " shown"]:
-    """Places among the facts measured of those that are shown: a seeded sample, ordered by relation and value."""
-    facts, world = measured_facts(run, choice), run.corpus.world
-    some = generator(0, "explorer").permutation(len(facts))[: choice.shown]
-    return some[np.lexsort((some, world.value[facts[some], choice.pair[0]], world.relation[facts[some]]))]
+def shown_indices(run: Run, choice: Choice) -> Int[np.ndarray, " shown"]:
+    """Which of `compared_facts` are shown, by index: a seeded sample, ordered by relation and value."""
+    facts, world = compared_facts(run, choice), run.corpus.world
+    sample = generator(0, "explorer").permutation(len(facts))[: choice.shown]
+    return sample[np.lexsort((sample, world.value[facts[sample], choice.pair[0]], world.relation[facts[sample]]))]

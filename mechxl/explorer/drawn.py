@@ -32,7 +32,7 @@ BESIDE = {"l": 52, "r": 14, "t": 48, "b": 64}
 
 
 def map_figure(names: Sequence[str]) -> go.FigureWidget:
-    """Traces: lines that join a fact's two renderings, then a language each."""
+    """The first trace is the lines that join a fact's two renderings; then comes one trace a language."""
     figure = go.Figure(go.Scatter(mode="lines", line={"color": faint(GREY, 0.5), "width": 1}, hoverinfo="skip"))
     for name in names:
         figure.add_trace(go.Scatter(mode="markers", name=name, hovertemplate="%{text}<extra></extra>"))
@@ -44,17 +44,17 @@ def map_figure(names: Sequence[str]) -> go.FigureWidget:
 
 
 def draw_map(figure: go.FigureWidget, shown: Renderings, names: Sequence[str], picked: tuple[int, int]) -> None:
-    """New places; the rendering that is picked is larger, its fact's other one too."""
+    """Moves the points; those of the picked fact are larger, in both languages."""
     n = len(shown.fact) // 2
     with figure.batch_update():
         a, b = shown.plane[:n], shown.plane[n:]
         for axis, values in enumerate(("x", "y")):
             gaps = np.full(n, np.nan)
             figure.data[0][values] = np.stack([a[:, axis], b[:, axis], gaps], axis=1).ravel()
-        for trace, part, at in zip(traces(figure)[1:], (a, b), (0, n), strict=True):
-            language = int(shown.language[at])
+        for trace, part, start in zip(traces(figure)[1:], (a, b), (0, n), strict=True):
+            language = int(shown.language[start])
             trace.x, trace.y = part[:, 0], part[:, 1]
-            trace.text = [f"{escape(names[language])}: {escape(text)}" for text in shown.text[at : at + n]]
+            trace.text = [f"{escape(names[language])}: {escape(text)}" for text in shown.text[start : start + n]]
             trace.name = escape(names[language])
             size = np.where(shown.fact[:n] == picked[0], LARGE, SMALL)
             edge = np.where((shown.fact[:n] == picked[0]) & (language == picked[1]), 2, 0)
@@ -68,7 +68,7 @@ def draw_map(figure: go.FigureWidget, shown: Renderings, names: Sequence[str], p
 
 
 def board_figure() -> go.FigureWidget:
-    """One heat map; the lines mark the fact that is picked."""
+    """One heat map of cosines; a rectangle marks the row that is picked."""
     scale = {"title": {"text": "cosine"}, "thickness": 9}
     heat = go.Heatmap(zmin=-1, zmax=1, colorscale=SEPARATE_TO_UNIFIED, colorbar=scale)
     heat.hovertemplate = "%{customdata}<br>cosine %{z:.2f}<extra></extra>"
@@ -79,7 +79,7 @@ def board_figure() -> go.FigureWidget:
 
 
 def draw_board(figure: go.FigureWidget, shown: Renderings, names: Sequence[str], picked: tuple[int, int]) -> None:
-    """New cosines, language by language."""
+    """Redraws the cosines, language by language."""
     n = len(shown.fact) // 2
     labels = [f"{escape(names[int(a)])}: {escape(text)}" for a, text in zip(shown.language, shown.text, strict=True)]
     ticks = {
@@ -104,7 +104,7 @@ def draw_board(figure: go.FigureWidget, shown: Renderings, names: Sequence[str],
 
 
 def curves_figure(steps: Sequence[int], n_layers: int) -> go.FigureWidget:
-    """A curve a layer; the last trace marks the checkpoint and layer that are chosen."""
+    """One curve a layer; the last trace marks the chosen checkpoint and layer."""
     figure = go.Figure()
     for layer in range(n_layers + 1):
         curve = line(steps_shown(steps), [], f"layer {layer}", layer_colour(layer, n_layers))
@@ -119,7 +119,7 @@ def curves_figure(steps: Sequence[int], n_layers: int) -> go.FigureWidget:
 
 
 def draw_curves(figure: go.FigureWidget, curves: pd.DataFrame, choice: Choice, facts: int) -> None:
-    """New curves, and where the choice is on them."""
+    """Redraws the curves, and the mark at the chosen checkpoint and layer."""
     with figure.batch_update():
         for layer in curves.columns:
             figure.data[layer].y = curves[layer].to_numpy()
@@ -129,7 +129,7 @@ def draw_curves(figure: go.FigureWidget, curves: pd.DataFrame, choice: Choice, f
 
 
 def attention_figure() -> go.FigureWidget:
-    """Two panels, one for each language: rows are (head, asking position), columns what is looked at."""
+    """Two panels, one a language: rows are (head, query position), columns are key positions."""
     figure = make_subplots(rows=1, cols=2, horizontal_spacing=0.28)
     for column in (1, 2):
         heat = go.Heatmap(zmin=0, zmax=1, colorscale="Blues", showscale=column == 2, colorbar={"thickness": 9})
@@ -143,18 +143,18 @@ def attention_figure() -> go.FigureWidget:
 def draw_attention(
     figure: go.FigureWidget, patterns: Sequence[tuple[pd.DataFrame, list[str]]], layer: int, names: Sequence[str]
 ) -> None:
-    """New patterns, one prompt in both languages."""
+    """Redraws the patterns of one prompt in both languages. Heads have TransformerLens's names (L0H1)."""
     with figure.batch_update():
         for trace, (pattern, tokens), name in zip(traces(figure), patterns, names, strict=True):
-            labels = [f"{at} {escape(token)}" for at, token in enumerate(tokens)]
-            rows = [f"{escape(name)}{head} {labels[at]}" for head, at in pattern.index]
+            labels = [f"{position} {escape(token)}" for position, token in enumerate(tokens)]
+            rows = [f"{escape(name)} L{layer - 1}H{head} {labels[query]}" for head, query in pattern.index]
             trace.update(z=pattern.to_numpy(dtype=float), x=labels, y=rows)
-        block = f"block {layer - 1}" if layer else "none at layer 0"
-        figure.layout.title.text = f"Attention, {block}, by head (A0: head 0, in A)"
+        writers = f"layer {layer} (heads L{layer - 1}H0, ...)" if layer else "none at layer 0 (embeddings)"
+        figure.layout.title.text = f"Attention by head: {writers}"
 
 
 def patch_figure(layers: Sequence[int], roles: Sequence[str]) -> go.FigureWidget:
-    """Layers by roles; the words are what is answered."""
+    """Rows are layers, columns are roles; each cell shows the word that is answered."""
     scale = {"title": {"text": "nats"}, "thickness": 9}
     heat = go.Heatmap(
         x=list(roles), y=[f"layer {layer}" for layer in layers], colorscale="PuOr", zmid=0, colorbar=scale
@@ -165,17 +165,17 @@ def patch_figure(layers: Sequence[int], roles: Sequence[str]) -> go.FigureWidget
     return figure
 
 
-def draw_patch(figure: go.FigureWidget, found: Patched | None) -> None:
-    """New answers; nothing where there is no receiver."""
+def draw_patch(figure: go.FigureWidget, patched: Patched | None) -> None:
+    """Redraws the answers; empties the figure if there is no receiver."""
     with figure.batch_update():
-        if found is None:
+        if patched is None:
             figure.data[0].update(z=None, text=None, customdata=None)
             figure.layout.title.text = "Patching: no receiver for this fact"
             return
-        words = [[escape(word) for word in row] for row in found.answer.to_numpy()]
-        kinds = [[escape(OUTCOMES[int(kind)]) for kind in row] for row in found.outcome.to_numpy()]
-        figure.data[0].update(z=found.gain.to_numpy(), text=words, customdata=kinds)
-        figure.layout.title.text = "Patched answers; log p, donor's less receiver's"
+        words = [[escape(word) for word in row] for row in patched.answer.to_numpy()]
+        kinds = [[escape(OUTCOMES[int(kind)]) for kind in row] for row in patched.outcome.to_numpy()]
+        figure.data[0].update(z=patched.gain.to_numpy(), text=words, customdata=kinds)
+        figure.layout.title.text = "Patched answers; log p of the donor's value minus the receiver's"
 
 
 def traces(figure: go.FigureWidget) -> Any:

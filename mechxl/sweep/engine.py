@@ -1,4 +1,4 @@
-"""What carries runs out: one function, `local` here, others elsewhere."""
+"""What an engine is: the function that carries out the runs of a sweep. engines/ lists those that exist."""
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from mechxl.config import RunConfig
 
 @dataclass(frozen=True)
 class Job:
-    """A run to carry out: train it in `out` on so many threads, going on with what is there."""
+    """A run to carry out: train it in the directory `out` with this many threads, resuming what is there."""
 
     name: str
     config: RunConfig
@@ -23,9 +23,9 @@ class Outcome:
     """How a job ended.
 
     Attributes:
-        job: which.
-        status: complete; failed; stopped: interrupted with all saved, or not begun.
-        reason: why it is not complete, in a sentence that names the run's directory; else empty.
+        job: the job that ended.
+        status: complete, failed, or stopped (interrupted with its state saved, or never begun).
+        reason: why the run is not complete, in a sentence that names its directory; empty if it is complete.
     """
 
     job: Job
@@ -34,10 +34,10 @@ class Outcome:
 
 
 Engine = Callable[[Sequence[Job], int, Callable[[Job], None], Callable[[], bool]], Generator[Outcome, None, None]]
-"""engine(jobs, workers, began, stopping): carries jobs out, `workers` at a time, and yields an outcome as each ends.
+"""engine(jobs, workers, began, stopping): carries out jobs, `workers` at a time, and yields an outcome as each ends.
 
-It calls `began` with a job that begins, and asks `stopping` at least every half second: once that says yes, it begins
-no further job and lets those at work save and stop. A job that fails, however badly, is an outcome and no exception.
-When the generator is closed, or an exception passes through it, all that is at work has been killed before it returns.
-How far a run is, is read from its directory.
+It calls `began(job)` when a job begins. It calls `stopping()` at least every half second; once that returns True, it
+begins no further job and lets the running ones save their state and stop. A job that fails, for whatever reason, is an
+outcome and not an exception. When the generator is closed, or an exception passes through it, it kills every running
+job before it returns. It need not report progress, which is read from each run's directory.
 """

@@ -1,10 +1,10 @@
-"""Carries a study out: what is complete is skipped, the rest handed to an engine, and what came out put in a table."""
+"""Trains the runs of a study: skips the complete ones, hands the others to an engine, and writes a table of all."""
 
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from types import FrameType
 
 import pandas as pd
 
@@ -12,7 +12,7 @@ from mechxl.config import differences
 from mechxl.errors import InputError
 from mechxl.run import Run
 from mechxl.sweep.engine import Engine, Job, Outcome
-from mechxl.sweep.engines.local import local
+from mechxl.sweep.engines import ENGINES
 from mechxl.sweep.machine import allot, cores
 from mechxl.sweep.study import Study
 from mechxl.sweep.table import runs_table, write_table
@@ -26,20 +26,20 @@ def sweep(
     out: str | Path | None = None,
     *,
     workers: int | None = None,
-    engine: Engine = local,
+    engine: str | Engine = "local",
     quiet: bool = False,
 ) -> pd.DataFrame:
-    """Trains a study's runs and returns its table (`runs_table`), which is kept as OUT/sweep.parquet.
+    """Trains a study's runs and returns their table (`runs_table`), which it also writes to OUT/sweep.parquet.
 
-    Every run is a run directory OUT/NAME. Complete ones are left as they are, interrupted ones resumed. A run that
-    fails is a row with its reason, and the others carry on.
+    Every run is a run directory OUT/NAME. Complete runs are left as they are; interrupted ones are resumed. If a run
+    fails, its row in the table gives the reason, and the other runs continue.
 
     Args:
-        study: the runs.
-        out: their directory; None: runs/ and the study's name.
-        workers: runs at a time, at most; None: as many as fill the cores.
-        engine: what carries the runs out.
-        quiet: say nothing but failures.
+        study: the runs to train.
+        out: the directory for the runs; None: runs/ and the study's name.
+        workers: how many runs to train at a time, at most; None: as many as fill the cores.
+        engine: what carries out the runs: a name of `mechxl.sweep.engines.ENGINES`, or a function.
+        quiet: print failures only.
 
     Example:
         >>> from mechxl.sweep import parse_study, sweep
@@ -49,10 +49,13 @@ def sweep(
         >>> table[["tokenization.kind", "recall_accuracy", "transfer_accuracy"]]
 
     Raises:
-        InputError: `out` can't be a study's directory.
-        KeyboardInterrupt: stopped by Ctrl-C, with everything saved and the table written; the same call goes on. After
-            a second Ctrl-C all runs were killed, and go on from their newest checkpoint.
+        InputError: there is no such engine, or `out` can't be a study's directory.
+        KeyboardInterrupt: stopped by Ctrl-C. Every run's state is saved and the table is written; the same call
+            continues. After a second Ctrl-C all runs are killed, and continue from their newest checkpoint.
     """
+    if isinstance(engine, str) and engine not in ENGINES:
+        raise InputError(f"engine = {engine}: there is no such engine; there are: {', '.join(ENGINES)}")
+    carry_out = ENGINES[engine] if isinstance(engine, str) else engine
     out = Path("runs") / study.name if out is None else Path(out)
     _make(out)
     together, threads = allot([run.config for run in study.runs], workers, cores())
@@ -62,9 +65,11 @@ def sweep(
     with (
         View(waiting, len(outcomes), quiet) as view,
         _stopping(view.stop) as stopping,
-        closing(engine(waiting, together, view.began, stopping)) as ends,  # a second Ctrl-C may come outside of it
+        closing(
+            carry_out(waiting, together, view.began, stopping)
+        ) as outcomes_as_they_end,  # a second Ctrl-C may come outside the generator
     ):
-        for outcome in ends:
+        for outcome in outcomes_as_they_end:
             outcomes[outcome.job.name] = outcome
             view.ended(outcome)
     table = runs_table(study, outcomes)
@@ -79,7 +84,9 @@ def sweep(
 
 def _make(out: Path) -> None:
     if (out / "config.toml").is_file():
-        raise InputError(f"{out}: is a run, and a study's directory holds runs; choose another --out")
+        raise InputError(
+            f"{out}: is the directory of one run, and a study needs a directory for runs; choose another --out"
+        )
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -87,7 +94,7 @@ def _make(out: Path) -> None:
 
 
 def _is_complete(job: Job) -> bool:
-    """Whether there is nothing to do. What is damaged, or another run, is left to training to refuse."""
+    """Whether the run is complete. A damaged directory, or one of another run, is refused later, by training."""
     try:
         run = Run(job.out)
         return run.complete and not differences(run.config, job.config)
@@ -96,15 +103,15 @@ def _is_complete(job: Job) -> bool:
 
 
 @contextmanager
-def _stopping(told: Callable[[], None]) -> Iterator[Callable[[], bool]]:
-    """Yields what tells whether Ctrl-C was pressed, and calls `told` then; a second Ctrl-C raises KeyboardInterrupt."""
+def _stopping(on_press: Callable[[], None]) -> Iterator[Callable[[], bool]]:
+    """Yields a function that says whether Ctrl-C was pressed; the first press calls `on_press`, a second one raises."""
     pressed: list[int] = []
 
-    def handler(number: int, frame: Any) -> None:
+    def handler(number: int, frame: FrameType | None) -> None:
         if pressed:
             raise KeyboardInterrupt("stopped at once: every run goes on from its newest checkpoint")
         pressed.append(number)
-        told()
+        on_press()
 
     try:
         before = signal.signal(signal.SIGINT, handler)

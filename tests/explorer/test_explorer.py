@@ -26,10 +26,10 @@ def explorer(trained: Run) -> Explorer:
 @pytest.fixture(autouse=True)
 def from_the_start(explorer: Explorer):
     """Every test begins with the first choice."""
-    first = explorer.options.first()
+    first = explorer.available.first()
     for name, control in explorer.controls.items():
         control.value = getattr(first, name)
-    explorer.picked, explorer.found = (-1, -1), None
+    explorer.picked, explorer.patched = (-1, -1), None
     explorer._draw()
 
 
@@ -130,7 +130,9 @@ def test_attention_is_that_of_the_fact_picked(explorer: Explorer, trained: Run):
         assert trace.x[0] == "0 &lt;bos&gt;"
         names: Any = model.to_str_tokens(torch.tensor(tokens))
         assert [unescape(label).split(" ", 1)[1].strip("#") for label in trace.x] == [n.strip("#") for n in names]
-        assert all(label.startswith(("AB"[asked] + "0 ", "AB"[asked] + "1 ")) for label in trace.y)
+        heads = [label.rsplit(" ", 2)[0] for label in trace.y]
+        assert set(heads) == {f"{'AB'[asked]} L1H0", f"{'AB'[asked]} L1H1"}
+    assert explorer.figures["attention"].layout.title.text == "Attention by head: layer 2 (heads L1H0, ...)"
     explorer.controls["layer"].value = 0
     assert traces(explorer, "attention")[0].z.size == 0
 
@@ -147,7 +149,7 @@ def test_a_click_patches_the_fact(explorer: Explorer, trained: Run, where: str, 
         click(traces(explorer, "board")[0], (5 + language * n, 2))
     fact = int(explorer.shown.fact[5])
     assert explorer.picked == (fact, language)
-    found = explorer.found
+    found = explorer.patched
     assert found is not None
     to, other = found.receiver
     world, corpus = trained.corpus.world, trained.corpus
@@ -161,7 +163,7 @@ def test_a_click_patches_the_fact(explorer: Explorer, trained: Run, where: str, 
     kinds = [[OUTCOMES[kind] for kind in row] for row in expected["outcome"].values]
     assert [[unescape(kind) for kind in row] for row in heat.customdata] == kinds
     place = expected.sel(layer=2, role="prompt_last")
-    said = unescape(explorer.said.value)
+    said = unescape(explorer.message.value)
     assert f"{place['answer'].item() or 'no value'} ({OUTCOMES[place['outcome'].item()]})" in said
     model, prompt = trained.model(), encode(corpus, prompt_text(corpus, to, other, True))
     [token] = hooked_greedy(model, prompt, 1)
@@ -173,13 +175,13 @@ def test_a_click_patches_the_fact(explorer: Explorer, trained: Run, where: str, 
 def test_another_checkpoint_is_patched_anew_and_another_sample_lets_go(explorer: Explorer, trained: Run):
     explorer.controls["group"].value = "parallel"
     click(traces(explorer, "map")[1], 0)
-    (fact, _), found = explorer.picked, explorer.found
+    (fact, _), found = explorer.picked, explorer.patched
     assert found is not None
     explorer.controls["step"].value = 0
     before = patch(trained, donor=0, receiver=1, pairs=[(fact, found.receiver[0])], step=0).squeeze()
     np.testing.assert_array_equal(np.array(traces(explorer, "patch")[0].text), before["answer"].values)
     explorer.controls["group"].value = "mono"
-    assert explorer.found is None
+    assert explorer.patched is None
     assert explorer.picked[0] in explorer.shown.fact
 
 
@@ -191,7 +193,7 @@ def test_a_click_on_a_curve_chooses_its_layer_and_checkpoint(explorer: Explorer,
 def test_an_entity_without_facts_can_not_be_patched(explorer: Explorer):
     explorer.controls["group"].value = "unseen"
     click(traces(explorer, "map")[1], 0)
-    assert explorer.found is None
+    assert explorer.patched is None
     assert "no receiver" in explorer.figures["patch"].layout.title.text
 
 

@@ -86,7 +86,7 @@ BAD = {
     "wrong type": ("[grid]\nworld.n_entities = ['many']", "world.n_entities = 'many': must be a whole number"),
     "two settings together": (
         "[base]\nmodel.d_model = 64\n[grid]\nmodel.n_heads = [2, 3]",
-        "run n_heads=3,seed=0: model.n_heads = 3: it does not divide d_model 64",
+        "run n_heads=3,seed=0: model.n_heads = 3: it must divide d_model, which is 64",
     ),
     "no list": ("[grid]\nworld.n_entities = 5", "grid: world.n_entities = 5: must be a list of values; write [5]"),
     "an empty list": ("[grid]\nworld.n_entities = []", "grid: world.n_entities = []: must be a list"),
@@ -140,7 +140,7 @@ def test_a_study_that_cannot_be_is_refused_before_anything_is_written(
         (["good.toml", "--workers", "0"], "--workers 0: must be at least 1"),
         (["good.toml", "--wrokers", "2"], "--wrokers"),
         (["good.toml", "--out", "file"], "file: can't be written"),
-        (["good.toml", "--out", "run"], "run: is a run, and a study's directory holds runs"),
+        (["good.toml", "--out", "run"], "run: is the directory of one run, and a study needs"),
     ],
 )
 def test_other_bad_input(arguments, sentence, tmp_path, monkeypatch, capsys):

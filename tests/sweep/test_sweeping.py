@@ -8,10 +8,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from mechxl.errors import Failure
+from mechxl.errors import Failure, InputError
 from mechxl.run import Run
 from mechxl.sweep import parse_study, sweep
 from mechxl.sweep.engine import Job, Outcome
+from mechxl.sweep.engines import ENGINES
 from mechxl.sweep.table import summary
 from tests.model.plain import TINY
 from tests.sweep.processes import train_alone
@@ -165,3 +166,12 @@ def test_what_an_engine_raises_is_not_swallowed(tmp_path: Path):
 
     with pytest.raises(Failure, match="the engine is gone"):
         sweep(STUDY, tmp_path, engine=broken, quiet=True)
+
+
+def test_an_engine_is_named_by_its_row_in_the_table(zygote: Zygote, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    given = OneByOne(zygote, "seed")
+    monkeypatch.setitem(ENGINES, "mine", given)
+    sweep(STUDY, tmp_path, engine="mine", quiet=True)
+    assert len(given.given) == len(STUDY.runs)
+    with pytest.raises(InputError, match="engine = slurm: there is no such engine; there are: local, mine"):
+        sweep(STUDY, tmp_path, engine="slurm")

@@ -29,7 +29,7 @@ AT_ONCE, AT_ONCE_BYTES = 4096, 2**26  # sentences in a batch, and about what the
 
 
 @dataclass(frozen=True)
-class Batch:
+class SentenceBatch:
     """Sentences that are run at once.
 
     Attributes:
@@ -45,14 +45,14 @@ class Batch:
     common: Shared
 
 
-def batches(
+def sentence_batches(
     corpus: Corpus,
     fact: Int[np.ndarray, " row"],
     language: Int[np.ndarray, " row"],
     roles: list[str],
     tag: bool,
     at_once: Callable[[int], int],
-) -> list[Batch]:
+) -> list[SentenceBatch]:
     """The sentences of facts in languages, those that begin alike beside each other.
 
     Args:
@@ -74,13 +74,13 @@ def batches(
         at, width = positions[rows], int(positions[rows].max()) + 1
         sentences = torch.as_tensor(tokens[rows, :width])
         common = shared(sentences, int(at.min()), len(rows))
-        found.append(Batch(rows, sentences, torch.as_tensor(at), common))
+        found.append(SentenceBatch(rows, sentences, torch.as_tensor(at), common))
     return found
 
 
 @torch.no_grad()
 def read_batch(
-    model: "HookedTransformer", weights: Weights | None, batch: Batch, names: list[str]
+    model: "HookedTransformer", weights: Weights | None, batch: SentenceBatch, names: list[str]
 ) -> Iterator[tuple[str, Float[np.ndarray, "batch role *d"]]]:
     """The activations of each hook at the positions of a batch; weights: of the lean forward, if that gives them."""
     if weights is not None:
@@ -116,7 +116,7 @@ class Computer:
         self.run, self.roles, self.tag, self.batch_size, self.bar = run, roles, tag, batch_size, bar
         self.model = empty_model(run)
         self.task = bar.add_task("activations: checkpoints", total=None)
-        self.planned: tuple[bytes, list[Batch]] = (b"", [])
+        self.planned: tuple[bytes, list[SentenceBatch]] = (b"", [])
 
     def read(
         self,
@@ -139,7 +139,7 @@ class Computer:
 
         key = b" ".join((fact.tobytes(), language.tobytes(), bytes(kept)))
         if self.planned[0] != key:
-            self.planned = (key, batches(self.run.corpus, fact, language, self.roles, self.tag, at_once))
+            self.planned = (key, sentence_batches(self.run.corpus, fact, language, self.roles, self.tag, at_once))
         for batch in self.planned[1]:
             for at, (_, values) in enumerate(read_batch(self.model, weights, batch, names)):
                 yield batch.rows, at, values

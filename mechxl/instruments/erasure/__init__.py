@@ -1,1 +1,1 @@
-"""The residual stream edited at the positions of the prompt: a language erased (LEACE) or added (steering)."""
+"""Edits the residual stream at the positions of the prompt: erases a language (leace) or adds one (steering)."""

@@ -10,16 +10,17 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from mechxl.data.transfer import transfer_items
-from mechxl.instruments.erasure.intervention import Edits, Slots, edited_answers, edited_streams, prompt_slots
-from mechxl.instruments.erasure.leace import (
-    ERASURES,
-    Fitted,
-    directions,
-    erasers,
-    fitted_prompts,
-    random_directions,
-    steering,
+from mechxl.instruments.erasure.intervention import (
+    Edits,
+    FitPrompts,
+    Slots,
+    edited_answers,
+    edited_streams,
+    fit_prompts,
+    prompt_slots,
 )
+from mechxl.instruments.erasure.leace import ERASURES, erasers
+from mechxl.instruments.erasure.steering import directions, random_directions, steering
 from mechxl.measures.probes import Reading, entity_folds, fitted, probe, scored
 from mechxl.measures.statistics import EntityBootstrap
 from mechxl.model.answers import Questions, answer_trie, kinds_of
@@ -63,7 +64,7 @@ def erasure_effects(
     }
     slots = {name: _slots(run, questions) for name, questions in groups.items()}
     over = EntityBootstrap(world.entity[asked], DRAWS, generator(0, "entities drawn"))
-    on, new = (fitted_prompts(corpus, facts, generator(0, "values split")) for facts in (fit, asked))
+    on, new = (fit_prompts(corpus, facts, generator(0, "values split")) for facts in (fit, asked))
     rows = []
     for step in steps:
         model = run.model(step)
@@ -80,7 +81,7 @@ def erasure_effects(
                         why = items.why_none or "none of the entities asked has an item"
                         rows.append(place | probed | {"asked": name, "n": 0, "reason": why})
                         continue
-                    word = edited_answers(model, questions, slots[name].of, edits, trie)
+                    word = edited_answers(model, questions, slots[name].index, edits, trie)
                     kind = kinds_of(questions, word)
                     entity, right = world.entity[questions.fact], kind <= 1
                     before.setdefault(name, right)
@@ -99,8 +100,8 @@ def _slots(run: Run, questions: Questions) -> Slots:
 
 def _probed(
     model: "HookedTransformer",
-    on: Fitted,
-    new: Fitted,
+    on: FitPrompts,
+    new: FitPrompts,
     edits: Edits,
     layer: int,
     entity_of: Int[np.ndarray, " fact"],
@@ -124,11 +125,11 @@ def _probed(
     return found | {"reason": anew.reason and f"anew: {anew.reason}"}
 
 
-def _last(model: "HookedTransformer", of: Fitted, edits: Edits, layer: int) -> Float[np.ndarray, "row d"]:
+def _last(model: "HookedTransformer", of: FitPrompts, edits: Edits, layer: int) -> Float[np.ndarray, "row d"]:
     """Edited streams at the last tokens of the first prompts."""
     rows = slice(0, PROBED_ROWS)
-    stream_here = edited_streams(model, of.tokens[rows], of.slots.of[rows], edits, [layer])[layer]
-    last = torch.as_tensor((of.slots.of[rows] >= 0).sum(axis=1))  # BOS stands at 0
+    stream_here = edited_streams(model, of.tokens[rows], of.slots.index[rows], edits, [layer])[layer]
+    last = torch.as_tensor((of.slots.index[rows] >= 0).sum(axis=1))  # BOS stands at 0
     return stream_here[torch.arange(len(last)), last].cpu().double().numpy()
 
 
@@ -154,11 +155,11 @@ def steering_effects(
     kept = np.isin(fact, asked)
     fact, language = fact[kept], language[kept]
     over = EntityBootstrap(world.entity[asked], DRAWS, generator(0, "entities drawn"))
-    on, model, rows = fitted_prompts(corpus, fit, generator(0, "values split")), run.model(step), []
+    on, model, rows = fit_prompts(corpus, fit, generator(0, "values split")), run.model(step), []
     pairs = [(a, b) for a in range(world.n_languages) for b in range(world.n_languages) if a != b]
     chosen = {a: np.flatnonzero(language == a) for a, _ in pairs}
     questions = {a: Questions.of(corpus, fact[here], language[here]) for a, here in chosen.items() if len(here)}
-    slots = {a: _slots(run, of).of for a, of in questions.items()}
+    slots = {a: _slots(run, of).index for a, of in questions.items()}
     for layer in range(run.config.model.n_layers + 1):
         added: dict[tuple[int, int], dict[str, dict[int, Tensor]]] = {}
         for a, b in pairs:

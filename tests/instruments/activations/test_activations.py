@@ -145,8 +145,8 @@ def test_nothing_is_computed_before_it_is_looked_at_and_then_only_that(tmp_path,
         asked.append(len(fact))
         return batches(corpus, fact, language, *more)
 
-    batches = reading.batches
-    monkeypatch.setattr(reading, "batches", spy)
+    batches = reading.sentence_batches
+    monkeypatch.setattr(reading, "sentence_batches", spy)
     lazy = activations(run, "resid_post", facts="all", role=["name_last", "prompt_last"])
     assert "values with dtype" in repr(lazy) or lazy.size < 1e5
     assert not asked
