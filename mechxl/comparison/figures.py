@@ -141,9 +141,9 @@ def _seeds(risen: pd.DataFrame, group: str, colour: str, clocks: Mapping[str, st
 
 def _mean(means: pd.DataFrame, group: str, colour: str, clocks: Mapping[str, str]) -> tuple[go.Scatter, OnClocks]:
     """A diamond at the mean over seeds with its interval, and where it lies on each clock; means has a row a clock."""
-    on_clocks: OnClocks = {}
+    by_clock, on_clocks = means.to_dict("index"), OnClocks()
     for clock in clocks:
-        onset, low, high = means[["onset", "low", "high"]].astype(float).loc[clock]
+        onset, low, high = (float(by_clock[clock][name]) for name in ("onset", "low", "high"))
         bar = {"type": "data", "symmetric": False, "array": [high - onset], "arrayminus": [onset - low]}
         on_clocks[clock] = ([onset], bar | {"thickness": 2, "color": colour})
     x, bar = on_clocks["step"]
