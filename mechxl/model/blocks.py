@@ -1,7 +1,7 @@
 """The model block by block, with a place to patch every component: what the patching engine runs.
 
-From any block and any position on, as nothing before a patch changes: a causal model's earlier positions are given by
-their keys and values. The same numbers as the hooked forward (tests hold each component to it).
+It starts at any block and any position, since a patch changes nothing before it: earlier positions are given by their
+keys and values. The numbers are those of the hooked forward; a test compares each component.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from mechxl.model.forward import ACTIVATIONS, FEW_PAIRS, normalize
+from mechxl.model.forward import FEW_PAIRS
+from mechxl.model.parts import after_attention, normalize, project
 from mechxl.model.weights import Weights
 
 COMPONENTS = ("resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out", "q", "k", "v", "z", "pattern")
@@ -26,7 +27,7 @@ Visit = Callable[[str, int, Tensor, Tensor], Tensor]  # (component, block, conte
 class Past:
     """Keys and values of the positions before the first one that is run, block by block.
 
-    Of as many rows as are run, or of the first of them, where what is run repeats these rows.
+    It has as many rows as are run, or fewer where the rows that are run repeat them.
     """
 
     k: Sequence[Float[Tensor, "row pos head d_head"]]
@@ -63,7 +64,7 @@ def blocks_from(
         projected: block `first`'s queries, keys and values, where they are known; its resid_pre is then not visited.
     """
     start = 0 if past is None else past.k[0].shape[1]
-    here = torch.arange(start, start + resid.shape[1], device=resid.device)[None]
+    positions = torch.arange(start, start + resid.shape[1], device=resid.device)[None]
     n_blocks = len(weights.blocks)
     if asked is not None and first == n_blocks:
         return at_columns(resid, asked - start)
@@ -71,20 +72,17 @@ def blocks_from(
         before = None if past is None else (past.k[number], past.v[number])
         wanted = asked if number == n_blocks - 1 else None
         known = projected if number == first else None
-        resid = _block(weights, number, resid, here, before, wanted, visit, known)
+        resid = _block(weights, number, resid, positions, before, wanted, visit, known)
     return resid
 
 
-def project(
+def project_heads(
     weights: Weights, number: int, resid: Float[Tensor, "*row d_model"], which: slice = slice(0, 3)
 ) -> tuple[Float[Tensor, "*row head d_head"], ...]:
     """Queries, keys and values of a block, or some of the three, from the stream that it reads."""
-    block, heads = weights.blocks[number], weights.n_heads
-    width = len(block.W_O)
-    columns = slice(which.start * width, which.stop * width)
-    normed = normalize(block.ln1, resid.flatten(0, -2))
-    flat = torch.addmm(block.b_QKV[columns], normed, block.W_QKV[:, columns])
-    return flat.view(*resid.shape[:-1], -1, heads, width // heads).unbind(-3)
+    width = len(weights.blocks[number].W_O)
+    flat = project(weights.blocks[number], resid.flatten(0, -2), slice(which.start * width, which.stop * width))
+    return flat.view(*resid.shape[:-1], -1, weights.n_heads, width // weights.n_heads).unbind(-3)
 
 
 def unembed(weights: Weights, resid: Float[Tensor, "row d_model"]) -> Float[Tensor, "row d_vocab"]:
@@ -96,33 +94,36 @@ def _block(
     weights: Weights,
     number: int,
     resid: Float[Tensor, "row pos d_model"],
-    here: Int[Tensor, "one pos"],
+    every: Int[Tensor, "one pos"],
     past: tuple[Tensor, Tensor] | None,
     asked: Int[Tensor, " row"] | None,
     visit: Visit,
     projected: Projected | None,
 ) -> Float[Tensor, "row wanted d_model"]:
-    block, n, positions = weights.blocks[number], len(resid), here if asked is None else asked[:, None]
-    resid = resid if projected else visit("resid_pre", number, resid, here)
-    wanted = resid if asked is None else at_columns(resid, asked - here[0, 0])
+    block, n, positions = weights.blocks[number], len(resid), every if asked is None else asked[:, None]
+    resid = resid if projected else visit("resid_pre", number, resid, every)
+    wanted = resid if asked is None else at_columns(resid, asked - every[0, 0])
     if projected:
         q, k, v = projected
     elif asked is None:
-        q, k, v = project(weights, number, resid)
+        q, k, v = project_heads(weights, number, resid)
     else:
-        (q,), (k, v) = project(weights, number, wanted, slice(0, 1)), project(weights, number, resid, slice(1, 3))
+        (q,) = project_heads(weights, number, wanted, slice(0, 1))
+        k, v = project_heads(weights, number, resid, slice(1, 3))
     if past is not None and not projected:
-        k, v = (_after(*both) for both in zip(past, (k, v), strict=True))
+        past_k, past_v = past
+        k, v = _after(past_k, k), _after(past_v, v)
     resid, everywhere = wanted, torch.arange(k.shape[1], device=k.device)
     q = visit("q", number, q, positions)
     k, v = visit("k", number, k, everywhere[None]), visit("v", number, v, everywhere[None])
     pattern = visit("pattern", number, _pattern(q, k, everywhere > positions[:, :, None]), positions)
     z = visit("z", number, _mixed(pattern, v), positions)
-    attn_out = torch.addmm(block.b_O, z.flatten(2).flatten(0, 1), block.W_O).unflatten(0, (n, -1))
-    resid = visit("resid_mid", number, resid + visit("attn_out", number, attn_out, positions), positions)
-    hidden = torch.addmm(block.b_in, normalize(block.ln2, resid.flatten(0, 1)), block.W_in)
-    mlp_out = torch.addmm(block.b_out, ACTIVATIONS[weights.act_fn](hidden), block.W_out).unflatten(0, (n, -1))
-    return visit("resid_post", number, resid + visit("mlp_out", number, mlp_out, positions), positions)
+
+    def see(component: str, flat: Float[Tensor, "some d_model"]) -> Float[Tensor, "some d_model"]:
+        return visit(component, number, flat.unflatten(0, (n, -1)), positions).flatten(0, 1)
+
+    mixed = z.flatten(2).flatten(0, 1)
+    return after_attention(block, weights.act_fn, resid.flatten(0, 1), mixed, see).unflatten(0, (n, -1))
 
 
 def _after(past: Float[Tensor, "few before head d_head"], own: Float[Tensor, "row pos head d_head"]) -> Tensor:

@@ -5,6 +5,7 @@ sequences share is computed once. Sequences are right-padded, so the causal mask
 """
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,9 +14,9 @@ from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from mechxl.model.architecture import ACTIVATIONS
-from mechxl.model.sharing import Shared, nothing_shared, rows_of
-from mechxl.model.weights import Norm, Weights, weights_of
+from mechxl.model.parts import after_attention, normalize, project
+from mechxl.model.sharing import Rows, Shared, nothing_shared, rows_of
+from mechxl.model.weights import Block, Weights, weights_of
 
 if TYPE_CHECKING:
     from mechxl.model.hooked import HookedTransformer
@@ -74,75 +75,95 @@ def residual_stream(
     """
     common = common or nothing_shared(tokens)
     rows, shared, heads = rows_of(tokens, common), common.tokens.shape[1], weights.n_heads
-    here = torch.arange(tokens.shape[1], device=tokens.device)
+    places = torch.arange(tokens.shape[1], device=tokens.device)
     if isinstance(positions, slice):
-        between = range(len(here))[positions]
-        asked, within = here[positions], slice(between.start - shared, between.stop - shared)
+        between = range(len(places))[positions]
+        asked, asked_of_own = places[positions], slice(between.start - shared, between.stop - shared)
     else:
-        asked, within = positions, positions - shared
-    found: dict[str, Tensor] = {}
+        asked, asked_of_own = positions, positions - shared
+    contents: dict[str, Tensor] = {}
     everywhere = True  # whether there is a row for each position, or for those asked for alone
 
     def pick(flat: Float[Tensor, "row d"]) -> Float[Tensor, "batch asked d"]:
-        return _pick(rows.own(flat), within) if everywhere else flat.unflatten(0, (len(tokens), -1))
+        return _pick(rows.own(flat), asked_of_own) if everywhere else flat.unflatten(0, (len(tokens), -1))
 
-    def keep(name: str, flat: Float[Tensor, "row d"]) -> None:
+    def keep(name: str, flat: Float[Tensor, "row d"]) -> Float[Tensor, "row d"]:
         if name in names:
-            found[name] = pick(flat)
+            contents[name] = pick(flat)
+        return flat
 
-    embed, place = F.embedding(rows.kinds[0], weights.W_E), F.embedding(rows.kinds[1], weights.W_pos)
-    for name, of_kind in (("hook_embed", embed), ("hook_pos_embed", place)):
+    token, place = F.embedding(rows.kinds[0], weights.W_E), F.embedding(rows.kinds[1], weights.W_pos)
+    for name, of_kind in (("hook_embed", token), ("hook_pos_embed", place)):
         if name in names:
             keep(name, F.embedding(rows.kind, of_kind))
-    by_kind = embed + place
+    by_kind = token + place
     resid = F.embedding(rows.kind, by_kind)
     for layer, block in enumerate(weights.blocks):
-        name, z = f"blocks.{layer}.hook", len(block.W_O)
-        keep(f"{name}_resid_pre", resid)
+        hook = f"blocks.{layer}.hook_"
+        keep(f"{hook}resid_pre", resid)
         # Before any attention the stream depends on the kind alone.
-        source, begun, sequence = (
-            (by_kind, rows.begun_kind, rows.sequence_kind) if layer == 0 else (resid, rows.begun, rows.sequence)
+        read = (
+            Read(by_kind, rows.begun_kind, rows.sequence_kind) if layer == 0 else Read(resid, rows.begun, rows.sequence)
         )
-        normed = normalize(block.ln1, source)
         if layer < len(weights.blocks) - 1:
-            qkv = torch.addmm(block.b_QKV, normed, block.W_QKV)
-            q, kv = qkv[:, :z], qkv[:, z:]
-            if layer == 0:
-                q = F.embedding(rows.kind, q)
-            mixed = _attend(rows.own(q), F.embedding(sequence, kv), _bias(here[shared:], here, kv), heads).flatten(0, 1)
-            if shared:
-                inside = q[: begun.numel()].unflatten(0, begun.shape), F.embedding(begun, kv)
-                first = _attend(*inside, _bias(here[:shared], here[:shared], kv), heads)
-                mixed = torch.cat([first.flatten(0, 1), mixed])
+            mixed = _mix_everywhere(block, rows, read, rows.kind if layer == 0 else None, places, heads)
         else:
-            kv = torch.addmm(block.b_QKV[z:], normed, block.W_QKV[:, z:])
+            width = len(block.W_O)
+            kv = project(block, read.source, slice(width, None))
             resid, everywhere = pick(resid).flatten(0, 1), False
-            q = torch.addmm(block.b_QKV[:z], normalize(block.ln1, resid), block.W_QKV[:, :z])
-            q = q.unflatten(0, (len(tokens), -1))
-            mixed = _attend(q, F.embedding(sequence, kv), _bias(asked, here, kv), heads).flatten(0, 1)
-        attn_out = torch.addmm(block.b_O, mixed, block.W_O)
-        keep(f"{name}_attn_out", attn_out)
-        resid = resid + attn_out
-        keep(f"{name}_resid_mid", resid)
-        hidden = torch.addmm(block.b_in, normalize(block.ln2, resid), block.W_in)
-        mlp_out = torch.addmm(block.b_out, ACTIVATIONS[weights.act_fn](hidden), block.W_out)
-        keep(f"{name}_mlp_out", mlp_out)
-        resid = resid + mlp_out
-        keep(f"{name}_resid_post", resid)
-    return pick(resid), found
+            q = project(block, resid, slice(0, width)).unflatten(0, (len(tokens), -1))
+            mixed = _attend(q, F.embedding(read.sequence, kv), _bias(asked, places, kv), heads).flatten(0, 1)
+        resid = after_attention(
+            block, weights.act_fn, resid, mixed, lambda component, flat, hook=hook: keep(hook + component, flat)
+        )
+    return pick(resid), contents
+
+
+@dataclass(frozen=True)
+class Read:
+    """What a block's attention reads.
+
+    Attributes:
+        source: the stream, once for each row or each kind.
+        begun: where in the source the positions of the beginnings stand.
+        sequence: where in the source the positions of the sequences stand.
+    """
+
+    source: Float[Tensor, "source d_model"]
+    begun: Int[Tensor, "beginning shared"]
+    sequence: Int[Tensor, "sequence pos"]
+
+
+def _mix_everywhere(
+    block: Block, rows: Rows, read: Read, kind: Int[Tensor, " row"] | None, places: Int[Tensor, " pos"], heads: int
+) -> Float[Tensor, "row z"]:
+    """What the heads mix at every row: the beginnings attend to themselves, the sequences to theirs and to themselves.
+
+    Args:
+        block: its weights.
+        rows: of the forward.
+        read: what attention reads.
+        kind: the kind of each row, where the source holds kinds.
+        places: all positions.
+        heads: their number.
+    """
+    width, shared = len(block.W_O), rows.begun.shape[1]
+    qkv = project(block, read.source)
+    q, kv = qkv[:, :width], qkv[:, width:]
+    if kind is not None:
+        q = F.embedding(kind, q)
+    own = _attend(rows.own(q), F.embedding(read.sequence, kv), _bias(places[shared:], places, kv), heads).flatten(0, 1)
+    if not shared:
+        return own
+    begun_q = q[: read.begun.numel()].unflatten(0, read.begun.shape)
+    begun = _attend(begun_q, F.embedding(read.begun, kv), _bias(places[:shared], places[:shared], kv), heads)
+    return torch.cat([begun.flatten(0, 1), own])
 
 
 def _pick(x: Float[Tensor, "batch pos d"], positions: Positions) -> Float[Tensor, "batch asked d"]:
     if isinstance(positions, slice):
         return x[:, positions]
     return x.gather(1, positions[..., None].expand(-1, -1, x.shape[2]))
-
-
-def normalize(norm: Norm, x: Float[Tensor, "row d"]) -> Float[Tensor, "row d"]:
-    """LayerNorm, or RMSNorm where the norm has no bias, as the model has it."""
-    if norm.b is None:
-        return F.rms_norm(x, x.shape[-1:], norm.w, norm.eps)
-    return F.layer_norm(x, x.shape[-1:], norm.w, norm.b, norm.eps)
 
 
 def _bias(queries: Int[Tensor, "*batch i"], keys: Int[Tensor, " j"], like: Tensor) -> Float[Tensor, "*batch i j"]:

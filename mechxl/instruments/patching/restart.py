@@ -19,7 +19,7 @@ from mechxl.model.blocks import (
     at_rows,
     blocks_from,
     embed,
-    project,
+    project_heads,
     unembed,
 )
 from mechxl.model.weights import Weights
@@ -82,7 +82,7 @@ class Restart:
             return q, k, v
         rows = torch.cat([first_row + move.pair for first_row, move in moves])
         positions = torch.cat([move.receiver_position for _, move in moves])
-        own_q, own_k, own_v = project(self.weights, block, at_rows(stream, rows, positions - self.start))
+        own_q, own_k, own_v = project_heads(self.weights, block, at_rows(stream, rows, positions - self.start))
         k[rows, positions], v[rows, positions] = own_k, own_v
         if last:
             at_last = positions == self._length[rows] - 1
