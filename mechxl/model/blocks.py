@@ -120,7 +120,7 @@ def _block(
     z = visit("z", number, _mixed(pattern, v), positions)
 
     def see(component: str, flat: Float[Tensor, "some d_model"]) -> Float[Tensor, "some d_model"]:
-        return visit(component, number, flat.unflatten(0, (n, -1)), positions).flatten(0, 1)
+        return visit(component, number, flat.view(n, -1, flat.shape[1]), positions).flatten(0, 1)
 
     mixed = z.flatten(2).flatten(0, 1)
     return after_attention(block, weights.act_fn, resid.flatten(0, 1), mixed, see).unflatten(0, (n, -1))

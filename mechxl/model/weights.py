@@ -149,7 +149,7 @@ def _share(model: "HookedTransformer", weights: Weights) -> None:
 
 
 def _block(block: "TransformerBlock", eps: float) -> Block:
-    attn, mlp = block.attn, dict(block.mlp.named_parameters())
+    attn, mlp = block.attn, dict(block.mlp.named_parameters(recurse=False))
     joint = [rearrange(w, "head d d_head -> d (head d_head)") for w in (attn.W_Q, attn.W_K, attn.W_V)]
     biases = [rearrange(b, "head d_head -> (head d_head)") for b in (attn.b_Q, attn.b_K, attn.b_V)]
     return Block(
@@ -167,7 +167,7 @@ def _block(block: "TransformerBlock", eps: float) -> Block:
 
 
 def _norm(norm: nn.Module, eps: float) -> Norm:
-    parameters = dict(norm.named_parameters())
+    parameters = dict(norm.named_parameters(recurse=False))
     return Norm(parameters["w"], parameters.get("b"), eps)
 
 

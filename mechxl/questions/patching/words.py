@@ -12,47 +12,61 @@ COMPONENT_NAMES = {
     "resid_pre": "the residual stream",
     "resid_mid": "the residual stream between attention and MLP",
     "resid_post": "the residual stream",
-    "attn_out": "what attention adds",
-    "mlp_out": "what the MLP adds",
+    "attn_out": "what attention writes",
+    "mlp_out": "what the MLP writes",
 }
 
 
 def words(tables: Mapping[str, pd.DataFrame], notes: Mapping[str, Any]) -> list[str]:
     """Sentences on the chosen place, each group, the whole stream, training, and the controls."""
     curve, last = tables["curve"], notes["steps"][-1]
-    said = []
+    sentences = []
     for group in notes["groups"]:
         rows = curve[(curve["step"] == last) & (curve["group"] == group)].set_index("direction")
         both = rows.loc["both"]
         if both["n"] < notes["fewest"]:
-            said.append(f"Patching, {group} facts: {both['reason']} at step {last:,}.")
+            sentences.append(f"Patching, {group} facts: {both['reason']} at step {last:,}.")
             continue
-        said.append(_headline(group, both, notes))
-        said.append(_directions(group, rows, notes))
-    said += _over_training(curve, notes)
+        sentences.append(_headline(group, both, notes))
+        sentences.append(_directions(group, rows, notes))
+    sentences += _over_training(curve, notes)
     stream = _whole_stream(tables["places"], notes)
-    said += [stream] if stream else []
-    return [*said, _controls(tables["controls"])]
+    sentences += [stream] if stream else []
+    return [*sentences, _controls(tables["controls"])]
 
 
 def place_name(place: Mapping[str, Any]) -> str:
     """A place in words."""
-    return f"{COMPONENT_NAMES[place['component']]} at layer {place['layer']}, {place['role'].replace('_', ' ')}"
+    return f"{COMPONENT_NAMES[place['component']]} at layer {place['layer']} (role {place['role'].replace('_', ' ')})"
 
 
 def _headline(group: str, both: pd.Series, notes: Mapping[str, Any]) -> str:
     ratio = (
-        f"causal unification is {_interval(both, 'unification')}"
+        f"causal unification {_interval(both, 'unification')}"
         if np.isfinite(both["unification"])
-        else f"causal unification is not defined ({both['reason']})"
+        else f"causal unification is not defined: {both['reason']}"
     )
     return (
-        f"At {place_name(notes['place'])} (chosen by the other half of the pairs), {group} facts: {ratio}. Put into "
-        f"another language's run, a fact's activation turns {_interval(both, 'accuracy')} of answers into the donor's "
-        f"value in the receiver's language, the same facts in that language {_interval(both, 'ceiling')}, donors "
-        f"permuted {signed(both['null'])} (n = {int(both['n']):,} pairs, both directions, {both['kept']:.0%} of those "
-        "drawn; one run)."
+        f"{_verdict(both)} ({ratio}, {group} facts, {int(both['n']):,} pairs, one run). Patched is "
+        f"{place_name(notes['place'])}, which the other half of the pairs chose. The answer becomes the donor's value "
+        f"in the receiver's language in {_interval(both, 'accuracy')} with a donor in another language, in "
+        f"{_interval(both, 'ceiling')} with the same fact in the receiver's language, and in {signed(both['null'])} "
+        f"with donors permuted. Both directions are taken together; {both['kept']:.0%} of the pairs drawn have both "
+        "answers right and are kept."
     )
+
+
+def _verdict(both: pd.Series) -> str:
+    """What the interval of causal unification says of the place."""
+    if not np.isfinite(both["unification"]):
+        return "Whether the languages share a pathway can't be told"
+    if both["accuracy_low"] <= both["null"]:
+        return "Swapping a fact in from another language works no more often than chance"
+    if both["unification_high"] < 1:
+        return "Swapping a fact in from another language works, but less often than within one language"
+    if both["unification_low"] > 1:
+        return "Swapping a fact in from another language works more often than within one language"
+    return "Swapping a fact in works across languages as well as within one, as far as the interval tells"
 
 
 def _directions(group: str, rows: pd.DataFrame, notes: Mapping[str, Any]) -> str:
@@ -60,27 +74,27 @@ def _directions(group: str, rows: pd.DataFrame, notes: Mapping[str, Any]) -> str
     labels = (f"{names[0]} to {names[1]}", f"{names[1]} to {names[0]}")
     if len(names) > 2:
         labels = ("from each language to those after it", "from each language to those before it")
-    by_way = {str(way): row for way, row in rows.iterrows()}
+    by_direction = {str(direction): row for direction, row in rows.iterrows()}
     parts = [
-        f"{label} {_interval(by_way[way], 'accuracy')} (ceiling {signed(by_way[way]['ceiling'])})"
-        for label, way in zip(labels, ("forth", "back"), strict=True)
+        f"{label} {_interval(row, 'accuracy')} (ceiling {signed(row['ceiling'])})"
+        for label, row in zip(labels, (by_direction["forth"], by_direction["back"]), strict=True)
     ]
     return f"By direction, {group} facts: {'; '.join(parts)}."
 
 
 def _over_training(curve: pd.DataFrame, notes: Mapping[str, Any]) -> list[str]:
-    said = []
+    sentences = []
     for group in notes["groups"]:
         rows = curve[(curve["group"] == group) & (curve["direction"] == "both")].sort_values("step")
         rows = rows[rows["unification"].notna()]
         if len(rows) > 1:
             first, last = rows.iloc[0], rows.iloc[-1]
-            said.append(
-                f"Over training, {group} facts: causal unification is first defined at step {int(first['step']):,} "
-                f"({_interval(first, 'unification')}, n = {int(first['n'])}) and at step {int(last['step']):,} is "
-                f"{_interval(last, 'unification')}."
+            sentences.append(
+                f"Over training, {group} facts: causal unification is first defined at step {int(first['step']):,}, "
+                f"where it is {_interval(first, 'unification')} (n = {int(first['n'])} pairs). At step "
+                f"{int(last['step']):,} it is {_interval(last, 'unification')}."
             )
-    return said
+    return sentences
 
 
 def _whole_stream(places: pd.DataFrame, notes: Mapping[str, Any]) -> str:
@@ -93,8 +107,8 @@ def _whole_stream(places: pd.DataFrame, notes: Mapping[str, Any]) -> str:
     row = end.iloc[0]
     return (
         f"The whole stream after layer {int(row['layer'])} at the prompt's last token, {row['group']} facts: "
-        f"{_interval(row, 'accuracy')} across languages, {_interval(row, 'ceiling')} within one; what carries the fact "
-        "there also carries the language that the answer comes out in, unless these two agree."
+        f"{_interval(row, 'accuracy')} across languages, {_interval(row, 'ceiling')} within one. Where the two differ, "
+        "what carries the fact there also carries the language of the answer."
     )
 
 
