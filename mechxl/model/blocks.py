@@ -12,8 +12,9 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from mechxl.model.architecture import ACTIVATIONS
 from mechxl.model.forward import FEW_PAIRS
-from mechxl.model.parts import after_attention, normalize, project
+from mechxl.model.parts import normalize, project
 from mechxl.model.weights import Weights
 
 COMPONENTS = ("resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out", "q", "k", "v", "z", "pattern")
@@ -118,12 +119,11 @@ def _block(
     k, v = visit("k", number, k, everywhere[None]), visit("v", number, v, everywhere[None])
     pattern = visit("pattern", number, _pattern(q, k, everywhere > positions[:, :, None]), positions)
     z = visit("z", number, _mixed(pattern, v), positions)
-
-    def see(component: str, flat: Float[Tensor, "some d_model"]) -> Float[Tensor, "some d_model"]:
-        return visit(component, number, flat.view(n, -1, flat.shape[1]), positions).flatten(0, 1)
-
-    mixed = z.flatten(2).flatten(0, 1)
-    return after_attention(block, weights.act_fn, resid.flatten(0, 1), mixed, see).unflatten(0, (n, -1))
+    attn_out = torch.addmm(block.b_O, z.flatten(2).flatten(0, 1), block.W_O).unflatten(0, (n, -1))
+    resid = visit("resid_mid", number, resid + visit("attn_out", number, attn_out, positions), positions)
+    hidden = torch.addmm(block.b_in, normalize(block.ln2, resid.flatten(0, 1)), block.W_in)
+    mlp_out = torch.addmm(block.b_out, ACTIVATIONS[weights.act_fn](hidden), block.W_out).unflatten(0, (n, -1))
+    return visit("resid_post", number, resid + visit("mlp_out", number, mlp_out, positions), positions)
 
 
 def _after(past: Float[Tensor, "few before head d_head"], own: Float[Tensor, "row pos head d_head"]) -> Tensor:

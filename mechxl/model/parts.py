@@ -1,8 +1,8 @@
-"""The parts of a block that every forward runs: what attention reads, and what follows attention.
+"""The parts of a block: what attention reads, and what follows attention.
 
-Attention itself stands twice: in forward.py for training and reading, where the quickest products are taken, and in
-blocks.py, where queries, keys, values and pattern can be patched. The two scale at different places, so that one for
-both would change the last bits of checkpoints or of findings.
+Both forwards take the first from here. blocks.py has attention and what follows it in a shape of its own, since every
+component of it can be patched: it scales queries before the product, so that one attention for both would change the
+last bits of checkpoints or of findings; and with `after_attention` patching seemed up to 5 % slower.
 """
 
 from collections.abc import Callable

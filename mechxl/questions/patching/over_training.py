@@ -87,9 +87,9 @@ def _curve_caption(finding: Finding) -> str:
         "language, by direction. Dotted: the ceiling, the same donor facts in the receiver's own language. The null, "
         f"donors permuted within a relation, is {null} at the last checkpoint. Right: causal unification, which is the "
         "accuracy divided by the ceiling, both directions together; it is drawn where the ceiling's interval lies "
-        "above .1. Beside it stand the score of the run's mono facts and its transfer. Bands: 95 % intervals over pairs; "
-        f"no entity is in two pairs. {pairs_counted(finding)}; fewer at earlier checkpoints; one run. Curves of one run "
-        "may rise together for many reasons: patching shows what the model uses, the curves show when."
+        "above .1. Beside it stand the score of the run's mono facts and its transfer. Bands: 95 % intervals over "
+        f"pairs; no entity is in two pairs. {pairs_counted(finding)}; fewer at earlier checkpoints; one run. Curves of "
+        "one run may rise together for many reasons: patching shows what the model uses, the curves show when."
     )
 
 
