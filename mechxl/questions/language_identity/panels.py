@@ -82,9 +82,11 @@ def _known_panel(finding: Finding) -> Panel:
     data = "; ".join(_known_number(row) for _, row in finding.tables["data"].iterrows())
     same = "; ".join(f"{role} is {twin}" for role, twin in finding.notes["same"].items()).replace("_", " ")
     caption = (
-        "What could be known and what is read of the language, by role. Bars: exact mutual information of the language "
-        "with tokens, over these prompts (tag shown, every fact in every language). Points: bits that linear probes "
-        f"read of held-out entities at the last checkpoint, {finding.notes['folds']} folds by entity; whiskers: 95 % "
+        "How much of the language the text holds, and how much a linear probe reads off the model, "
+        "by role. Bars: exact "
+        "mutual information of the language with tokens, over these prompts (tag shown, every fact in every language). "
+        f"Points: bits that linear probes read for held-out entities at the last checkpoint, "
+        f"{finding.notes['folds']} folds by entity; whiskers: 95 % "
         f"intervals over entities. n = {_n(finding)}; one run (one seed). "
         + (f"Here {same}, by tokenization. " if same else "")
         + f"In the data, in bits: {data}."
@@ -139,10 +141,12 @@ def _heat_panel(finding: Finding) -> Panel:
     figure.update_yaxes(showticklabels=False, col=2)
     caption = (
         "Bits that a linear probe reads of the language at each layer (0: embeddings) and checkpoint, by role; right: "
-        "the same probes with languages shuffled within each fact, the null. Below 0 (no colour): surer than it "
-        f"should be. n = {_n(finding)}; {finding.notes['folds']} folds by entity; one run. Intervals are in the "
+        "the null, the same probes with languages shuffled within each fact. A value below 0 (no "
+        "colour) means that the "
+        f"probe is overconfident. n = {_n(finding)}; {finding.notes['folds']} folds by entity; one "
+        "run. Intervals are in the "
         "finding's table `probes`; they are narrower than ±"
-        f"{_widest(probes):.2f} bits. Every cell is shown; none is a test."
+        f"{_widest(probes):.2f} bits. Every cell is shown, and none is a test."
     )
     themed(figure, height=160 + 110 * len(roles)).update_layout(hovermode="closest", margin={"t": 90, "b": 60})
     return Panel("heat", "Bits about the language: layer by checkpoint", caption, figure)
@@ -171,9 +175,9 @@ def _curves_panel(finding: Finding) -> Panel:
     figure.update_yaxes(range=[-0.1 * top, 1.05 * top])
     caption = (
         "Left: bits about the language at the prompt's last token, after each layer, with 95 % intervals over entities "
-        f"(n = {_n(finding)}); dotted: 0, nothing read; shuffled labels are in the panel above. Right: recall and "
-        "transfer of the same run, as in the question learning, which has their intervals. Two curves of one training "
-        "always go together somehow: the erasure below is the test of use."
+        f"(n = {_n(finding)}); dotted: 0, nothing is read. Shuffled labels are in the panel above. Right: recall and "
+        "transfer of the same run; the question learning has their intervals. Two curves of one training often rise "
+        "together. Whether the model uses the language is tested by the erasure below."
     )
     return Panel("curves", "The language beside recall and transfer", caption, themed(figure, legend_rows=2))
 
@@ -203,8 +207,8 @@ def _values_panel(finding: Finding) -> Panel:
         "Does one reader serve both languages? A linear reader of the value (least squares, one a relation), trained "
         "at the prompt's last token on facts told in one language, is tried on other entities in that language and in "
         f"another. n: {sizes} prompts. Bands: 95 % intervals over entities; dotted: the same readers trained on values "
-        "permuted within a relation; one run. A reader that serves both shows aligned values; one that does not may "
-        "only lack an offset."
+        "permuted within a relation; one run. A reader that works in both shows that their values are aligned. If it "
+        "works in one only, a constant offset between the languages may be all that separates them."
     )
     return Panel("values", "Readers of the value, trained in one language", caption, themed(figure, legend_rows=2))
 
@@ -235,10 +239,12 @@ def _erasure_panel(finding: Finding) -> Panel:
         if len(rows := end[(end["asked"] == asked) & (end["n"] > 0)])
     )  # fmt: skip
     caption = (
-        "Recall and transfer, by the right value in any language, with the language taken out of the residual stream "
-        "(LEACE) at every prompt position from a layer on, at the last checkpoint. Controls: a random subspace of the "
-        "same rank; random directions that carry as much variance; LEACE on a random split of the values. Fitted on "
-        f"{finding.notes['fitted_entities']:,} entities and asked of {finding.notes['asked_entities']:,} others "
+        "Recall and transfer after the language is erased from the residual stream (LEACE) at every prompt position, "
+        "from a layer on, at the last checkpoint. The right value in any language counts as right. "
+        "Controls: a random subspace of the "
+        "same rank; random directions that carry as much variance; LEACE on a random split of the values. Erasers are "
+        f"fitted on {finding.notes['fitted_entities']:,} entities, and "
+        f"{finding.notes['asked_entities']:,} others are asked "
         f"({counts} questions); whiskers: 95 % intervals over entities; one run. A probe trained anew "
         "after erasure on these others (their first 2,000 prompts), folds by entity, reads in bits: "
         f"{probe or 'nothing, as there are too few'}. "
@@ -269,10 +275,13 @@ def _steering_panel(finding: Finding) -> Panel:
     figure.update_yaxes(range=[-0.02, 1.03])
     figure.update_yaxes(title="share of answers", col=1)
     caption = (
-        "The direction from the language asked in to another one (difference of mean streams, of each position of the "
-        "prompt) is added at one layer, so many times, at the last checkpoint: in which language is the answer then a "
-        "value of the relation, and is it the fact's own? Dotted: random directions of the same lengths. Tellings of "
-        f"{finding.notes['asked_entities']:,} entities that the directions were not taken from (n = "
+        "In which language does the model answer after a language's direction is added? The "
+        "direction is the difference "
+        "of the two languages' mean streams at each prompt position. It is added at one layer, the given number of "
+        "times, at the last checkpoint. An answer counts for a language if it is a value of the "
+        "relation there. Dotted: "
+        "random directions of the same lengths. Prompts: tellings of "
+        f"{finding.notes['asked_entities']:,} entities that the directions were not fitted on (n = "
         f"{int(table['n'].max()):,} answers); bands: 95 % intervals over entities; one run."
     )
     return Panel("steering", "The language added: which language answers", caption, themed(figure, legend_rows=3))

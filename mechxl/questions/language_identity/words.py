@@ -17,21 +17,21 @@ NAMES = {
 
 def words(tables: Mapping[str, pd.DataFrame], notes: Mapping[str, Any]) -> list[str]:
     """Sentences on the data, the probes, the erasure, the readers of values and steering, in this order."""
-    said = [_data(tables["data"]), *_probes(tables, notes), *_erasure(tables["erasure"], notes)]
-    return [*said, *_values(tables["values"], notes), _steering(tables["steering"])]
+    sentences = [_data(tables["data"]), *_probes(tables, notes), *_erasure(tables["erasure"], notes)]
+    return [*sentences, *_values(tables["values"], notes), _steering(tables["steering"])]
 
 
 def _data(data: pd.DataFrame) -> str:
     bits = {row["quantity"]: row for row in data.to_dict("records")}
     mono = bits["I(value; language | relation), mono facts"]
-    told = (
+    value_bits = (
         f"the language of a telling gives {signed(mono['bits'], 3)} bits about its value in mono facts "
         f"({signed(mono['null'], 3)} with languages shuffled; n = {int(mono['n']):,} tellings)"
         if mono["n"]
         else "there are no mono facts whose language could say anything about the value"
     )
     return (
-        f"In the data, {told}; the prompt gives {signed(bits['I(language; prompt)']['bits'])} of the "
+        f"In the data, {value_bits}. The prompt gives {signed(bits['I(language; prompt)']['bits'])} of the "
         f"{signed(bits['H(language)']['bits'])} bits of the language."
     )
 
@@ -46,48 +46,48 @@ def _probes(tables: Mapping[str, pd.DataFrame], notes: Mapping[str, Any]) -> lis
     read = ", ".join(f"{_interval(row, 'bits')} at layer {row['layer']}" for _, row in last.iterrows())
     at_zero = ", ".join(signed(row["bits"]) for _, row in first.iterrows())
     shuffled = probes[(probes["role"] == role) & (probes["labels"] == "shuffled")]
-    said = [
-        f"In the model, a linear probe at the prompt's last token reads {read} bits of the language at the end, of "
-        f"{signed(known['prefix_bits'])} that the tokens hold (n = {int(last['n'].iloc[0]):,} prompts of "
+    sentences = [
+        f"In the model, a linear probe at the prompt's last token reads {read} bits of the language at the end; the "
+        f"tokens hold {signed(known['prefix_bits'])} (n = {int(last['n'].iloc[0]):,} prompts of "
         f"{int(last['entities'].iloc[0]):,} entities; one run). At checkpoint 0: {at_zero}; with shuffled labels "
         f"{signed(shuffled['bits'].min(), 3)} to {signed(shuffled['bits'].max(), 3)}."
     ]
     if known["token_bits"] > 0.99 * known["prefix_bits"] > 0:
-        said[0] += " The last token alone gives the language away, so that embeddings hold it by construction."
-    return said
+        sentences[0] += " The last token alone gives the language away, so the embeddings hold it by construction."
+    return sentences
 
 
 def _erasure(table: pd.DataFrame, notes: Mapping[str, Any]) -> list[str]:
     rows = table[(table["step"] == notes["erasure_steps"][-1]) & (table["from_layer"] == 1)]
-    said = []
+    sentences = []
     for asked in ("recall", "transfer"):
         here = rows[(rows["asked"] == asked) & (rows["n"] > 0)].set_index("erased")
         if not len(here):
-            said.append(f"Erasure, {asked}: no items ({rows[rows['asked'] == asked]['reason'].iloc[0]}).")
+            sentences.append(f"Erasure, {asked}: no items ({rows[rows['asked'] == asked]['reason'].iloc[0]}).")
             continue
         gone = here.loc["language"]
         controls = ", ".join(
             f"{NAMES[name]} {_interval(here.loc[name], 'change')}"
             for name in ("random_rank", "random_variance", "values")
         )
-        said.append(
+        sentences.append(
             f"With the language erased from layer 1 on, {asked} by value goes from "
             f"{signed(here.loc['nothing', 'value'])} to {_interval(gone, 'value')} (change "
             f"{_interval(gone, 'change')}; n = {int(gone['n']):,}). Controls, change: {controls}."
         )
     after = rows[rows["erased"] == "language"].iloc[0]
-    said.append(
-        f"After erasure at layer 1 a probe trained anew on these other entities, folds by entity, reads "
-        f"{_interval(after, 'anew_bits', 4)} bits (balanced accuracy {_interval(after, 'anew_accuracy', 3)}); one "
-        f"trained on the entities that the erasure was fitted on, {_interval(after, 'probe_bits', 4)}. What a linear "
-        "reader cannot find may still be there for a nonlinear one."
+    sentences.append(
+        f"After erasure at layer 1, a probe trained anew on these other entities, folds by entity, reads "
+        f"{_interval(after, 'anew_bits', 4)} bits (balanced accuracy {_interval(after, 'anew_accuracy', 3)}). A probe "
+        f"trained on the entities that the eraser was fitted on reads {_interval(after, 'probe_bits', 4)} bits. A "
+        "nonlinear reader may still find what a linear one cannot."
     )
-    return said
+    return sentences
 
 
 def _values(table: pd.DataFrame, notes: Mapping[str, Any]) -> list[str]:
     end = table[(table["step"] == notes["few_steps"][-1]) & table["accuracy"].notna()] if len(table) else table
-    said = []
+    sentences = []
     for layer in sorted(set(end["layer"])) if len(end) else []:
         if layer == 0:
             continue
@@ -99,8 +99,10 @@ def _values(table: pd.DataFrame, notes: Mapping[str, Any]) -> list[str]:
             for kind, row in here.iterrows()
             if kind in null.index
         )
-        said.append(f"One reader of the value for two languages, layer {layer}, accuracy on new entities: {shown}.")
-    return said
+        sentences.append(
+            f"Accuracy of one reader of the value, trained in one language, on new entities at layer {layer}: {shown}."
+        )
+    return sentences
 
 
 def _steering(table: pd.DataFrame) -> str:
@@ -109,11 +111,11 @@ def _steering(table: pd.DataFrame) -> str:
         return f"Steering is not defined: {table['reason'].iloc[0]}."
     once = rows[rows["strength"] == 1.0]
     best = once[once["added"] == "language"].sort_values("target").iloc[-1]
-    beside = once[(once["added"] == "random") & (once["layer"] == best["layer"])].iloc[0]
+    control = once[(once["added"] == "random") & (once["layer"] == best["layer"])].iloc[0]
     return (
-        f"Adding a language's direction once at layer {int(best['layer'])}, where it does most, turns "
+        f"Adding a language's direction once, at layer {int(best['layer'])} where it has the largest effect, moves "
         f"{_interval(best, 'target')} of answers into that language, {_interval(best, 'target_right')} with the fact's "
-        f"value; a random direction of the same length {_interval(beside, 'target')} (n = {int(best['n']):,})."
+        f"value. A random direction of the same length moves {_interval(control, 'target')} (n = {int(best['n']):,})."
     )
 
 
