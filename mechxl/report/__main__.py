@@ -18,27 +18,28 @@ from mechxl.questions.table import QUESTIONS
 
 @dataclass(frozen=True)
 class Report:
-    """Which runs, and what of them."""
+    """Which runs to report, which questions to compute, and where to write the page."""
 
     runs: Annotated[
-        tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(help="a run's directory; several: they are compared")
+        tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(help="directory of a run; several are compared")
     ]
     out: Annotated[
-        Path | None, tyro.conf.arg(help="the page; without it reports/NAME.html (comparison.html for several)")
+        Path | None,
+        tyro.conf.arg(help="the page to write; by default reports/NAME.html, or comparison.html for several runs"),
     ] = None
     only: Annotated[
         tuple[str, ...],
         tyro.conf.arg(
-            help=f"questions to compute: {', '.join(QUESTIONS)}, or a module of your own, as my_package.my_question; "
-            "without this option all of mechxl's"
+            help=f"questions to compute: {', '.join(QUESTIONS)}, or a module of your own such as "
+            "my_package.my_question; by default all of mechxl's"
         ),
     ] = ()
-    thorough: Annotated[bool, tyro.conf.arg(help="all facts rather than samples of large worlds")] = False
+    thorough: Annotated[bool, tyro.conf.arg(help="use all facts; otherwise large worlds are sampled")] = False
     plotly: Annotated[
         Literal["inline", "beside"],
         tyro.conf.arg(help="inline: one self-contained file; beside: plotly.min.js next to it"),
     ] = "inline"
-    quiet: Annotated[bool, tyro.conf.arg(help="no progress bar")] = False
+    quiet: Annotated[bool, tyro.conf.arg(help="show no progress bar")] = False
     version: Annotated[bool, tyro.conf.arg(help="print the version")] = False
 
 
@@ -62,7 +63,7 @@ def _report(argv: Sequence[str]) -> int:
         path = write_report(runs[0], out, only=options.only, **laid_out)
     else:
         if options.only:
-            raise InputError("--only picks questions of one run; a comparison has one: leave it out")
+            raise InputError("--only picks questions for a single run; leave it out to compare several")
         from mechxl.report.comparison import write_comparison
 
         path = write_comparison(runs, options.out or Path("reports") / "comparison.html", **laid_out)

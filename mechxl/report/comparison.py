@@ -11,12 +11,12 @@ from mechxl.report.page import render_page, write_page
 from mechxl.report.sections import drawn, for_figures, table
 from mechxl.run import Run
 
-MOST_ROWS = 4000  # of a table that the page holds: the curves of dozens of runs stand in each run's own report
+MOST_ROWS = 4000  # longer tables are left out of the page; each run's own report has its part of them
 CAPTIONS = {
-    "by_group": "Onsets by group: half-rise steps, geometric mean over seeds, 95 % t interval in ln; by clock.",
-    "differences": "Paired differences between groups, corrected for their number.",
-    "settings": "Settings that are not the same in all runs, but for seeds.",
-    "runs": "A step on other clocks: tokens, exposures of a mono fact, FLOP.",
+    "by_group": "Half-rise steps by group on each clock: the geometric mean over seeds with its 95 % t interval in ln.",
+    "differences": "Half-rise steps divided by those of the first group, paired by seed; p after Holm over all tests.",
+    "settings": "Settings that differ between runs, apart from seeds.",
+    "runs": "What one step is on the other clocks: tokens seen, exposures of a mono fact, FLOP.",
 }
 
 
@@ -28,7 +28,7 @@ def write_comparison(
     Args:
         runs: two or more.
         out: the page.
-        thorough: precision of each run's question `phases`.
+        thorough: compute each run's question `phases` on all facts.
         plotly: inline or beside.
         quiet: no progress bar.
 

@@ -11,7 +11,7 @@
   let step = steps.length ? steps[steps.length - 1] : null;
   let fact = 0;
 
-  // ---- theme: the page's colours are CSS variables; figures are written in the light ones and translated
+  // ---- theme: the page's colours are CSS variables; figures are stored in light colours and translated
   const isDark = () => root.dataset.theme === "dark";
   function rgb(hex) { return [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16)).join(","); }
   const darkRgb = Object.fromEntries(Object.entries(darkFor).map(([light, dark]) => [rgb(light), rgb(dark)]));
@@ -60,7 +60,7 @@
     follow(entry.target);
   }), { rootMargin: "50px 0px" });
   plots.forEach((plot) => { near.observe(plot); seen.observe(plot); });
-  let before = null; // paper is light, and shows every figure at the checkpoint chosen
+  let before = null; // print in light colours, with every figure at the chosen checkpoint
   window.addEventListener("beforeprint", function () {
     before = root.dataset.theme;
     root.dataset.theme = "light";
@@ -74,7 +74,7 @@
   // ---- one checkpoint for all figures
   const nearest = (among, wanted) => among.reduce((best, one) => Math.abs(one - wanted) < Math.abs(best - wanted) ? one : best);
   function follow(plot) {
-    if (!plot.ready || !plot.seen || step === null) return; // one that is out of sight follows when it is seen
+    if (!plot.ready || !plot.seen || step === null) return; // a figure out of sight follows once it is visible
     const layout = specOf(plot).layout, markers = plot.data.map((trace, at) => trace.mode === "markers" ? at : -1).filter((at) => at >= 0);
     if (plot.picked && plot.pickedShown !== fact && layout.meta && layout.meta.facts && markers.length) {
       plot.pickedShown = fact;
@@ -82,7 +82,7 @@
     }
     if (plot.shown === step) return;
     plot.shown = step;
-    if (layout.sliders && layout.sliders.length) { // the slider follows its frames by itself
+    if (layout.sliders && layout.sliders.length) { // the slider follows its frames
       const name = String(nearest(layout.sliders[0].steps.map((one) => Number(one.args[0][0])), step));
       Plotly.animate(plot, [name], { mode: "immediate", frame: { duration: 0, redraw: true }, transition: { duration: 0 } });
     } else if (layout.meta && layout.meta.clock === "step") {
@@ -166,11 +166,11 @@
     choice.addEventListener("change", () => chooseFact(Number(choice.value)));
   }
 
-  // ---- tables: laid out when opened, sorted by a click on a column's name, saved as CSV
+  // ---- tables: built when opened, sorted by a click on a column's name, saved as CSV
   const FIRST = 100;
   const shown = (value) => value === null ? "–" : typeof value === "number" ? (Number.isInteger(value) ? value.toLocaleString("en") : String(Number(value.toPrecision(4)))) : String(value);
   function compare(a, b) {
-    if (a === null || b === null) return (a === null) - (b === null); // what is missing comes last
+    if (a === null || b === null) return (a === null) - (b === null); // missing values come last
     return typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b));
   }
   function csv(content) {

@@ -34,13 +34,13 @@ def write_report(
     plotly: str = "inline",
     quiet: bool = False,
 ) -> Path:
-    """Asks the questions of a run and writes its report.
+    """Computes the questions of a run and writes its report.
 
     Args:
         run: a run with checkpoints.
         out: the page.
-        only: questions to ask, modules of one's own among them; empty: all of mechxl's.
-        thorough: all facts rather than samples.
+        only: questions to compute, by name or as the module of a question of your own; empty for all of mechxl's.
+        thorough: use all facts; otherwise large worlds are sampled.
         plotly: inline (one self-contained file) or beside (plotly.min.js next to the page, shared by many).
         quiet: no progress bar.
 
@@ -49,7 +49,7 @@ def write_report(
 
     Raises:
         InputError: no such question, the run has no checkpoints, or the page can't be written.
-        Failure: a question raised; the page is written all the same, with the error in its section.
+        Failure: a question raised an error. The page is written, with the error in that question's section.
     """
     out = Path(out)
     _refuse_directory(out)
@@ -66,7 +66,7 @@ def write_report(
                 if isinstance(question, Exception):
                     raise question
                 sections.append(section(question, ask(run, name, thorough=thorough)))
-            except Exception as error:  # whatever a question raises; the others are reported all the same
+            except Exception as error:  # one question's error must not cost the others
                 if isinstance(error, InputError) and (name in QUESTIONS or not run.steps):
                     raise  # something is wrong with the run
                 sections.append(failed(name, None if isinstance(question, Exception) else question, error))
@@ -75,17 +75,17 @@ def write_report(
     page = render(run, sections, thorough=thorough, inline=plotly == "inline")
     write_page(page, out, plotly)
     if wrong := [section.name for section in sections if section.error]:
-        raise Failure(f"{out}: is written, with an error in the place of {', '.join(wrong)}")
+        raise Failure(f"{out}: the page is written, but these questions raised an error: {', '.join(wrong)}")
     return out
 
 
 def _question(name: str) -> Question | Exception:
-    """A question, or what its own module raised while it was imported."""
+    """A question, or the error that its module raised on import."""
     try:
         return find_question(name)
     except InputError:
         raise
-    except Exception as error:  # anything may stand in an own module; its section tells it
+    except Exception as error:  # a user's module may raise anything; its section shows the error
         return error
 
 
@@ -108,11 +108,11 @@ def write_page(page: str, out: Path, plotly: str) -> Path:
 
 def _refuse_directory(out: Path) -> None:
     if out.is_dir():
-        raise InputError(f"{out}: is a directory, and a report is a file; give --out FILE.html")
+        raise InputError(f"{out}: is a directory; give a file with --out FILE.html")
 
 
 def render(run: Run, sections: Sequence[Section], *, thorough: bool, inline: bool) -> str:
-    """The page as text. The figure of its first screen is the first section's that has an overview."""
+    """The page as text. Its first screen shows the overview of the first section that has one."""
     timeline = next((section.overview for section in sections if section.overview), None)
     return render_page(
         "template.html",
@@ -130,7 +130,7 @@ def render(run: Run, sections: Sequence[Section], *, thorough: bool, inline: boo
 
 
 def render_page(template: str, inline: bool, **content: Any) -> str:
-    """A template of this package, filled in; all that it shows is escaped."""
+    """Fills in a template of this package, with all content escaped."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("mechxl.report", "."),
         autoescape=True,
@@ -162,12 +162,12 @@ def _under_way(run: Run) -> bool:
             return False
     except filelock.Timeout:
         return True
-    except OSError:  # somebody else's run, that this process may not lock
+    except OSError:  # this process may not lock a run of another user
         return False
 
 
 def _settings(config: RunConfig) -> list[tuple[str, str, str]]:
-    """(name, value, default) of every setting, the five seeds and the shares filled in."""
+    """(name, value, default) of every setting, with the five seeds and the shares filled in."""
     values, defaults = ({"seed": c.seed} | flat(c) for c in (config, RunConfig()))
     return [(name, _plain(value), _plain(defaults[name])) for name, value in values.items()]
 

@@ -1,4 +1,4 @@
-"""A finding as a part of a page: its sentences, figures and tables, each as data that the page can hold safely."""
+"""A finding as a section of a page: sentences, figures and tables, as data that are safe inside HTML."""
 
 import html
 import math
@@ -18,7 +18,7 @@ from mechxl.questions.question import Question
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure with its words; `spec` is JSON that may stand inside a script element."""
+    """A figure with its title and caption; `spec` is JSON that is safe inside a script element."""
 
     name: str
     title: str
@@ -30,12 +30,12 @@ class Figure:
 
 @dataclass(frozen=True)
 class Table:
-    """A table as columns, for the page to lay out, sort and save.
+    """A table as columns, which the page lays out, sorts and saves.
 
     Attributes:
         name: of the table.
         n: rows.
-        content: {"columns": names, "values": a list a column}; what is missing is null.
+        content: {"columns": names, "values": one list per column}; a missing value is null.
     """
 
     name: str
@@ -51,10 +51,10 @@ class Section:
         name: of the question; the section's address on the page.
         title, definition, caveats: as the question declares them.
         summary: sentences, the most important first.
-        figures, tables: what stands below.
-        overview: for the page's first screen.
-        facts: what the page tells of single facts; empty where there are none.
-        error: why there is nothing, and where that was.
+        figures, tables: shown below the summary.
+        overview: a figure for the page's first screen.
+        facts: answers about single facts over training; empty where there are none.
+        error: the error that the question raised, and where; empty if it raised none.
     """
 
     name: str
@@ -86,7 +86,7 @@ def section(question: Question, finding: Finding) -> Section:
 
 
 def failed(name: str, question: Question | None, error: Exception) -> Section:
-    """The section of a question that raised: what, and the last place of the traceback."""
+    """The section of a question that raised an error: the error and the last place of its traceback."""
     place = traceback.extract_tb(error.__traceback__)[-1]
     message = f"{type(error).__name__}: {error} ({place.filename}, line {place.lineno}, in {place.name})"
     if question is None:  # its module could not be imported
@@ -95,7 +95,7 @@ def failed(name: str, question: Question | None, error: Exception) -> Section:
 
 
 def drawn(panel: Panel) -> Figure:
-    """A panel ready for the page. Its words were escaped for figures (`for_figures`); the page escapes them itself."""
+    """A panel ready for the page. `for_figures` escaped title and caption; here they are unescaped for the template."""
     title, caption = html.unescape(panel.title), html.unescape(panel.caption)
     spec = Markup(str(panel.figure.to_json()).replace("<", "\\u003c"))
     height: Any = panel.figure.layout["height"]
@@ -103,7 +103,7 @@ def drawn(panel: Panel) -> Figure:
 
 
 def for_figures(finding: Finding) -> Finding:
-    """The finding with <, > and & of every text written as entities, since plotly reads a little HTML in its texts."""
+    """The finding with <, > and & of every text as entities, since plotly interprets some HTML in texts."""
     tables = {name: _escaped_table(rows) for name, rows in finding.tables.items()}
     return replace(finding, tables=tables, notes=_escaped(finding.notes))
 
@@ -141,7 +141,7 @@ def _cell(value: Any) -> Any:
 
 
 def shown_facts(finding: Finding) -> dict[str, Any]:
-    """What the page tells of single facts: how each language says them, and what is answered over training."""
+    """Single facts for the page: their sentence in each language, and the model's answers over training."""
     answers = finding.notes.get("shown_answers")
     if not answers:
         return {}

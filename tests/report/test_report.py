@@ -57,7 +57,7 @@ def test_captions_say_n_interval_and_null(page):
     captions = re.findall(
         r'<figcaption class="caption">(.*?)</figcaption>', page.read_text(encoding="utf-8"), re.DOTALL
     )
-    score = next(caption for caption in captions if caption.startswith("Unification score"))
+    score = next(caption for caption in captions if caption.startswith("The unification score"))
     for part in ("n =", "95 % interval", "permut", "one run", "seed"):
         assert part.lower() in score.lower()
 

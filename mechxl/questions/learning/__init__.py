@@ -9,17 +9,19 @@ if TYPE_CHECKING:
 
 TITLE = "What the model learns, and when"
 DEFINITION = (
-    "Recall: tellings of the training set, asked again. Transfer: mono facts (told in one language), asked in "
-    "a language that training does not tell them in, where every word is known from training and the prompt is "
-    "not. Exact match of the whole answer under greedy decoding; the tag, where there is one, is shown.",
-    "No-knowledge losses, exact, over answers A: H(A), H(A | R) given the relation, H(A | R, S) given the "
-    "relation and the set S of languages that the prompt can be in. No-fact accuracies: of the best guess that "
-    "knows the relation, and the language asked or told, and no fact.",
+    "Recall is the share of training tellings that the model answers right when asked again. Transfer is the same "
+    "for mono facts (told in one language) asked in a language in which training does not tell them; every word is "
+    "known from training, and the prompt is new. An answer is right if all of it matches under greedy decoding. "
+    "The language's tag, where there is one, is shown.",
+    "No-knowledge losses are the exact losses of models that know no fact: H(A) of the answers A, H(A | R) given "
+    "the relation R, and H(A | R, S) given also the set S of languages that the prompt can be in. No-fact "
+    "accuracies are those of the best guess from the relation alone, or from the relation and the language asked or "
+    "told.",
 )
 CAVEATS = (
-    "Transfer above the largest no-fact accuracy is evidence of transfer; below the smallest, of a bias to the "
-    "language.",
-    "Intervals are over entities of this one run; another seed may differ by more.",
+    "Transfer above the largest no-fact accuracy is evidence of transfer. Transfer below the smallest is evidence "
+    "of a language bias.",
+    "Intervals are over the entities of this one run. Another seed may differ by more.",
 )
 READS: tuple[str, ...] = ()
 

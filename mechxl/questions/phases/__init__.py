@@ -9,15 +9,15 @@ if TYPE_CHECKING:
 
 TITLE = "Phases: when does each thing happen?"
 DEFINITION = (
-    "Onset: the half-rise step of a logistic in ln(step) with AR(1) residuals. A transition is accepted where "
-    "its AICc beats those of a constant and of lines by a margin, its amplitude stands out of the noise, and "
-    "the curve begins below 10 % and ends above 90 % of it; where only the last fails it is “not finished”, "
-    "else “no transition”.",
-    "A lag is a ratio of half-rise steps; its null is that both curves have one onset.",
+    "The onset of a curve is the half-rise step of a logistic in ln(step) with AR(1) residuals. The curve has a "
+    "transition if the logistic's AICc beats those of a constant and of lines by a margin, if its amplitude stands "
+    "out of the noise, and if the curve begins below 10 % and ends above 90 % of the rise. If only "
+    "the last condition fails it is “not finished”; otherwise it has “no transition”.",
+    "A lag is a ratio of two half-rise steps. Its null is that both curves have one common onset.",
 )
 CAVEATS = (
-    "An order in time is no order of causes; erasure and patching intervene.",
-    "False alarms, misses and coverage on planted curves are tabulated in docs/phases.md.",
+    "An order in time is no order of causes. Only interventions such as erasure and patching show causes.",
+    "docs/phases.md lists false alarms, misses and coverage of intervals on planted curves.",
 )
 READS: tuple[str, ...] = ("learning", "language_identity", "patching")
 
