@@ -25,7 +25,7 @@ demo: setup  ## train the default run (runs/default) and write its report (repor
 	$(BIN)/python -m mechxl.report runs/default
 
 test: setup  ## run the tests in two processes (PYTEST_ARGS="-k name" selects some)
-	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
 
 check: setup  ## check format, lint, types and import contracts; stop at the first failure
 	$(BIN)/ruff format --check .

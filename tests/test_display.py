@@ -13,6 +13,7 @@ from mechxl.config import LanguagesConfig, RunConfig, TrainingConfig, parse_conf
 from mechxl.display import run_html
 from mechxl.findings import Finding
 from mechxl.run import Run
+from tests.runs import copied
 
 NASTY = "<script>alert(1)</script>&\"'"
 
@@ -64,7 +65,7 @@ def test_a_run_shows_its_state_settings_facts_and_last_rates(trained: Run):
 
 
 def test_a_run_under_way_says_at_which_step(trained: Run, tmp_path: Path):
-    run = Run(shutil.copytree(trained.path, tmp_path / "run"))
+    run = copied(trained, tmp_path / "run")
     run.file("COMPLETE").unlink()
     rows = run.file("metrics.jsonl").read_text().splitlines(keepends=True)
     run.file("metrics.jsonl").write_text("".join(rows[:4]) + '{"step": 48, "lo')

@@ -3,7 +3,6 @@
 import doctest
 import inspect
 import re
-import shutil
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ import pytest
 import mechxl
 from mechxl import findings
 from mechxl.run import Run
+from tests.runs import copied
 
 VERBS = {name: getattr(mechxl, name) for name in mechxl.__all__}
 EXAMPLES = VERBS | {"mechxl": mechxl, "Finding": findings.Finding, "Run.model": Run.model}
@@ -37,7 +37,7 @@ def test_names_that_are_not_there_are_attribute_errors():
 @pytest.mark.parametrize("name", list(EXAMPLES))
 def test_examples_work(name: str, trained: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """With `run` a complete run, as it is at runs/default."""
-    shutil.copytree(trained.path, tmp_path / "runs" / "default")
+    copied(trained, tmp_path / "runs" / "default")
     monkeypatch.chdir(tmp_path)
     owner, documented = inspect.getmodule(EXAMPLES[name]), inspect.getdoc(EXAMPLES[name]) or ""
     names = vars(owner) | {"run": Run("runs/default")} | {at: getattr(mechxl, at) for at in mechxl.__all__}

@@ -14,13 +14,14 @@ from mechxl import Run as FaceRun
 from mechxl.config import InputError
 from mechxl.files import read_rows, whole_file, write_json, write_text
 from mechxl.run import Run
+from tests.runs import copied
 
 STEPS = [0, 1, 12, 48, 84, 120]
 
 
 @pytest.fixture
 def copy(trained: Run, tmp_path: Path) -> Path:
-    return shutil.copytree(trained.path, tmp_path / "run")
+    return copied(trained, tmp_path / "run").path
 
 
 def test_properties(trained: Run):

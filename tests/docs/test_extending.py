@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.runs import copied
+
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "extending.md"
 
@@ -28,7 +30,7 @@ def copy(trained, tmp_path: Path) -> Path:
     for folder in ("mechxl", "analyses"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=leave)
     (tmp_path / "tests" / "measures").mkdir(parents=True)
-    shutil.copytree(trained.path, tmp_path / "runs" / "small", ignore=leave)
+    copied(trained, tmp_path / "runs" / "small", without=["findings"])
     return tmp_path
 
 

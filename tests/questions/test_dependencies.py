@@ -11,6 +11,7 @@ from mechxl.questions.dependencies import files_behind
 from mechxl.questions.find import find_question
 from mechxl.questions.kept import finding_digest
 from mechxl.run import Run
+from tests.runs import copied
 
 
 @pytest.fixture
@@ -103,7 +104,7 @@ def test_an_own_package_is_followed_inside_itself(tmp_path):
 
 
 def test_settings_checkpoints_and_precision_void_it(trained, tmp_path):
-    run = Run(shutil.copytree(trained.path, tmp_path / "run"))
+    run = copied(trained, tmp_path / "run")
     question = find_question("learning")
     digest = finding_digest(run, question, thorough=False)
     assert finding_digest(run, question, thorough=True) != digest
@@ -119,7 +120,7 @@ def test_settings_checkpoints_and_precision_void_it(trained, tmp_path):
 
 
 def test_phases_is_void_when_a_finding_that_it_reads_is_new(trained, tmp_path):
-    run = Run(shutil.copytree(trained.path, tmp_path / "run", ignore=shutil.ignore_patterns("findings")))
+    run = copied(trained, tmp_path / "run", without=["findings"])
     question = find_question("phases")
     before = finding_digest(run, question, thorough=False)
     ask(run, "learning")

@@ -5,11 +5,14 @@ import shutil
 import pytest
 from playwright.sync_api import Page, sync_playwright
 
+from mechxl.questions.table import QUESTIONS
 from mechxl.report.__main__ import main
 
 
 @pytest.fixture(scope="session")
-def page(trained, tmp_path_factory):
+def page(trained, answered, tmp_path_factory):
+    for question in QUESTIONS:
+        answered(question)
     out = tmp_path_factory.mktemp("report") / "page.html"
     assert main([str(trained.path), "--out", str(out)]) == 0
     return out

@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import shutil
 
 import numpy as np
 import pytest
@@ -19,6 +18,7 @@ from mechxl.report.page import render
 from mechxl.report.sections import section
 from mechxl.run import Run
 from tests.report.conftest import scrolled
+from tests.runs import copied
 
 HOSTILE = "<img src=x onerror='window.pwned=1'><b data-hostile>&lt;i</b>"
 
@@ -211,7 +211,7 @@ def test_keyboard_reaches_the_checkpoint(trained, page, looked_at):
 
 def test_html_in_names_values_and_settings_is_text_everywhere(trained, tmp_path, looked_at):
     place = tmp_path / "<img src=x onerror=window.pwned=1>"
-    shutil.copytree(trained.path, place)
+    copied(trained, place)
     environment = json.loads((place / "environment.json").read_text())
     environment |= {"platform": HOSTILE, "commit": HOSTILE, "command": [HOSTILE], "device": HOSTILE}
     environment["versions"]["torch"] = HOSTILE
@@ -262,7 +262,7 @@ def compared(trained, tmp_path_factory):
     folder = tmp_path_factory.mktemp("pair")
     runs = []
     for name in ("<b data-hostile>one", "<img src=x onerror=window.pwned=1>"):
-        shutil.copytree(trained.path, folder / name)
+        copied(trained, folder / name)
         runs.append(Run(folder / name))
     text = (runs[1].path / "config.toml").read_text()
     (runs[1].path / "config.toml").write_text(text.replace("learning_rate = 0.002", "learning_rate = 0.003"))

@@ -14,6 +14,7 @@ from filelock import FileLock
 
 from mechxl.report.__main__ import main
 from mechxl.run import Run
+from tests.runs import copied
 
 
 class Page(HTMLParser):
@@ -73,7 +74,7 @@ def test_plotly_beside_is_a_small_page_and_one_script(trained, tmp_path):
 
 @pytest.fixture
 def bare(trained, tmp_path):
-    shutil.copytree(trained.path, tmp_path / "bare")
+    copied(trained, tmp_path / "bare")
     shutil.rmtree(tmp_path / "bare" / "checkpoints")
     return tmp_path / "bare"
 
@@ -100,7 +101,7 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(arguments, named, trained,
 
 
 def test_an_unfinished_run_is_reported_as_such(trained, tmp_path):
-    shutil.copytree(trained.path, tmp_path / "cut")
+    copied(trained, tmp_path / "cut")
     (tmp_path / "cut" / "COMPLETE").unlink()
     Run(tmp_path / "cut").checkpoint(trained.steps[-1]).unlink()
     at = f"step {trained.steps[-2]:,} of {trained.config.training.steps:,}"

@@ -10,8 +10,8 @@ import xarray as xr
 from mechxl import activations
 from mechxl.data.roles import role_names
 from mechxl.instruments.activations import reading
-from mechxl.run import Run
 from tests.instruments.runs import Plain, sentence, small_run
+from tests.runs import copied
 
 # Every pair of tokenization, cue, word order and batch size is in one of them.
 CASES = [
@@ -186,7 +186,7 @@ def test_a_float64_run_is_read_in_float64(tmp_path):
 
 @pytest.mark.parametrize("size", [1, 7, 512])
 def test_a_trained_run(trained, tmp_path, size):
-    run = Run(shutil.copytree(trained.path, tmp_path / "run"))
+    run = copied(trained, tmp_path / "run")
     facts = [0, 100, 239, 335]
     for hook in ("resid_post", "pattern"):
         expect_equal(activations(run, hook, steps=-1, facts=facts, role="all", batch_size=size), Plain(run, 120))

@@ -15,8 +15,8 @@ from tests.instruments.runs import small_run
 
 
 @pytest.fixture(scope="module")
-def finding(trained):
-    return language_identity.compute(trained)
+def finding(answered):
+    return answered("language_identity")
 
 
 def test_shared_names_before_any_word_of_a_language_hold_nothing_and_relation_words_everything(trained, finding):
@@ -89,7 +89,8 @@ def test_it_survives_being_written_and_read(finding, tmp_path):
     ids=["tag, words shared", "three languages", "all parallel", "none parallel", "characters", "no shared fact"],
 )
 def test_every_kind_of_run_has_an_answer(sections, tmp_path):
-    run = small_run(tmp_path / "run", **sections)
+    small = {"model": {"n_layers": 1}, "training": {"checkpoints": 2}}
+    run = small_run(tmp_path / "run", **small, **sections)
     found = language_identity.compute(run)
     found.to_json("x")  # no NaN without a reason
     assert language_identity.figures(found)

@@ -1,7 +1,5 @@
 """The question `patching`: planted circuits are found and measured, controls hold, every kind of run has an answer."""
 
-import shutil
-
 import numpy as np
 import pytest
 
@@ -20,6 +18,7 @@ from tests.instruments.patching.planted import planted_model
 from tests.instruments.runs import small_run
 from tests.model.hooked import another_architecture
 from tests.model.plain import small_corpus
+from tests.runs import copied
 
 ROLES = ["name_last", "prompt_last"]
 
@@ -70,8 +69,8 @@ def test_a_planted_circuit_is_found_and_its_causal_unification_is_what_was_plant
 
 
 @pytest.fixture(scope="module")
-def finding(trained):
-    return patching.compute(trained)
+def finding(answered):
+    return answered("patching")
 
 
 def test_controls_hold_on_a_trained_run(trained, finding):
@@ -141,7 +140,7 @@ def test_the_place_chosen_is_one_that_is_not_fixed(finding):
 
 
 def test_a_damaged_checkpoint_is_named(trained, tmp_path):
-    shutil.copytree(trained.path, tmp_path / "run")
+    copied(trained, tmp_path / "run")
     run = Run(tmp_path / "run")
     run.checkpoint(run.steps[1]).write_bytes(b"nothing")
     with pytest.raises(InputError, match=run.checkpoint(run.steps[1]).name):

@@ -8,32 +8,31 @@ import pytest
 
 from mechxl.findings import Finding
 from mechxl.questions import ask, phases
+from mechxl.questions.kept import finding_path
 from mechxl.questions.phases import answer
 from mechxl.questions.phases import words as phase_words
 from mechxl.questions.phases.words import phase, words
-from mechxl.run import Run
 from tests.instruments.runs import small_run
+from tests.runs import copied
 
 
 @pytest.fixture(scope="module")
-def trained(trained, tmp_path_factory):
+def bare(trained, tmp_path_factory):
     """A copy without findings, as phases reads those of other questions."""
-    path = tmp_path_factory.mktemp("phases") / "trained"
-    shutil.copytree(trained.path, path, ignore=shutil.ignore_patterns("findings"))
-    return Run(path)
+    return copied(trained, tmp_path_factory.mktemp("phases") / "trained", without=["findings"])
 
 
 @pytest.fixture(scope="module")
-def finding(trained):
-    return phases.compute(trained)
+def finding(bare):
+    return phases.compute(bare)
 
 
-def test_curves_are_those_of_the_run(trained, finding):
-    curves, metrics = finding.tables["curves"], trained.metrics
+def test_curves_are_those_of_the_run(bare, finding):
+    curves, metrics = finding.tables["curves"], bare.metrics
     recall = curves[(curves["quantity"] == "recall") & (curves["unit"] == "accuracy")]
     np.testing.assert_array_equal(recall["value"], metrics["recall_accuracy"])
     score = curves[(curves["quantity"] == "unification, layer 1") & (curves["unit"] == "score")]
-    assert score["step"].tolist() == trained.steps
+    assert score["step"].tolist() == bare.steps
     assert set(curves["unit"]) == {"accuracy", answer.LOG_P, "score", "S - X"}
 
 
@@ -46,17 +45,23 @@ def test_each_onset_has_an_interval_or_a_reason(finding):
             assert row["low"] <= row["step"] <= row["high"]
 
 
-def test_findings_that_are_kept_are_on_the_time_line(trained):
-    for name in ("learning", "patching"):
-        ask.ask(trained, name)
-    found = phases.compute(trained)
+def test_findings_that_are_kept_are_on_the_time_line(bare, trained, answered):
+    bare.file("findings").mkdir(exist_ok=True)
+
+    def keep(question):
+        answered(question)
+        shutil.copy(finding_path(trained, question), finding_path(bare, question))
+
+    keep("learning")
+    keep("patching")
+    found = phases.compute(bare)
     assert "patching" in found.notes["kept"]
     assert set(found.tables["marginals"]["marginal"]) == {"P(A | R)", "P(A | R, S)"}
     assert "language_identity" in " ".join(found.summary)  # which is not kept
-    before = ask.ask(trained, "phases")
-    ask.ask(trained, "language_identity")
+    before = ask.ask(bare, "phases")
+    keep("language_identity")
     assert "language_identity" not in before.notes["kept"]
-    assert "language_identity" in ask.ask(trained, "phases").notes["kept"]
+    assert "language_identity" in ask.ask(bare, "phases").notes["kept"]
 
 
 @pytest.mark.parametrize(
