@@ -1,5 +1,6 @@
 """The report as a user makes it: one file that asks nobody for anything, and refusals in one sentence."""
 
+import importlib
 import json
 import os
 import re
@@ -139,20 +140,27 @@ def figures(finding):
 """
 
 
-def test_an_own_question_from_anywhere(trained, tmp_path):
+def test_an_own_question_from_anywhere(trained, tmp_path, monkeypatch, capfd):
     package = tmp_path / "my_package"
     package.mkdir()
     (package / "__init__.py").touch()
     (package / "my_question.py").write_text(OWN)
     (package / "wrong.py").write_text(OWN.replace("size = float", "size = 1 / 0 + float"))
     (package / "no_question.py").write_text("compute = None")
-    command = [sys.executable, "-m", "mechxl.report", str(trained.path), "--out", "page.html", "--only"]
+    arguments = [str(trained.path), "--out", "page.html", "--only"]
+    command = [sys.executable, "-m", "mechxl.report", *arguments, "my_package.my_question"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    monkeypatch.chdir(tmp_path)
 
     def reported(*names):
-        return subprocess.run([*command, *names], cwd=tmp_path, capture_output=True, text=True, check=False)
+        """The status and what stands on stderr; own modules are imported anew, as in a new process."""
+        for name in [name for name in sys.modules if name.split(".")[0] == "my_package"]:
+            del sys.modules[name]
+        importlib.invalidate_caches()
+        capfd.readouterr()
+        return main([*arguments, *names]), capfd.readouterr().err
 
-    done = reported("my_package.my_question")
-    assert done.returncode == 0, done.stderr
     parsed = Page((tmp_path / "page.html").read_text(encoding="utf-8"))
     text = " ".join(parsed.text)
     assert {"my_package.my_question", "sizes"} <= parsed.ids
@@ -168,28 +176,28 @@ def test_an_own_question_from_anywhere(trained, tmp_path):
     assert f"Names have size {size:.3f} <at the end>." in text
     # another file, another answer: what is kept no longer fits
     (package / "my_question.py").write_text(OWN.replace("Names have", "Words have"))
-    done = reported("my_package.wrong", "my_package.my_question")
-    assert done.returncode == 1
-    assert "my_package.wrong" in done.stderr.splitlines()[-1]
-    assert "ZeroDivisionError" in done.stderr
+    status, error = reported("my_package.wrong", "my_package.my_question")
+    assert status == 1
+    assert "my_package.wrong" in error.splitlines()[-1]
+    assert "ZeroDivisionError" in error
     text = " ".join(Page((tmp_path / "page.html").read_text(encoding="utf-8")).text)
     assert "ZeroDivisionError: division by zero" in text
     assert "wrong.py, line" in text
     assert "Words have size" in text
     # refused by an own question: told in its section too; one that there is not: before any is asked
     (package / "picky.py").write_text(OWN.replace('role="name_first"', 'role="nonsense"'))
-    done = reported("my_package.picky")
-    assert done.returncode == 1
+    status, error = reported("my_package.picky")
+    assert status == 1
     assert "InputError: role" in " ".join(Page((tmp_path / "page.html").read_text(encoding="utf-8")).text)
     (tmp_path / "page.html").unlink()
-    done = reported("my_package.wrong", "my_package.nothing")
-    assert done.returncode == 2
-    assert "ZeroDivisionError" not in done.stderr
+    status, error = reported("my_package.wrong", "my_package.nothing")
+    assert status == 2
+    assert "ZeroDivisionError" not in error
     assert not (tmp_path / "page.html").exists()
-    assert "learning, unification" in done.stderr
-    done = reported("my_package.no_question")
-    assert done.returncode == 2
-    assert "has no function compute" in done.stderr
+    assert "learning, unification" in error
+    status, error = reported("my_package.no_question")
+    assert status == 2
+    assert "has no function compute" in error
 
 
 def test_help_is_quick_to_import():
