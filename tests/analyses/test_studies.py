@@ -18,6 +18,9 @@ from analyses.claims import tokenization_timing
 from analyses.statistics import sign_test, spearman, spearman_p, t_interval
 from analyses.study import described, load, markdown, note_of, read_results, studies, with_tables
 from mechxl.errors import InputError
+from mechxl.sweep.engine import Outcome
+from mechxl.sweep.engines import ENGINES
+from mechxl.training.loop import train_run
 
 DONE, BAD_INPUT = 0, 2
 NAMES = list(studies())
@@ -82,8 +85,17 @@ def test_what_can_not_be_is_refused_in_a_sentence(arguments, sentence, capsys):
     assert error.count("\n") == 1
 
 
+def in_process(jobs, workers, began, stopping):
+    """An engine without processes."""
+    for job in jobs:
+        began(job)
+        train_run(job.config, job.out, quiet=True)
+        yield Outcome(job, "complete")
+
+
 def test_a_study_is_carried_out_whole(tmp_path, monkeypatch, capsys):
     """Two kinds of tokens, two seeds: trained by the sweep, measured, its note filled in and its page written."""
+    monkeypatch.setitem(ENGINES, "local", in_process)
     grid = {
         "seeds": 2,
         "base": {
