@@ -10,6 +10,7 @@ from filelock import FileLock
 if "PYTEST_XDIST_WORKER" in os.environ:
     # What a module of mechxl imports first is compiled anew, since jaxtyping's plugin gives its bytecode another name:
     # about 1,000 modules in 10 s where bytecode may not be written. A worker needs all of these anyway.
+    import beartype  # noqa: F401
     import ipywidgets  # noqa: F401
     import plotly.graph_objects  # noqa: F401
     import sklearn.linear_model  # noqa: F401

@@ -4,17 +4,19 @@ import pytest
 
 from mechxl.errors import InputError
 from mechxl.questions.ask import ask
+from tests.runs import copied
 
 
-def test_asking_twice_reads_the_kept_finding_and_a_damaged_one_is_made_anew(trained):
-    path = trained.file("findings") / "learning.json"
-    first = ask(trained, "learning")
+def test_asking_twice_reads_the_kept_finding_and_a_damaged_one_is_made_anew(trained, tmp_path):
+    run = copied(trained, tmp_path / "run", without=["findings"])  # other workers read the findings of the shared run
+    path = run.file("findings") / "learning.json"
+    first = ask(run, "learning")
     kept = path.stat().st_mtime_ns
-    assert ask(trained, "learning").summary == first.summary
+    assert ask(run, "learning").summary == first.summary
     assert path.stat().st_mtime_ns == kept
     text = path.read_text(encoding="utf-8")
     path.write_text(text[: len(text) // 2], encoding="utf-8")
-    assert ask(trained, "learning").summary == first.summary
+    assert ask(run, "learning").summary == first.summary
     assert path.read_text(encoding="utf-8") == text
 
 

@@ -13,6 +13,8 @@ from mechxl.run import Run
 from mechxl.training.loop import train_run
 from tests.instruments.runs import small_run
 
+SMALL = {"model": {"n_layers": 1}, "training": {"checkpoints": 2}}
+
 
 @pytest.fixture(scope="module")
 def finding(answered):
@@ -89,8 +91,7 @@ def test_it_survives_being_written_and_read(finding, tmp_path):
     ids=["tag, words shared", "three languages", "all parallel", "none parallel", "characters", "no shared fact"],
 )
 def test_every_kind_of_run_has_an_answer(sections, tmp_path):
-    small = {"model": {"n_layers": 1}, "training": {"checkpoints": 2}}
-    run = small_run(tmp_path / "run", **small, **sections)
+    run = small_run(tmp_path / "run", **SMALL, **sections)
     found = language_identity.compute(run)
     found.to_json("x")  # no NaN without a reason
     assert language_identity.figures(found)
@@ -99,7 +100,7 @@ def test_every_kind_of_run_has_an_answer(sections, tmp_path):
 
 def test_words_that_coincide_have_no_language_to_steer_to(tmp_path):
     shared = {"cue": "tag", "shared_words": 1.0, "name_syllables": 12, "word_syllables": 24}
-    found = language_identity.compute(small_run(tmp_path / "run", languages=shared))
+    found = language_identity.compute(small_run(tmp_path / "run", **SMALL, languages=shared))
     assert "coincide" in found.summary[-1]
 
 
