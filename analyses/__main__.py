@@ -14,6 +14,7 @@ import tyro
 from analyses.study import (
     described,
     load,
+    markdown,
     note_of,
     read_results,
     rows_of_runs,
@@ -60,7 +61,7 @@ def _analyses(argv: Sequence[str]) -> int:
     else:
         rows = list(study.simulate(quick=options.quick))
     tables = study.analyse(rows)
-    print("\n\n".join(_texts(tables)))
+    print("\n\n".join(markdown(table) for table in tables.values()))
     if options.quick:
         return DONE
     note = note_of(study)
@@ -71,12 +72,6 @@ def _analyses(argv: Sequence[str]) -> int:
     print(note)
     print(write_page(options.name, study, tables, study.figures(rows)))
     return DONE
-
-
-def _texts(tables: dict[str, Any]) -> list[str]:
-    from analyses.study import markdown
-
-    return [markdown(table) for table in tables.values()]
 
 
 def _listed() -> list[str]:
