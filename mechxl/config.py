@@ -142,7 +142,12 @@ class TrainingConfig(Settings):
     betas: tuple[float, float] = setting((0.9, 0.98), "AdamW's betas, each in [0, 1)")
     weight_decay: float = setting(0.1, "AdamW's decoupled weight decay, on all parameters", low=0, high=10)
     warmup_steps: int = setting(100, "steps of linear warm-up", low=0)
-    schedule: Literal["constant", "cosine"] = setting("constant", "learning rate after warm-up; cosine ends at 0")
+    schedule: Literal["constant", "cosine", "wsd"] = setting(
+        "constant",
+        "learning rate after warm-up; cosine falls to 0; wsd (warm-up, stable, decay) is constant and then falls "
+        "linearly to 0",
+    )
+    decay_share: float = setting(0.2, "share of the steps, at the end, in which wsd falls", above=0, high=1)
     objective: Literal["answer", "all"] = setting(
         "answer", "answer: loss on the answer's tokens; all: loss on every token"
     )

@@ -30,7 +30,7 @@ CLOCKS = {
 }
 SEEDS = ("world.seed", "languages.seed", "mixture.seed", "training.init_seed", "training.order_seed")
 MACHINE = ("training.threads", "training.device")  # where it ran, not what
-NO_EFFECT = "no effect"  # vocab_size, of tokenizations that are not BPE
+NO_EFFECT = "no effect"  # vocab_size of tokenizations that are not BPE, decay_share of schedules that are not wsd
 WORLD = ("world.", "languages.", "mixture.")
 
 
@@ -116,6 +116,8 @@ def _settings(config: RunConfig) -> dict[str, Any]:
     settings = {name: tuple(value) if isinstance(value, list) else value for name, value in flat(config).items()}
     if config.tokenization.kind != "bpe":
         settings["tokenization.vocab_size"] = NO_EFFECT
+    if config.training.schedule != "wsd":
+        settings["training.decay_share"] = NO_EFFECT
     return settings
 
 

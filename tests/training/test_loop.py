@@ -31,11 +31,24 @@ from tests.model.plain import contents, tiny
         ("cosine", 0, 5, (1 + math.sqrt(0.5)) / 2),
         ("cosine", 0, 20, 0.0),
         ("cosine", 40, 19, 0.5),
+        ("wsd", 4, 0, 0.25),
+        ("wsd", 4, 4, 1.0),
+        ("wsd", 4, 15, 1.0),
+        ("wsd", 4, 16, 1.0),
+        ("wsd", 4, 17, 0.75),
+        ("wsd", 4, 19, 0.25),
+        ("wsd", 40, 19, 0.5),
     ],
 )
 def test_learning_rate(schedule, warmup, step, expected):
     config = TrainingConfig(steps=20, learning_rate=3e-3, warmup_steps=warmup, schedule=schedule)
     assert learning_rate(config, step) == pytest.approx(3e-3 * expected, abs=1e-15)
+
+
+@pytest.mark.parametrize(("share", "expected"), [(1.0, [1.0, 0.75, 0.5, 0.25]), (0.5, [1, 1, 1, 0.5]), (0.01, [1] * 4)])
+def test_wsd_falls_in_its_share_of_the_steps(share, expected):
+    config = TrainingConfig(steps=4, learning_rate=1.0, warmup_steps=0, schedule="wsd", decay_share=share)
+    assert [learning_rate(config, step) for step in range(4)] == pytest.approx(expected)
 
 
 @pytest.fixture(scope="module")
