@@ -95,7 +95,7 @@ def learning_rate(config: TrainingConfig, step: int) -> float:
     """The rate of the update that follows `step` updates: a linear warm-up, then the schedule.
 
     cosine falls to 0 along half a cosine (Loshchilov and Hutter 2017). wsd stays constant until the last
-    `decay_share` of the steps and then falls linearly to 0 (warm-up, stable, decay: Hu et al. 2024, Hägele et al. 2024).
+    `decay_share` of the steps and then falls linearly to 0 (Hu et al. 2024, Hägele et al. 2024).
     """
     if step < config.warmup_steps:
         return config.learning_rate * (step + 1) / config.warmup_steps
