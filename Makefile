@@ -25,7 +25,8 @@ demo: setup  ## train the default run (runs/default) and write its report (repor
 	$(BIN)/python -m mechxl.report runs/default
 
 test: setup  ## run the tests, two at a time (PYTEST_ARGS="-k name" for some)
-	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
+	@# bytecode is written, whatever the shell says: many tests start processes of their own
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
 
 check: setup  ## check format, lint, types and import contracts; stop at the first failure
 	$(BIN)/ruff format --check .

@@ -21,7 +21,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 from mechxl.config import RunConfig, TrainingConfig, WorldConfig
 from mechxl.findings import Finding
 from mechxl.run import Run
-from tests.training.zygote import Zygote
+from tests.zygote import Zygote
 
 
 @pytest.fixture(scope="session")

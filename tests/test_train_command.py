@@ -15,7 +15,7 @@ from filelock import FileLock
 from mechxl.run import Run
 from mechxl.training.loop import train_run
 from tests.model.plain import command_line, contents, tiny
-from tests.training.zygote import ENVIRONMENT, REPOSITORY, Result, Zygote
+from tests.zygote import ENVIRONMENT, REPOSITORY, Result, Zygote
 
 DONE, BAD_INPUT = 0, 2
 SHORT = tiny(steps=6, checkpoints=3)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from mechxl.version import own_version
-from tests.training.zygote import ENVIRONMENT, REPOSITORY
+from tests.zygote import ENVIRONMENT, REPOSITORY
 
 
 @pytest.fixture

@@ -1,17 +1,15 @@
 """docs/extending.md, carried out: its files are written, its changes applied and its commands run, on a copy."""
 
 import json
-import os
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.runs import copied
+from tests.zygote import Zygote
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "extending.md"
@@ -34,12 +32,12 @@ def copy(trained, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def carry_out(title: str, copy: Path) -> str:
+def carry_out(title: str, copy: Path, zygote: Zygote) -> str:
     """Does what a section says, in its order; what the commands printed."""
     printed = []
     for kind, block in re.findall(r"^```(\w+)\n(.*?)^```$", section(title), re.S | re.M):
         if kind == "sh":
-            printed += [run(line, copy) for line in block.splitlines()]
+            printed += [run(line, copy, zygote) for line in block.splitlines()]
             continue
         head, _, body = block.partition("\n")
         file = copy / head.removeprefix("# ")
@@ -60,18 +58,16 @@ def apply(diff: str, file: Path) -> None:
     file.write_text(text.replace(before, after), encoding="utf-8")
 
 
-def run(command: str, copy: Path) -> str:
-    words = shlex.split(command)
-    assert words[0] == "python"
-    environment = os.environ | {"PYTHONPATH": str(copy), "OMP_NUM_THREADS": "1"}
-    arguments = [sys.executable, *words[1:]]
-    done = subprocess.run(arguments, cwd=copy, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
+def run(command: str, copy: Path, zygote: Zygote) -> str:
+    program, *arguments = shlex.split(command)
+    assert program == "python"
+    done = zygote.python(*arguments, cwd=copy, environment={"PYTHONPATH": str(copy)})
+    assert done.status == 0, f"{command}\n{done.out}\n{done.err}"
+    return done.out
 
 
-def test_a_measure_appears_in_the_finding_its_words_and_its_figure(copy):
-    carry_out("A measure of unification", copy)
+def test_a_measure_appears_in_the_finding_its_words_and_its_figure(copy, zygote):
+    carry_out("A measure of unification", copy, zygote)
     finding = json.loads((copy / "runs" / "small" / "findings" / "unification.json").read_text(encoding="utf-8"))
     rows = finding["tables"]["measures"]
     values = [value for name, value in zip(rows["measure"], rows["value"], strict=True) if name == "spread"]
@@ -81,30 +77,30 @@ def test_a_measure_appears_in_the_finding_its_words_and_its_figure(copy):
     assert '"text":"spread"' in page.replace(": ", ":")
 
 
-def test_a_question_of_one_s_own_and_then_of_the_report(copy):
-    carry_out("A question", copy)
+def test_a_question_of_one_s_own_and_then_of_the_report(copy, zygote):
+    carry_out("A question", copy, zygote)
     for page in ("own.html", "both.html"):
         text = (copy / page).read_text(encoding="utf-8")
         assert "How large names are" in text
         assert "Names grow from size" in text
-    assert "sizes" in run("python -m mechxl.report --help", copy)
+    assert "sizes" in run("python -m mechxl.report --help", copy, zygote)
 
 
-def test_a_tokenization_cuts_words_in_pairs_of_letters(copy):
-    printed = carry_out("A tokenization", copy)
+def test_a_tokenization_cuts_words_in_pairs_of_letters(copy, zygote):
+    printed = carry_out("A tokenization", copy, zygote)
     pieces = re.search(r"[a-z]{2}(?: ##[a-z]{2}){2}", printed)
     assert pieces, printed
 
 
-def test_a_source_of_facts_is_described_and_trained_on(copy):
-    printed = carry_out("A source of facts", copy)
+def test_a_source_of_facts_is_described_and_trained_on(copy, zygote):
+    printed = carry_out("A source of facts", copy, zygote)
     assert re.search(r"(Finland|Norway|Japan|Kenya) (capital|continent)", printed), printed
     assert re.search(r"(Finnland|Norwegen|Japan|Kenia) (Hauptstadt|Kontinent)", printed), printed
     assert (copy / "runs" / "countries" / "COMPLETE").is_file()
 
 
-def test_a_study_is_trained_measured_and_noted(copy):
-    printed = carry_out("A study", copy)
+def test_a_study_is_trained_measured_and_noted(copy, zygote):
+    printed = carry_out("A study", copy, zygote)
     assert re.search(r"widths +4 runs +Does a wider model recall more", printed)
     assert "| wide | " in (copy / "analyses" / "claims" / "widths.md").read_text(encoding="utf-8")
     assert len(json.loads((copy / "analyses" / "results" / "widths.json").read_text(encoding="utf-8"))) == 4

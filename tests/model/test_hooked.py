@@ -16,7 +16,7 @@ from mechxl.config import ModelConfig
 from mechxl.model.hooked import build_model, load_parameters, save_model
 from mechxl.run import Run
 from tests.model.plain import encode, hooked_greedy, prompt_text, small_corpus, small_model
-from tests.training.zygote import ENVIRONMENT, REPOSITORY
+from tests.zygote import ENVIRONMENT, REPOSITORY
 
 CORPUS = small_corpus()
 

@@ -58,9 +58,10 @@ def test_nothing_is_asked_for_said_or_cut_off_and_axe_has_no_serious_complaint(p
     tab.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
     tab.wait_for_selector("details.rows td")
     assert tab.evaluate("document.documentElement.scrollWidth") <= width
-    # a few of the tables will do: axe looks at every cell
+    # a few rows of a few tables will do: axe looks at every cell
     tab.evaluate("[...document.querySelectorAll('details.rows')].slice(2).forEach((one) => { one.open = false; })")
-    found = Axe().run(tab).response["violations"]
+    tab.evaluate("document.querySelectorAll('tbody tr:nth-child(n + 12)').forEach((one) => one.remove())")
+    found = Axe().run(tab, options={"resultTypes": ["violations"]}).response["violations"]
     serious = [f"{one['id']}: {one['nodes'][0]['html']}" for one in found if one["impact"] in ("serious", "critical")]
     assert serious == []
 
@@ -287,5 +288,5 @@ def test_the_comparison_is_the_same_kind_of_page(compared, looked_at, width):
     assert tab.evaluate("window.pwned") is None
     assert tab.locator("[data-hostile], img").count() == 0
     assert tab.locator("h1").inner_text() == "<b data-hostile>title"
-    found = Axe().run(tab).response["violations"]
+    found = Axe().run(tab, options={"resultTypes": ["violations"]}).response["violations"]
     assert [one["id"] for one in found if one["impact"] in ("serious", "critical")] == []

@@ -140,7 +140,7 @@ def figures(finding):
 """
 
 
-def test_an_own_question_from_anywhere(trained, tmp_path, monkeypatch, capfd):
+def test_an_own_question_from_anywhere(trained, tmp_path, zygote, monkeypatch, capfd):
     package = tmp_path / "my_package"
     package.mkdir()
     (package / "__init__.py").touch()
@@ -148,9 +148,8 @@ def test_an_own_question_from_anywhere(trained, tmp_path, monkeypatch, capfd):
     (package / "wrong.py").write_text(OWN.replace("size = float", "size = 1 / 0 + float"))
     (package / "no_question.py").write_text("compute = None")
     arguments = [str(trained.path), "--out", "page.html", "--only"]
-    command = [sys.executable, "-m", "mechxl.report", *arguments, "my_package.my_question"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    done = zygote.python("-m", "mechxl.report", *arguments, "my_package.my_question", cwd=tmp_path)
+    assert done.status == 0, done.err
     monkeypatch.chdir(tmp_path)
 
     def reported(*names):

@@ -13,7 +13,7 @@ import tomli_w
 
 from mechxl.config import RunConfig, as_toml_table
 from tests.model.plain import TINY
-from tests.training.zygote import ENVIRONMENT, REPOSITORY, Zygote
+from tests.zygote import ENVIRONMENT, REPOSITORY, Zygote
 
 PATIENCE = 120.0  # seconds; a machine that others use may be slow, and nothing waits so long unless it is wrong
 

@@ -15,7 +15,7 @@ from mechxl.run import Run
 from mechxl.sweep.study import read_study
 from tests.model.plain import contents, tiny
 from tests.sweep.processes import Sweep, alive, gone, train_alone, write_study
-from tests.training.zygote import ENVIRONMENT, REPOSITORY, Zygote
+from tests.zygote import ENVIRONMENT, REPOSITORY, Zygote
 
 DONE, FAILED, INTERRUPTED = 0, 1, 130
 SHORT = {"name": "short", "seeds": 2}

@@ -16,7 +16,7 @@ from mechxl.sweep.engines import ENGINES
 from mechxl.sweep.table import summary
 from tests.model.plain import TINY
 from tests.sweep.processes import train_alone
-from tests.training.zygote import Zygote
+from tests.zygote import Zygote
 
 STUDY = parse_study(
     {

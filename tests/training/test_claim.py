@@ -11,7 +11,7 @@ from mechxl.run import Run
 from mechxl.training import claim
 from mechxl.training.loop import train_run
 from tests.model.plain import command_line, contents, tiny
-from tests.training.zygote import Zygote
+from tests.zygote import Zygote
 
 SHORT = {"steps": 6, "checkpoints": 3}
 

@@ -12,7 +12,7 @@ from mechxl.config import TrainingConfig
 from mechxl.training import loop
 from mechxl.training.loop import learning_rate, train_run
 from tests.model.plain import command_line, contents, tiny
-from tests.training.zygote import Zygote
+from tests.zygote import Zygote
 
 STEPS = 700
 CONFIG = tiny(steps=STEPS, checkpoints=90, evaluate_every=7)

@@ -1,9 +1,6 @@
 """Several processes at one store, one that is killed, and one that may not write."""
 
-import os
 import shutil
-import subprocess
-import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +38,7 @@ class Asked:
 
 
 @pytest.fixture(scope="module")
-def asked():
+def asked(zygote):
     """Four processes at one run, of which one is killed; one at another, which is killed; one that may only read."""
     with tempfile.TemporaryDirectory() as made:  # pytest's own folders are closed to other users
         folder = Path(made)
@@ -57,17 +54,11 @@ def asked():
         what["other"] = readable
         out = folder / "out"
         out.mkdir()
-        said = subprocess.run(
-            [sys.executable, "-m", "tests.instruments.activations.forked", str(out)]
-            + [f"{name}={run.path}" for name, run in what.items()],
-            cwd=REPOSITORY,
-            env=os.environ | {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"},
-            check=True,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        asked_for = [f"{name}={run.path}" for name, run in what.items()]
+        done = zygote.python("-m", "tests.instruments.activations.forked", out, *asked_for)
+        assert done.status == 0, done.err
         ended = {}
-        for name, status in zip(what, map(int, said.stdout.split()), strict=True):
+        for name, status in zip(what, map(int, done.out.split()), strict=True):
             values = np.load(out / f"{name}.npy") if status == 0 else np.zeros(0)
             ended[name] = Ended(status, values, (out / f"{name}.err").read_text())
         yield Asked(shared, alone, readable, half, activations(plain).values, ended)
