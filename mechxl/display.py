@@ -19,6 +19,7 @@ def run_html(
     steps: Sequence[int],
     groups: Mapping[str, int],
     last: Mapping[str, Any],
+    rest: str,
 ) -> str:
     """A run as a small HTML table.
 
@@ -29,6 +30,7 @@ def run_html(
         steps: of the checkpoints.
         groups: how many facts each group has; empty if the table of facts does not exist yet.
         last: the last row of metrics; empty if there is none yet.
+        rest: whether the run rests, in words; empty if there is nothing to say.
     """
     rows = {"path": str(path), "state": _state(config, complete, steps, last), "settings": _settings(config)}
     if groups:
@@ -38,6 +40,8 @@ def run_html(
     if last:
         rates = [f"{label} {_number(last, name)}" for name, label in RATES.items()]
         rows[f"at step {int(last['step']):,}"] = ", ".join(rates)
+    if rest:
+        rows["rest"] = rest
     return table_html(f"Run {path.resolve().name}", rows)
 
 

@@ -14,10 +14,12 @@ COMPLETE            written last, when training has ended
 
 import tomllib
 from collections import Counter
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from mechxl.config import RunConfig, parse_config
@@ -28,6 +30,7 @@ from mechxl.files import read_json, read_rows
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
+    from mechxl.measures.rest import Rest
     from mechxl.model.hooked import HookedTransformer
 
 
@@ -68,7 +71,8 @@ class Run:
         try:
             groups = dict(Counter(self.facts["group"])) if self.file("facts.parquet").is_file() else {}
             rows = read_rows(self.file("metrics.jsonl"))
-            return run_html(self.path, self.config, self.complete, self.steps, groups, rows[-1] if rows else {})
+            last, rest = (rows[-1], self.rest.words()) if rows else ({}, "")
+            return run_html(self.path, self.config, self.complete, self.steps, groups, last, rest)
         except InputError as error:  # a damaged run is shown with the reason
             return error_html(self.path, error)
 
@@ -102,7 +106,7 @@ class Run:
         """Versions, commit, threads, device, command line and wall time of the training."""
         path = self.file("environment.json")
         environment = read_json(path)
-        if missing := {"data_digest", "n_ctx", "versions"} - set(environment):
+        if missing := {"data_digest", "least_loss", "n_ctx", "versions"} - set(environment):
             raise InputError(f"{path}: lacks {', '.join(sorted(missing))}; restore it, or train the run again")
         return environment
 
@@ -145,6 +149,25 @@ class Run:
     def metrics(self) -> pd.DataFrame:
         """One row for each evaluation; nested values become columns with dotted names. A torn last line is ignored."""
         return pd.json_normalize(read_rows(self.file("metrics.jsonl")))
+
+    @property
+    def rest(self) -> "Rest":
+        """How far loss, recall and transfer move over the last tenth of training, and whether the run rests.
+
+        Example:
+            >>> run.rest.rests, run.rest.reason, run.rest.transfer
+        """
+        from mechxl.measures.rest import rest
+
+        metrics = self.metrics
+        if not len(metrics):
+            return rest(*[np.zeros(0)] * 4)
+        curves = [
+            metrics.get(name, pd.Series(np.nan, metrics.index)).to_numpy(dtype=float)
+            for name in ("step", "loss", "recall_accuracy", "transfer_accuracy")
+        ]
+        found = rest(*curves, least_loss=self.environment["least_loss"])
+        return found if self.complete else replace(found, rests=None, reason="training has not ended")
 
     @property
     def steps(self) -> list[int]:

@@ -93,14 +93,14 @@ def test_a_run_that_has_just_begun_or_is_damaged_is_shown_too(trained: Run, tmp_
 
 
 def test_seeds_and_shares_that_follow_are_not_told():
-    text = run_html(Path("x"), RunConfig(seed=3, languages=LanguagesConfig(count=3)), True, [], {}, {})
+    text = run_html(Path("x"), RunConfig(seed=3, languages=LanguagesConfig(count=3)), True, [], {}, {}, "")
     settings = Seen(text).text
     assert "seed = 3, languages.count = 3" in settings
     assert "_seed" not in settings
     assert "world.seed" not in settings
     assert "shares" not in settings
     own = parse_config({"seed": 3, "training": {"init_seed": 4}, "mixture": {"language_shares": [0.2, 0.8]}})
-    settings = Seen(run_html(Path("x"), own, True, [], {}, {})).text
+    settings = Seen(run_html(Path("x"), own, True, [], {}, {}, "")).text
     assert "training.init_seed = 4" in settings
     assert "mixture.language_shares = (0.2, 0.8)" in settings
     assert "world.seed" not in settings
@@ -109,7 +109,7 @@ def test_seeds_and_shares_that_follow_are_not_told():
 def test_a_rate_that_is_not_there_has_its_reason():
     row = {"step": 1200, "loss": 1.25, "recall_accuracy": 0.5, "transfer_accuracy": None, "transfer_reason": NASTY}
     config = RunConfig(training=TrainingConfig(steps=1500))
-    text = Seen(run_html(Path("x"), config, False, [0], {NASTY: 4}, row)).text
+    text = Seen(run_html(Path("x"), config, False, [0], {NASTY: 4}, row, "")).text
     assert f"at step 1,200loss (nats an answer) 1.250, recall 0.500, transfer - ({NASTY})" in text
     assert f"4 {NASTY}" in text
 

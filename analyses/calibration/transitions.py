@@ -1,18 +1,24 @@
-"""How often do onsets err? Coverage, misses, false alarms, and lags that are not there, on planted curves.
+"""How often do onsets err? Coverage, misses, false alarms, stages taken for one, and lags that are not there.
 
     python -m analyses transitions [--quick]
 
 Planted: logistics of height 1 in ln(step), half-rise uniform in ln from 200 to 1,000 and width uniform from .1 to .3 in
-ln(step), of 120 evaluations to step 3,000, log- or linearly spaced, or of the default run's 28 checkpoints after step
-0, plus AR(1) noise (rho 0, .3, .6) of standard deviation 1 / SNR. Misses: neither a transition nor "not finished".
-Coverage: of the half-rise by the 95 % interval, among transitions. Surrogates without a transition: AR(1) at .5, .8 and
-.95; a random walk around a line that rises by 1 (steps of .05); a line; a quadratic (in step and in ln(step), noise .05
-AR(.5)); one spike of 10 standard deviations in AR(.5) noise. A false alarm is a transition. Lags: two curves of one
-onset, SNR 10, own widths and noise; rejected where p <= .05. AICc's margins, the number of standard deviations and the
-width of the interval were set on seeds below 1,000; the table is of seeds from 10,000 on.
+ln(step), evaluated 120 times to step 3,000 with log or linear spacing, at the default run's own evaluations (every 50
+steps and at checkpoints), or at its checkpoints only. AR(1) noise (rho 0, .3, .6) of standard deviation 1 / SNR, either
+even, or growing with the rate of change from a quarter of that to all of it. A miss is "no rise". Coverage: of the
+half-rise by the onset's interval, among curves that rise once by the rule; and of the half-way step by the interval
+that assumes no shape, among all that rise. Two stages: two logistics of .35 to .65 of the height, the first half-rise
+uniform in ln from 60 to 300, the second at three times its step; widths as above, rho .3. Errors: two taken for fewer
+here, one taken for two among the planted. Surrogates without a rise: AR(1) at .5, .8 and .95; one spike of 10 standard
+deviations in AR(.5) noise. Any rise is a false alarm. Surrogates that rise at no one time: a random walk around a line
+that rises by 1 (steps of .05); a line; a quadratic (in step and in ln(step), noise .05 AR(.5)). A resolved onset is a
+false alarm. Lags: two curves of one onset, SNR 10, own widths and noise; rejected where p <= .05. Margins, the number
+of standard deviations and the width of intervals were set on seeds below 1,000; the tables are of seeds from 10,000 on.
 """
 
 import itertools
+import multiprocessing
+import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -21,20 +27,24 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
-from scipy.stats import beta, binom
+from scipy.stats import beta
 
 from mechxl.config import TrainingConfig
-from mechxl.measures.rises import Rise
-from mechxl.measures.transitions import lag, onset
+from mechxl.measures.rises import RESOLVED
+from mechxl.measures.transitions import Onset, Stage, lag, onset
 from mechxl.plots import Panel, group_colour, small_multiples, themed
 
 NOTE = Path(__file__).parents[2] / "docs" / "phases.md"
 POINTS, LAST, FIRST = 120, 3000, 10_000
+CHECKPOINTS = TrainingConfig(steps=LAST).checkpoint_steps()[1:]
 SPACINGS = {
     "log": np.geomspace(1, LAST, POINTS),
     "linear": np.linspace(LAST / POINTS, LAST, POINTS),
-    "checkpoints": np.array(TrainingConfig(steps=LAST).checkpoint_steps()[1:], dtype=float),
+    "evaluations": np.array(sorted({*range(50, LAST + 1, 50), *CHECKPOINTS}), dtype=float),
+    "checkpoints": np.array(CHECKPOINTS, dtype=float),
 }
+NOISES = {"even": 1.0, "growing": 0.25}  # its size where the curve rests, over that where it moves fastest
+GAP = 3  # of two stages, as a factor in steps
 
 
 def ar(rng: np.random.Generator, points: int, rho: float, sd: float = 1.0) -> np.ndarray:
@@ -47,14 +57,33 @@ def ar(rng: np.random.Generator, points: int, rho: float, sd: float = 1.0) -> np
     return noise
 
 
+def noisy(
+    rng: np.random.Generator, curve: np.ndarray, rate: np.ndarray, snr: float, rho: float, noise: str
+) -> np.ndarray:
+    """The curve with AR(1) noise, of the same size everywhere or growing with the rate of change (0 to 1)."""
+    rest = NOISES[noise]
+    return curve + ar(rng, len(curve), rho) / snr * (rest + (1 - rest) * rate)
+
+
 def planted(
-    rng: np.random.Generator, x: np.ndarray, snr: float, rho: float, m: float | None = None
+    rng: np.random.Generator, x: np.ndarray, snr: float, rho: float, noise: str = "even", m: float | None = None
 ) -> tuple[Any, float]:
-    """A curve, and its half-rise in ln(step)."""
+    """A curve that rises once, and its half-rise in ln(step)."""
     m = rng.uniform(np.log(200), np.log(1000)) if m is None else m
-    return 1 / (1 + np.exp(-(x - m) / rng.uniform(0.1, 0.3))) + ar(rng, len(x), rho, 1 / snr), m
+    s = 1 / (1 + np.exp(-(x - m) / rng.uniform(0.1, 0.3)))
+    return noisy(rng, s, 4 * s * (1 - s), snr, rho, noise), m
 
 
+def planted_twice(rng: np.random.Generator, x: np.ndarray, snr: float, noise: str) -> tuple[Any, tuple[float, float]]:
+    """A curve that rises twice, and its half-rises in ln(step)."""
+    m = rng.uniform(np.log(60), np.log(300))
+    ms, part = (m, m + np.log(GAP)), rng.uniform(0.35, 0.65)
+    stages = [1 / (1 + np.exp(-(x - middle) / rng.uniform(0.1, 0.3))) for middle in ms]
+    rate = np.max([4 * s * (1 - s) for s in stages], axis=0)
+    return noisy(rng, part * stages[0] + (1 - part) * stages[1], rate, snr, 0.3, noise), ms
+
+
+FLAT = ("AR(1) at .5", "AR(1) at .8", "AR(1) at .95", "one spike")  # these do not rise
 SURROGATES = {
     "AR(1) at .5": lambda rng, x, step: ar(rng, len(x), 0.5),
     "AR(1) at .8": lambda rng, x, step: ar(rng, len(x), 0.8),
@@ -68,29 +97,41 @@ SURROGATES = {
 }
 
 
-def one_planted(job: tuple[str, float, float, int]) -> tuple[str, bool]:
-    """Outcome of one planted curve, and whether its interval covers."""
-    spacing, snr, rho, seed = job
+def _holds(stage: Stage, m: float) -> bool:
+    return bool(stage.low <= np.exp(m) <= stage.high)
+
+
+def one_planted(job: tuple[str, float, float, str, int]) -> tuple[str, bool, bool]:
+    """Outcome of one planted curve; whether the onset's interval covers, and whether the half-rise's does."""
+    spacing, snr, rho, noise, seed = job
     rng, step = np.random.default_rng(seed), SPACINGS[spacing]
-    y, m = planted(rng, np.log(step), snr, rho)
+    y, m = planted(rng, np.log(step), snr, rho, noise)
+    rise: Onset = onset(step, y, rng)
+    return rise.outcome, _holds(rise.first, m), bool(rise.half.low <= np.exp(m) <= rise.half.high)
+
+
+def one_planted_twice(job: tuple[str, float, str, int]) -> tuple[str, bool, bool]:
+    """Outcome of one curve with two stages, and whether both intervals cover."""
+    spacing, snr, noise, seed = job
+    rng, step = np.random.default_rng(seed), SPACINGS[spacing]
+    y, (first, second) = planted_twice(rng, np.log(step), snr, noise)
     rise = onset(step, y, rng)
-    return rise.outcome, bool(rise.low <= np.exp(m) <= rise.high)
+    return rise.outcome, _holds(rise.first, first), _holds(rise.second, second)
 
 
 def one_surrogate(job: tuple[str, str, int]) -> str:
     """Outcome of one surrogate."""
     spacing, name, seed = job
     rng, step = np.random.default_rng(seed), SPACINGS[spacing]
-    rise = Rise.of(step, SURROGATES[name](rng, np.log(step), step))
-    return "no transition" if isinstance(rise, str) else rise.outcome()[0]
+    return onset(step, SURROGATES[name](rng, np.log(step), step), rng, draws=2).outcome
 
 
 def one_lag(job: tuple[str, float, int]) -> tuple[float, bool]:
     """p of the lag of two curves, and whether its interval covers the planted one."""
     spacing, true, seed = job
     rng, step = np.random.default_rng(seed), SPACINGS[spacing]
-    first, m = planted(rng, np.log(step), 10, 0.3, rng.uniform(np.log(200), np.log(600)))
-    second, _ = planted(rng, np.log(step), 10, 0.3, m + true)
+    first, m = planted(rng, np.log(step), 10, 0.3, m=rng.uniform(np.log(200), np.log(600)))
+    second, _ = planted(rng, np.log(step), 10, 0.3, m=m + true)
     measured_lag = lag(step, first, second, rng)
     return measured_lag.p, bool(measured_lag.low <= true <= measured_lag.high)
 
@@ -103,40 +144,68 @@ def exact(hits: int, n: int, level: float = 0.95) -> str:
 
 
 def simulate(quick: bool) -> Iterator[dict[str, Any]]:
-    """The counts of planted curves, surrogates and lags; of a few of each if quick."""
-    many, some = (40, 20) if quick else (2000, 600)
-    with ProcessPoolExecutor() as pool:
+    """The counts of planted curves, two stages, surrogates and lags; of a few of each if quick."""
+    os.environ["OMP_NUM_THREADS"] = "1"  # of the workers, which start afresh
+    many, some = (20, 10) if quick else (400, 150)
+    with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
         yield from _planted(pool, some)
+        yield from _twice(pool, some)
         yield from _surrogates(pool, many)
         yield from _lags(pool, some)
 
 
 def _planted(pool: ProcessPoolExecutor, n: int) -> Iterator[dict[str, Any]]:
-    for spacing, snr, rho in itertools.product(SPACINGS, (2, 5, 10), (0.0, 0.3, 0.6)):
-        curves = list(pool.map(one_planted, [(spacing, snr, rho, FIRST + seed) for seed in range(n)], chunksize=10))
-        outcomes = [name for name, _ in curves]
+    for spacing, noise, snr, rho in itertools.product(SPACINGS, NOISES, (5, 10), (0.0, 0.3, 0.6)):
+        jobs = [(spacing, snr, rho, noise, FIRST + seed) for seed in range(n)]
+        curves = list(pool.map(one_planted, jobs, chunksize=5))
+        outcomes = [name for name, *_ in curves]
         yield {
             "what": "planted",
             "spacing": spacing,
+            "noise": noise,
             "snr": snr,
             "rho": rho,
             "n": n,
-            "missed": outcomes.count("no transition"),
-            "transitions": outcomes.count("transition"),
-            "covered": sum(covers for name, covers in curves if name == "transition"),
+            "missed": outcomes.count("no rise"),
+            "unresolved": outcomes.count("rises, onset not resolved"),
+            "unfinished": outcomes.count("rises, not finished"),
+            "twice": outcomes.count("rises twice"),
+            "once": outcomes.count("rises"),
+            "covered": sum(covers for name, covers, _ in curves if name == "rises"),
+            "half_covered": sum(covers for name, _, covers in curves if name != "no rise"),
+        }
+
+
+def _twice(pool: ProcessPoolExecutor, n: int) -> Iterator[dict[str, Any]]:
+    for spacing, noise, snr in itertools.product(SPACINGS, NOISES, (5, 10, 20)):
+        jobs = [(spacing, snr, noise, FIRST + seed) for seed in range(n)]
+        curves = list(pool.map(one_planted_twice, jobs, chunksize=5))
+        outcomes = [name for name, *_ in curves]
+        yield {
+            "what": "two stages",
+            "spacing": spacing,
+            "noise": noise,
+            "snr": snr,
+            "n": n,
+            "missed": outcomes.count("no rise"),
+            "twice": outcomes.count("rises twice"),
+            "first_covered": sum(covers for name, covers, _ in curves if name == "rises twice"),
+            "second_covered": sum(covers for name, _, covers in curves if name == "rises twice"),
         }
 
 
 def _surrogates(pool: ProcessPoolExecutor, n: int) -> Iterator[dict[str, Any]]:
     for name, spacing in itertools.product(SURROGATES, SPACINGS):
-        outcomes = list(pool.map(one_surrogate, [(spacing, name, FIRST + seed) for seed in range(n)], chunksize=50))
-        alarms, unfinished = outcomes.count("transition"), outcomes.count("not finished")
-        yield {"what": name, "spacing": spacing, "n": n, "alarms": alarms, "unfinished": unfinished}
+        outcomes = list(pool.map(one_surrogate, [(spacing, name, FIRST + seed) for seed in range(n)], chunksize=20))
+        rises = n - outcomes.count("no rise")
+        resolved = sum(outcome in RESOLVED for outcome in outcomes)
+        yield {"what": name, "spacing": spacing, "n": n, "rises": rises, "resolved": resolved,
+               "alarms": rises if name in FLAT else resolved}  # fmt: skip
 
 
 def _lags(pool: ProcessPoolExecutor, n: int) -> Iterator[dict[str, Any]]:
     for true, spacing in itertools.product((0.0, 0.3, -0.3), SPACINGS):
-        lags = list(pool.map(one_lag, [(spacing, true, FIRST + seed) for seed in range(n)], chunksize=10))
+        lags = list(pool.map(one_lag, [(spacing, true, FIRST + seed) for seed in range(n)], chunksize=5))
         lags = [(p, covers) for p, covers in lags if np.isfinite(p)]
         yield {
             "what": "lag",
@@ -149,39 +218,55 @@ def _lags(pool: ProcessPoolExecutor, n: int) -> Iterator[dict[str, Any]]:
 
 
 def analyse(rows: list[dict[str, Any]]) -> dict[str, pd.DataFrame]:
-    """Misses and coverage of planted curves, false alarms of surrogates, and lags."""
-    lags = [row for row in rows if row["what"] == "lag"]
+    """Misses and coverage of planted curves, two stages, false alarms of surrogates, and lags."""
     return {
         "planted": pd.DataFrame([_planted_line(row) for row in rows if row["what"] == "planted"]),
+        "stages": pd.DataFrame([_twice_line(row) for row in rows if row["what"] == "two stages"]),
         "surrogates": pd.DataFrame([_surrogate_line(row) for row in rows if "alarms" in row]),
-        "lags": pd.DataFrame([_lag_line(row) for row in lags]),
+        "lags": pd.DataFrame([_lag_line(row) for row in rows if row["what"] == "lag"]),
     }
 
 
+def _share(hits: int, n: int) -> str:
+    return exact(hits, n) if n else "-"
+
+
 def _planted_line(row: dict[str, Any]) -> dict[str, Any]:
-    n, risen, covered = row["n"], row["transitions"], row["covered"]
-    low, high = binom.ppf([0.0005, 0.9995], max(risen, 1), 0.95)
-    inside = ("yes" if low <= covered <= high else "no") if risen else "-"
+    n = row["n"]
     return {
         "spacing": row["spacing"],
+        "noise": row["noise"],
         "SNR": row["snr"],
         "rho": row["rho"],
-        "curves": n,
         "misses": exact(row["missed"], n),
-        "not finished": f"{(n - risen - row['missed']) / n:.3f}",
-        "coverage": exact(covered, risen) if risen else "-",
-        "transitions": risen,
-        "inside 99.9 % of .95": inside,
+        "not resolved": f"{row['unresolved'] / n:.3f}",
+        "not finished": f"{row['unfinished'] / n:.3f}",
+        "taken for two": exact(row["twice"], n),
+        "coverage": _share(row["covered"], row["once"]),
+        "coverage without a shape": _share(row["half_covered"], n - row["missed"]),
+    }
+
+
+def _twice_line(row: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "spacing": row["spacing"],
+        "noise": row["noise"],
+        "SNR": row["snr"],
+        "misses": exact(row["missed"], row["n"]),
+        "told as two": exact(row["twice"], row["n"]),
+        "coverage of the first": _share(row["first_covered"], row["twice"]),
+        "coverage of the second": _share(row["second_covered"], row["twice"]),
     }
 
 
 def _surrogate_line(row: dict[str, Any]) -> dict[str, Any]:
+    n = row["n"]
     return {
         "surrogate": row["what"],
         "spacing": row["spacing"],
-        "n": row["n"],
-        "false alarms": exact(row["alarms"], row["n"]),
-        "not finished": f"{row['unfinished'] / row['n']:.3f}",
+        "rises": f"{row['rises'] / n:.3f}",
+        "onset resolved": f"{row['resolved'] / n:.3f}",
+        "false alarms": exact(row["alarms"], n),
     }
 
 
@@ -196,25 +281,25 @@ def _lag_line(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def figures(rows: list[dict[str, Any]]) -> list[Panel]:
-    """Misses by the noise's rho, for each spacing and signal-to-noise ratio."""
-    figure = small_multiples([f"evaluations: {spacing}" for spacing in SPACINGS])
-    for place, spacing in enumerate(SPACINGS):
-        for number, snr in enumerate((2, 5, 10)):
-            curves = [
-                row for row in rows if row["what"] == "planted" and (row["spacing"], row["snr"]) == (spacing, snr)
-            ]
+    """Misses, and stages told apart, by signal-to-noise ratio."""
+    figure = small_multiples(["misses, SNR 5, by rho", "two stages told as two, by SNR"])
+    for number, (spacing, noise) in enumerate(itertools.product(SPACINGS, NOISES)):
+        of_curves = [row for row in rows if (row.get("spacing"), row.get("noise")) == (spacing, noise)]
+        for column, what, x, y in ((1, "planted", "rho", "missed"), (2, "two stages", "snr", "twice")):
+            part = [row for row in of_curves if row["what"] == what and (what != "planted" or row["snr"] == 5)]
             line = go.Scatter(
-                x=[row["rho"] for row in curves],
-                y=[row["missed"] / row["n"] for row in curves],
-                name=f"SNR {snr}",
-                legendgroup=str(snr),
-                line={"color": group_colour(number)},
-                showlegend=place == 0,
+                x=[row[x] for row in part],
+                y=[row[y] / row["n"] for row in part],
+                name=f"{spacing}, {noise} noise",
+                legendgroup=f"{spacing}{noise}",
+                line={"color": group_colour(number // 2), "dash": "solid" if noise == "even" else "dot"},
+                showlegend=column == 1,
             )
-            figure.add_trace(line, row=place // 2 + 1, col=place % 2 + 1)
+            figure.add_trace(line, row=1, col=column)
     figure.update_yaxes(range=[-0.02, 1.02])
-    figure.update_xaxes(title="rho of the noise")
     caption = (
-        "Planted rises that are called no transition, by how far noise is correlated from one evaluation to the next."
+        "Left: planted rises that are called no rise, by how far noise is correlated from one evaluation to the next. "
+        "Right: planted pairs of rises, a factor of 3 apart, that are told as two. Dotted: noise that grows with the "
+        "rate of change."
     )
-    return [Panel("misses", "How often a rise is missed", caption, themed(figure, height=520, legend_rows=1))]
+    return [Panel("misses", "How often a rise is missed", caption, themed(figure, height=420, legend_rows=4))]

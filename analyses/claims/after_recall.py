@@ -13,10 +13,10 @@ times as slowly here. Seeds 36 to 47, which no other study uses.
 Test. Of each run: the first evaluation at which recall is .99 or more; transfer there, and at the end (the mean over
 the last tenth of training); the score of mono facts (layer 1, same-relation baseline) at the nearest checkpoint, and
 at the end. Gain = end less there. For each schedule and for both quantities: a two-sided exact sign test over twelve
-seeds, with Holm's correction over the four tests, and the mean gain with a t interval. It is refuted for a quantity and
-a schedule if the mean gain is not above 0 or p > .05 after Holm. A gain that shows with cosine alone is called an effect
-of the schedule. Runs whose recall never reaches .99 are counted and left out. Described only: whether each run rests
-(last tenth), and how transfer moves between steps 3,000 and 12,000.
+seeds, with Holm's correction over the four tests, and the mean gain with a t interval. It is refuted for a quantity
+and a schedule if the mean gain is not above 0 or p > .05 after Holm. A gain that shows with cosine alone is called an
+effect of the schedule. Runs whose recall never reaches .99 are counted and left out. Described only: whether each run
+rests (last tenth), and how transfer moves between steps 3,000 and 12,000.
 """
 
 GRID = {

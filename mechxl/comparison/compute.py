@@ -15,10 +15,12 @@ from rich.progress import track
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
+from mechxl.comparison.ends import ends_by_group, run_ends
 from mechxl.comparison.words import words
 from mechxl.config import RunConfig, flat
 from mechxl.errors import InputError
 from mechxl.findings import Finding
+from mechxl.measures.rises import RESOLVED
 from mechxl.questions.ask import ask
 from mechxl.run import Run
 
@@ -59,10 +61,11 @@ def compare(runs: Sequence[Run], thorough: bool = False, *, quiet: bool = True) 
     findings = [ask(run, "phases", thorough=thorough) for run in waited]
     layer = Counter(finding.notes["headline"] for finding in findings).most_common(1)[0][0]
     quantities = {"recall": "accuracy", f"unification, layer {layer}": "score", "transfer": "accuracy"}
-    curves, onsets = [], []
+    curves, onsets, ends = [], [], []
     for run, group, finding in zip(runs, groups, findings, strict=True):
         about = {"run": run.name, "group": group, "seed": run.config.seed}
         rates = clocks(run)
+        ends += run_ends(finding, about)
         for quantity, unit in quantities.items():
             for table, kept in ((finding.tables["curves"], curves), (finding.tables["onsets"], onsets)):
                 rows = table[(table["quantity"] == quantity) & (table["unit"] == unit)]
@@ -72,10 +75,12 @@ def compare(runs: Sequence[Run], thorough: bool = False, *, quiet: bool = True) 
         "settings": _differing(dict(zip(groups, settings, strict=True)), differ),
         "curves": pd.DataFrame(curves).drop(columns="from"),
         "onsets": pd.DataFrame(onsets),
+        "ends": pd.DataFrame(ends),
     }
     known = [quantity for quantity in quantities if (tables["onsets"]["quantity"] == quantity).any()]
     tables["by_group"] = _by_group(tables["onsets"], list(dict.fromkeys(groups)))
     tables["differences"] = _differences(tables["onsets"], list(dict.fromkeys(groups)))
+    tables["ends_by_group"] = ends_by_group(tables["ends"], list(dict.fromkeys(groups)))
     worlds = [name for name in differ if name.startswith(WORLD)]
     notes = {
         "groups": list(dict.fromkeys(groups)),
@@ -167,17 +172,17 @@ def _by_group(onsets: pd.DataFrame, groups: Sequence[str]) -> pd.DataFrame:
     for group in groups:
         for quantity in onsets["quantity"].unique():
             part = onsets[(onsets["group"] == group) & (onsets["quantity"] == quantity)]
-            risen = part[part["outcome"] == "transition"]
+            risen = part[part["outcome"].isin(RESOLVED)]
             counts = {
                 "runs": len(part),
                 "n": len(risen),
-                "not_finished": int((part["outcome"] == "not finished").sum()),
+                "not_finished": int((part["outcome"] == "rises, not finished").sum()),
             }
             for clock in CLOCKS:
                 rate = 1.0 if clock == "step" else risen[f"{clock}_a_step"]
                 low, mean, high = _t_interval(np.log(risen["step"].to_numpy() * np.array(rate)))
                 place = {"group": group, "quantity": quantity, "clock": clock} | counts
-                reason = "" if len(risen) > 1 else f"{len(risen)} of {len(part)} runs have a transition: no interval"
+                reason = "" if len(risen) > 1 else f"{len(risen)} of {len(part)} runs have an onset: no interval"
                 rows.append(place | {"onset": np.exp(mean), "low": np.exp(low), "high": np.exp(high), "reason": reason})
     return pd.DataFrame(rows)
 
@@ -194,10 +199,10 @@ def _t_interval(values: np.ndarray) -> tuple[float, float, float]:
 def _differences(onsets: pd.DataFrame, groups: Sequence[str]) -> pd.DataFrame:
     """Ratios of half-rises of each group to the first, on each clock: t interval, t test in ln, Holm over all.
 
-    Groups are paired by the seed that they share; a seed counts where both runs have a transition.
+    Groups are paired by the seed that they share; a seed counts where both runs have an onset.
     """
     rows: list[dict[str, Any]] = []
-    risen = onsets[onsets["outcome"] == "transition"]
+    risen = onsets[onsets["outcome"].isin(RESOLVED)]
     for one, other in ((groups[0], other) for other in groups[1:]):
         for quantity in onsets["quantity"].unique():
             for clock in CLOCKS:
@@ -212,7 +217,7 @@ def _differences(onsets: pd.DataFrame, groups: Sequence[str]) -> pd.DataFrame:
                 spread = len(gap) > 1 and float(np.std(gap)) > 0
                 p = float(np.asarray(stats.ttest_1samp(gap, 0.0))[1]) if spread else np.nan
                 row = {"first": one, "second": other, "quantity": quantity, "clock": clock, "n": len(gap)}
-                reason = "" if spread else f"{len(gap)} seeds in common with a transition in both: no test"
+                reason = "" if spread else f"{len(gap)} seeds in common with an onset in both: no test"
                 rows.append(
                     row | {"ratio": np.exp(mean), "low": np.exp(low), "high": np.exp(high), "p": p, "reason": reason}
                 )

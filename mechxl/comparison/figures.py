@@ -9,14 +9,16 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 from scipy import stats
 
+from mechxl.comparison.ends import ends_panel
 from mechxl.findings import Finding
+from mechxl.measures.rises import RESOLVED
 from mechxl.plots import BLUE, GREY, Panel, band, group_colour, line, small_multiples, themed
 from mechxl.questions.phases.panels import colour_of
 
 
 def figures(finding: Finding) -> list[Panel]:
-    """Curves by group; onsets by group; differences."""
-    panels = [_curves(finding), _onsets(finding)]
+    """Curves by group; onsets by group; what comes after recall; differences."""
+    panels = [_curves(finding), _onsets(finding), ends_panel(finding)]
     return panels + ([_differences(finding)] if finding.tables["differences"]["p"].notna().any() else [])
 
 
@@ -47,7 +49,7 @@ def overview(finding: Finding) -> Panel:
         figure.add_trace(marks)
     ends = [by_step["onset"].min() / 1.5, finding.tables["curves"]["step"].max()]
     if not np.isfinite(ends[0]):
-        figure.add_annotation(text="no transition in any group", showarrow=False, font={"color": GREY, "size": 12})
+        figure.add_annotation(text="no onset in any group", showarrow=False, font={"color": GREY, "size": 12})
         ends[0] = 1.0
     figure.update_xaxes(
         type="log", range=np.log10(ends).tolist(), nticks=5, tickangle=0, title={"text": "step", "standoff": 4}
@@ -56,9 +58,8 @@ def overview(finding: Finding) -> Panel:
     themed(figure, height=110 + 34 * len(groups))
     figure.update_layout(hovermode="closest", margin={"t": 4, "b": 84})
     caption = (
-        "Half-rise step by group: geometric mean and 95 % t interval over the seeds that have a transition (n on "
-        "hover; intervals of few seeds may leave the figure). Where there is no mark, no seed has a finished "
-        "transition."
+        "Half-rise step by group: geometric mean and 95 % t interval over the seeds that have an onset (n on hover; "
+        "intervals of few seeds may leave the figure). Where there is no mark, no seed has a resolved onset."
     )
     return Panel("overview", "When each group learns what", caption, figure)
 
@@ -170,7 +171,7 @@ def _onsets(finding: Finding) -> Panel:
         for number, group in enumerate(groups):
             part = onsets[(onsets["quantity"] == quantity) & (onsets["group"] == group)]
             means = by_group[(by_group["quantity"] == quantity) & (by_group["group"] == group)].set_index("clock")
-            traces = [_seeds(part[part["outcome"] == "transition"], group, group_colour(number), clocks)]
+            traces = [_seeds(part[part["outcome"].isin(RESOLVED)], group, group_colour(number), clocks)]
             if np.isfinite(means.loc["step", "low"]):
                 traces.append(_mean(means, group, group_colour(number), clocks))
             for trace, on_clocks in traces:
@@ -190,7 +191,7 @@ def _onsets(finding: Finding) -> Panel:
     )
     caption = (
         "Half-rise steps: every seed (dots), and their geometric mean with a 95 % t interval in ln over seeds "
-        "(diamond; two seeds or more). Runs without a finished transition are left out"
+        "(diamond; two seeds or more). Runs without a resolved onset are left out"
         f"{f' (seeds with one: {none})' if none else ' (there are none)'}. Null: a constant or a line with AR(1) "
         "noise, run by run (docs/phases.md)."
     )

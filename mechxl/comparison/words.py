@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mechxl.comparison.ends import ends_words
+
 ENOUGH = 6  # seeds for a claim: with 5, a two-sided sign test can't go below .0625
 
 
@@ -16,6 +18,7 @@ def words(tables: Mapping[str, pd.DataFrame], notes: Mapping[str, Any]) -> list[
     for group in notes["groups"]:
         rows = by_group[(by_group["group"] == group) & (by_group["clock"] == "step")].to_dict("records")
         sentences.append(f"{group}: {'; '.join(_onset(row) for row in rows)}.")
+    sentences += ends_words(tables["ends_by_group"], notes["groups"])
     return [*sentences, *_differences(tables["differences"], notes)]
 
 
@@ -50,7 +53,7 @@ def _obstacles(notes: Mapping[str, Any]) -> list[str]:
 def _onset(row: Mapping[str, Any]) -> str:
     if not row["n"]:
         none = row["runs"] - row["not_finished"]
-        counts = ((none, "has no transition"), (row["not_finished"], "is not finished"))
+        counts = ((none, "has no onset"), (row["not_finished"], "is not finished"))
         outcomes = [f"{what} in {number} of {row['runs']} runs" for number, what in counts if number]
         return f"{row['quantity']} {' and '.join(outcomes)}"
     interval = f" [{row['low']:,.0f}, {row['high']:,.0f}]" if np.isfinite(row["low"]) else ""
@@ -66,7 +69,7 @@ def _differences(table: pd.DataFrame, notes: Mapping[str, Any]) -> list[str]:
     if len(notes["groups"]) < 2:
         return []
     if not len(known):
-        return ["No difference can be tested: no two groups share two seeds with a transition in both."]
+        return ["No difference can be tested: no two groups share two seeds with an onset in both."]
     clear = known[(known["p_holm"] <= 0.05) & (known["clock"] == "step")]
     sentences = [
         f"By step, {row['quantity']} rises {row['ratio']:.2f} [{row['low']:.2f}, {row['high']:.2f}] times as late with "

@@ -201,6 +201,22 @@ def no_knowledge_losses(told: Told) -> NoKnowledgeLosses:
     )
 
 
+def least_loss(corpus: Corpus) -> float:
+    """The loss, in nats an answer, of a model that knows all facts: H(A | prompt) over tellings in their cue states.
+
+    0 unless a prompt that training shows has several answers: where nothing in it says the language, and the answer
+    differs between languages.
+    """
+    fact, language = corpus.tellings
+    weight = corpus.mixture.weight[fact, language]
+    answer = corpus.words_of(fact, language, tag=False)[:, 3]
+    keys = np.concatenate([corpus.prompt_keys(fact, language, tag) for tag, _ in corpus.cue_states])
+    _, prompt = np.unique(keys, return_inverse=True)
+    states = len(corpus.cue_states)
+    probability = np.concatenate([p * weight for _, p in corpus.cue_states])
+    return max(conditional_entropy(np.tile(answer, states), prompt, probability), 0.0)
+
+
 def no_fact_recall(corpus: Corpus, told: Told) -> float:
     """The recall of the best guess that knows no fact: argmax P(A | R, S), where S is what the question shows.
 

@@ -1,243 +1,242 @@
-"""A rise in a curve: a logistic in ln(step) with AR(1) residuals, its rivals, and its residual bootstrap.
+"""Does a curve rise, once or twice, and when? Logistics in ln(step), judged against rivals without a rise.
 
-x = ln(step), and from the minimum of the 3-point running median on y = c + A / (1 + e^((m - x) / w)) plus AR(1)
-residuals. Fits are profile likelihoods on a grid of (m, w, rho) with c and A in closed form, many curves at once; m is
-refined by a parabola.
+Whether a curve rises is one question, and whether its time can be told is another. It rises if the AICc of a rising
+curve (a line, one logistic) beats a constant's by `least_gain`. Its onset is resolved if one logistic, or two, beat
+the lines by `margin`, stand out of the noise, and begin inside the window. All bounds were set on planted curves;
+docs/phases.md has the rates of both errors.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Num
 
-LEAST_RISE = 0.1  # in the units of accuracies and scores
+from mechxl.measures.logistics import KAPPAS, RHOS, Fits, Grid, Pair, fit_pair, fit_rises, logistic, noise_shape, whiten
+
+LEAST_RISE = 0.1  # in the units of accuracies and scores: the onset of a smaller rise is not resolved
 LEAST_SDS = 4.0  # of the innovations; 5 finds .63 of the rises that are 5 of them high, in white noise, and 4 finds .99
+LEAST_ERRORS = 2.0  # of the evaluations' own sampling error, where that is known
 # by how much the AICc must be better, set on planted curves (docs/phases.md)
-LEAST_AICC = 3.0
+GAIN, FEW_EVALUATIONS = 4.0, 200.0  # of any rise over a constant: 4 + 200 / evaluations
+FEW, CLEAR = 40, 8.0  # with fewer evaluations AICc asks too much; then ending so many local noises above is enough
+WANDERING_GAIN = dict(
+    zip(RHOS, (0.0, 0.0, 0.0, 0.0, 4.0, 10.0, 16.0, 16.0), strict=True)
+)  # more, by the residuals' rho
+LEAST_AICC = 3.0  # of logistics over lines
 SEARCHED = 10.0  # times ln(all evaluations / those from the minimum on): a late minimum of noise looks like a rise
 WANDERING, WANDERS = 0.7, 10.0  # residuals of a higher rho wander, and a wandering curve looks like a rise too
+LEAST_TWO = 6.0  # of two rises over one, and more than `margin` over the lines
+LEAST_PART = 0.15  # of the whole height, which each of two rises has
 FEWEST_POINTS = 12  # with fewer the AICc prices a logistic so dearly that clean rises are refused
+SPREAD_OF_TWO = 3.5  # of the standard errors of two rises, which are dearer to tell and so more often misplaced
 DRAWS = 200
-MIDPOINTS, WIDTHS, RHOS = 71, 10, (0.0, 0.2, 0.4, 0.6, 0.75, 0.87, 0.95, 0.99)
-Outcome = Literal["transition", "not finished", "no transition"]
-
-
-@dataclass(frozen=True)
-class Grid:
-    """Where logistics are tried, for curves at given x; made once for many curves."""
-
-    x: Float[np.ndarray, " point"]
-    m: Float[np.ndarray, " midpoint"]
-    w: Float[np.ndarray, " width"]
-
-    @classmethod
-    def of(cls, x: Float[np.ndarray, " point"]) -> "Grid":
-        """For a window: midpoints over its range, widths from half its smallest spacing to a third of its range."""
-        span = x[-1] - x[0]
-        narrow = max(np.diff(x).min() / 2, span / 200)
-        return cls(x, np.linspace(x[0], x[-1], MIDPOINTS), np.geomspace(narrow, span / 3, WIDTHS))
-
-    def shapes(self) -> Float[np.ndarray, "shape point"]:
-        """Logistics from 0 to 1, midpoint by midpoint."""
-        z = (self.x - self.m[:, None, None]) / self.w[:, None]
-        return (1 / (1 + np.exp(-np.clip(z, -60, 60)))).reshape(-1, len(self.x))
-
-
-@dataclass(frozen=True)
-class Fits:
-    """Logistics fitted to curves on one window.
-
-    Attributes:
-        c, A, m, w, rho, sd: of each curve; sd: of the innovations (maximum likelihood).
-        aicc: of the logistic less the smallest of constant's and lines' (Hurvich and Tsai 1989); negative: the logistic
-            is better.
-        profile: largest log likelihood at each midpoint of the grid.
-    """
-
-    c: Float[np.ndarray, " curve"]
-    A: Float[np.ndarray, " curve"]
-    m: Float[np.ndarray, " curve"]
-    w: Float[np.ndarray, " curve"]
-    rho: Float[np.ndarray, " curve"]
-    sd: Float[np.ndarray, " curve"]
-    aicc: Float[np.ndarray, " curve"]
-    profile: Float[np.ndarray, "midpoint curve"]
-
-
-def whiten(values: Float[np.ndarray, "*some point"], rho: float) -> Float[np.ndarray, "*some point"]:
-    """Innovations of a stationary AR(1): sqrt(1 - rho^2) u_1, then u_t - rho u_(t-1)."""
-    out = values.copy()
-    out[..., 1:] -= rho * values[..., :-1]
-    out[..., 0] *= np.sqrt(1 - rho**2)
-    return out
-
-
-def fit_rises(grid: Grid, y: Float[np.ndarray, "curve point"]) -> Fits:
-    """The most likely rising logistic of each curve, its AR(1) residuals and its AICc against constant and line."""
-    n, points = y.shape
-    shapes, ones = grid.shapes(), np.ones(points)
-    best = np.full(
-        (len(shapes), n), np.inf
-    )  # residual sums of squares, each so scaled that the likelier is the smaller
-    best_rho = np.zeros((len(shapes), n), dtype=np.int8)
-    flat = np.full((3, n), np.inf)  # constant, line in ln(step), line in step
-    for number, rho in enumerate(RHOS):
-        scale = (1 - rho**2) ** (-1 / points)
-        white_y, white_one = whiten(y, rho), whiten(ones, rho)
-        rest = _without(white_y, white_one)
-        total = np.maximum((rest**2).sum(axis=1), 1e-300)
-        s = _without(whiten(shapes, rho), white_one)
-        s /= np.sqrt(np.maximum((s**2).sum(axis=1, keepdims=True), 1e-12))
-        gain = s @ rest.T
-        np.maximum(gain, 0, out=gain)
-        np.square(gain, out=gain)
-        left = np.subtract(total, gain, out=gain)
-        left *= scale
-        better = left < best
-        best_rho[better] = number
-        np.copyto(best, left, where=better)
-        lines = _without(whiten(np.stack([grid.x, np.exp(grid.x)]), rho), white_one)
-        gains = (lines @ rest.T) ** 2 / (lines**2).sum(axis=1, keepdims=True)
-        flat = np.minimum(flat, scale * np.vstack([total, total - gains]))
-    floor = 1e-12 * np.maximum(((y - y.mean(axis=1, keepdims=True)) ** 2).sum(axis=1), 1e-300)
-    like, flat = (-points / 2 * np.log(np.maximum(rss, floor) / points) for rss in (best, flat))
-    profile = like.reshape(len(grid.m), len(grid.w), n).max(axis=1)
-    which = like.argmax(axis=0)
-    m = _refined(grid.m, profile)
-    w = grid.w[which % len(grid.w)]
-    rho = np.array(RHOS)[best_rho[which, np.arange(n)]]
-    c, a, sd = _linear(grid.x, y, m, w, rho)
-    parameters = np.array([6, 3, 4, 4])  # of the logistic, constant and lines: rho and the variance among them
-    price, *prices = 2 * parameters * points / (points - parameters - 1)
-    others = -2 * flat + np.array(prices)[:, None]
-    return Fits(c, a, m, w, rho, sd, -2 * like.max(axis=0) + price - others.min(axis=0), profile)
-
-
-def _without(rows: Float[np.ndarray, "row point"], one: Float[np.ndarray, " point"]) -> Float[np.ndarray, "row point"]:
-    return rows - np.outer(rows @ one, one) / (one @ one)
-
-
-def _refined(m: Float[np.ndarray, " midpoint"], profile: Float[np.ndarray, "midpoint curve"]) -> np.ndarray:
-    """The top of a parabola through the best midpoint and its neighbours."""
-    peak = np.clip(profile.argmax(axis=0), 1, len(m) - 2)
-    curve = np.arange(profile.shape[1])
-    left, middle, right = (profile[peak + move, curve] for move in (-1, 0, 1))
-    curvature = left - 2 * middle + right
-    with np.errstate(divide="ignore", invalid="ignore"):
-        move = np.where(curvature < -1e-9, 0.5 * (left - right) / curvature, 0.0)
-    edge = profile.argmax(axis=0) != peak
-    return np.where(edge, m[profile.argmax(axis=0)], m[peak] + np.clip(move, -1, 1) * (m[1] - m[0]))
-
-
-def _linear(
-    x: np.ndarray, y: np.ndarray, m: np.ndarray, w: np.ndarray, rho: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """c, A and the innovations' standard deviation, given the rest."""
-    s = logistic(x, m, w)
-    first = np.sqrt(1 - rho**2)[:, None]
-
-    def white(v: np.ndarray) -> np.ndarray:
-        return np.concatenate([first * v[:, :1], v[:, 1:] - rho[:, None] * v[:, :-1]], axis=1)
-
-    one, shape, target = white(np.ones_like(y)), white(s), white(y)
-    oo, os, ss = ((a * b).sum(axis=1) for a, b in ((one, one), (one, shape), (shape, shape)))
-    oy, sy = (one * target).sum(axis=1), (shape * target).sum(axis=1)
-    det = np.maximum(oo * ss - os**2, 1e-12)
-    a = np.maximum((oo * sy - os * oy) / det, 0)
-    c = (oy - a * os) / oo
-    rest = target - c[:, None] * one - a[:, None] * shape
-    return c, a, np.sqrt((rest**2).mean(axis=1))
-
-
-def logistic(
-    x: Float[np.ndarray, " point"], m: Float[np.ndarray, " curve"], w: Float[np.ndarray, " curve"]
-) -> Float[np.ndarray, "curve point"]:
-    """1 / (1 + e^((m - x) / w)), a curve for each (m, w)."""
-    return 1 / (1 + np.exp(-np.clip((x - m[:, None]) / w[:, None], -60, 60)))
+SPREAD = 2.7  # of a bootstrap's standard deviations; 1.96 would do if rho, kappa and the window were known
+Outcome = Literal["rises", "rises twice", "rises, not finished", "rises, onset not resolved", "no rise"]
+RESOLVED: tuple[Outcome, ...] = ("rises", "rises twice")
 
 
 def window_start(y: Float[np.ndarray, " point"]) -> int:
     """Where a rise begins: the first point whose 3-point running median is at the minimum, but for noise.
 
     Noise alone would pick any point of a flat beginning as its minimum, and throw what comes before away. So the first
-    within twice the noise counts; noise is the median absolute second difference over that of a unit normal's (1.65).
+    within twice the noise counts (`local_noise`).
     """
     padded = np.concatenate([y[:1], y, y[-1:]])
     median = np.median([padded[:-2], padded[1:-1], padded[2:]], axis=0)
-    noise = float(np.median(np.abs(np.diff(y, 2)))) / 1.65 if len(y) > 2 else 0.0
-    return int(np.argmax(median <= median.min() + 2 * noise))
+    return int(np.argmax(median <= median.min() + 2 * local_noise(y)))
+
+
+def local_noise(y: Float[np.ndarray, " point"]) -> float:
+    """Standard deviation of white noise around a smooth curve: the median absolute second difference / 1.65."""
+    return float(np.median(np.abs(np.diff(y, 2)))) / 1.65 if len(y) > 2 else 0.0
+
+
+def ends(y: Float[np.ndarray, " point"]) -> tuple[float, float]:
+    """The mean over the first and over the last tenth of the evaluations, at least one each."""
+    count = max(1, len(y) // 10)
+    return float(y[:count].mean()), float(y[-count:].mean())
+
+
+def _best_fit(grid: Grid, y: Float[np.ndarray, " point"]) -> Fits:
+    """One logistic with the most likely noise: even, or larger where the even fit moves. Rivals may have it too."""
+    even = fit_rises(grid, y[None])
+    s = logistic(grid.x, even.m, even.w)
+    fits = [even, *(fit_rises(grid, y[None], noise_shape(s, kappa)) for kappa in KAPPAS if kappa)]
+    lines = min(fits, key=lambda fit: float(fit.lines[0]))
+    return replace(
+        min(fits, key=lambda fit: float(fit.aicc[0])),
+        constant=np.min([fit.constant for fit in fits], axis=0),
+        lines=lines.lines,
+        line_rises=lines.line_rises,
+    )
+
+
+def _best_pair(
+    x: Float[np.ndarray, " point"], y: Float[np.ndarray, " point"], g: Float[np.ndarray, " point"]
+) -> Pair | None:
+    """Two logistics with even noise, or with the noise that one logistic has."""
+    pairs = [fit_pair(x, y, shape) for shape in ((np.ones(len(x)),) if np.ptp(g) < 1e-12 else (np.ones(len(x)), g))]
+    return min((pair for pair in pairs if pair), key=lambda pair: pair.aicc, default=None)
 
 
 @dataclass(frozen=True)
 class Rise:
-    """A curve's fitted rise, before it is judged: what onsets, lags and their bootstraps share."""
+    """A curve with its fits, before it is judged: what onsets, lags and their bootstraps share.
+
+    Attributes:
+        grid: of the window, which begins at the curve's minimum.
+        y: the curve in the window.
+        fits: one logistic, and its rivals.
+        pair: two logistics, if the curve rises and they can be fitted.
+        evaluations: from step 1 on, those before the window included.
+        noise: sampling error of an evaluation, in the units of y; 0: not known.
+    """
 
     grid: Grid
     y: Float[np.ndarray, " point"]
     fits: Fits
-    evaluations: int  # from step 1 on, those before the minimum included
+    pair: Pair | None
+    evaluations: int
+    noise: float = 0.0
 
     @classmethod
-    def of(cls, step: Num[np.ndarray, " point"], y: Float[np.ndarray, " point"]) -> "Rise | str":
-        """A rise; or in words why none can be fitted."""
+    def of(cls, step: Num[np.ndarray, " point"], y: Float[np.ndarray, " point"], noise: float = 0.0) -> "Rise | str":
+        """A curve with its fits; or in words why nothing can be fitted."""
         known = np.isfinite(y) & (step >= 1)
         step, y = step[known], y[known].astype(float)
         if len(y) < FEWEST_POINTS:
             return f"{len(y)} evaluations from step 1 on, fewer than {FEWEST_POINTS}"
         start = window_start(y)
         if len(y) - start < FEWEST_POINTS:
-            return f"its minimum lies {len(y) - start} evaluations before the end, fewer than {FEWEST_POINTS}: no rise"
-        x = np.log(step[start:].astype(float))
-        grid = Grid.of(x)
-        return cls(grid, y[start:], fit_rises(grid, y[None, start:]), len(y))
+            return f"its minimum lies {len(y) - start} evaluations before the end, fewer than {FEWEST_POINTS}"
+        grid = Grid.of(np.log(step[start:].astype(float)))
+        one = cls(grid, y[start:], _best_fit(grid, y[start:]), None, len(y), noise)
+        return one if one.no_rise() else replace(one, pair=_best_pair(grid.x, one.y, one.fits.g))
 
-    def margin(self) -> float:
-        """By how much the AICc must be better than those of constant and lines."""
-        searched = SEARCHED * float(np.log(self.evaluations / len(self.y)))
-        return LEAST_AICC + searched + (WANDERS if self.fits.rho[0] > WANDERING else 0.0)
+    def _searched(self) -> float:
+        return SEARCHED * float(np.log(self.evaluations / len(self.y)))
+
+    def least_gain(self) -> float:
+        """By how much the AICc of a rising curve must be better than a constant's."""
+        wandering = WANDERING_GAIN[float(self.fits.rho[0])]
+        return GAIN + FEW_EVALUATIONS / len(self.y) + self._searched() + wandering
+
+    def margin(self, rho: float | None = None) -> float:
+        """By how much the AICc of logistics must be better than the lines'."""
+        rho = float(self.fits.rho[0]) if rho is None else rho
+        return LEAST_AICC + self._searched() + (WANDERS if rho > WANDERING else 0.0)
+
+    def no_rise(self) -> str:
+        """Why the curve does not rise; empty if it does."""
+        f = self.fits
+        rising = min(float(f.aicc[0]), float(f.lines[0]) if f.line_rises[0] else np.inf)
+        gain, least = float(f.constant[0]) - rising, self.least_gain()
+        first, last = ends(self.y)
+        clear = len(self.y) < FEW and last - first > CLEAR * local_noise(self.y)
+        if gain <= least and not clear:
+            return f"AICc: rising is {gain:.1f} better than a constant, needs more than {least:.1f}"
+        if last - first <= LEAST_ERRORS * np.sqrt(2) * self.noise:
+            return (
+                f"it ends {last - first:.3f} above its start, which is within the error of two evaluations "
+                f"({np.sqrt(2) * self.noise:.3f} each time)"
+            )
+        return ""
+
+    def twice(self) -> bool:
+        """Whether two rises are told from one: better by LEAST_TWO, and each stands out of the noise."""
+        if self.pair is None:
+            return False
+        lowest = max(LEAST_PART * sum(self.pair.A), LEAST_SDS * max(self.pair.sd, self.noise))
+        wandering = WANDERS if self.pair.rho > WANDERING else 0.0
+        return float(self.fits.aicc[0]) - self.pair.aicc > LEAST_TWO + wandering and min(self.pair.A) > lowest
 
     def outcome(self) -> tuple[Outcome, str]:
         """The judgement, and its reason."""
-        f, x = self.fits, self.grid.x
-        if -f.aicc[0] <= self.margin():
+        if reason := self.no_rise():
+            return "no rise", reason
+        f, x, two = self.fits, self.grid.x, self.twice()
+        height = sum(self.pair.A) if two and self.pair else float(f.A[0])
+        if height <= LEAST_RISE:
+            return "rises, onset not resolved", f"it rises by {height:.3f}, needs more than {LEAST_RISE:g}"
+        best, rho = (self.pair.aicc, self.pair.rho) if two and self.pair else (float(f.aicc[0]), float(f.rho[0]))
+        better = float(min(f.lines[0], f.constant[0])) - best
+        if better <= (least := self.margin(rho) + (LEAST_TWO if two else 0.0)):
+            return "rises, onset not resolved", f"AICc: {better:.1f} better than a line, needs more than {least:.1f}"
+        sd = max(float(f.sd[0]), self.noise)
+        if not two and height <= LEAST_SDS * sd:
             return (
-                "no transition",
-                f"AICc: {-f.aicc[0]:.1f} better than constant and lines, needs more than {self.margin():.1f}",
+                "rises, onset not resolved",
+                f"it rises by {height / sd:.1f} standard deviations of the noise, needs more than {LEAST_SDS:g}",
             )
-        if f.A[0] <= LEAST_RISE:
-            return "no transition", f"it rises by {f.A[0]:.3f}, needs more than {LEAST_RISE:g}"
-        if f.A[0] <= LEAST_SDS * f.sd[0]:
+        m, w = self.stages()
+        risen = logistic(x[[0, -1]], m, w)
+        if risen[0, 0] >= 0.1:
             return (
-                "no transition",
-                f"it rises by {f.A[0] / f.sd[0]:.1f} residual standard deviations, needs more than {LEAST_SDS:g}",
+                "rises, onset not resolved",
+                f"at the first evaluation it has risen by {risen[0, 0]:.0%} already, needs less than 10%",
             )
-        ends = logistic(x[[0, -1]], f.m, f.w)[0]
-        if ends[1] <= 0.9:
-            return "not finished", f"at the last step it has risen by {ends[1]:.0%} of its height, needs more than 90%"
-        if ends[0] >= 0.1:
-            return "not finished", f"at its first step it has risen by {ends[0]:.0%} already, needs less than 10%"
-        return "transition", ""
+        if risen[-1, -1] <= 0.9:
+            which = "the second rise has" if two else "it has"
+            return (
+                "rises, not finished",
+                f"at the last step {which} risen by {risen[-1, -1]:.0%} of its height, needs more than 90%",
+            )
+        return ("rises twice" if two else "rises"), ""
 
-    def bootstrap(self, rng: np.random.Generator, draws: int = DRAWS, m: float | None = None) -> np.ndarray:
-        """Midpoints of refitted curves: the fit plus AR(1) residuals of resampled innovations.
+    def stages(self) -> tuple[Float[np.ndarray, " stage"], Float[np.ndarray, " stage"]]:
+        """Midpoints and widths in ln(step) of the rise, or of both."""
+        if self.twice() and self.pair:
+            return np.array(self.pair.m), np.array(self.pair.w)
+        return self.fits.m[:1], self.fits.w[:1]
+
+    def fitted(self, m: float | None = None) -> Float[np.ndarray, " point"]:
+        """The fitted curve, both rises where it rises twice; moved to another first midpoint if one is given."""
+        x = self.grid.x
+        if self.twice() and self.pair:
+            moved = np.array(self.pair.m) + (0 if m is None else m - self.pair.m[0])
+            return self.pair.c + np.array(self.pair.A) @ logistic(x, moved, np.array(self.pair.w))
+        f = self.fits
+        return f.c + f.A * logistic(x, f.m if m is None else np.array([m]), f.w)[0]
+
+    def simulated(
+        self, rng: np.random.Generator, draws: int = DRAWS, m: float | None = None
+    ) -> Float[np.ndarray, "draw point"]:
+        """The fitted curve with other noise: AR(1) residuals whose innovations keep their place.
+
+        Each innovation gets a random sign and size (a wild bootstrap, Wu 1986), since noise is larger where a curve
+        moves. They are scaled for the degrees of freedom that the fit took, and rho's bias in few points is mended
+        (Kendall 1954).
+
+        Args:
+            rng: a generator.
+            draws: how many curves.
+            m: around another first midpoint; None: the fitted one.
+        """
+        two, points = self.pair if self.twice() else None, len(self.y)
+        rho, g = (two.rho, two.g) if two else (float(self.fits.rho[0]), self.fits.g)
+        own = whiten((self.y - self.fitted()) / g, rho)
+        own *= np.sqrt(points / max(points - (10 if two else 7), 1))
+        own *= max(1.0, self.noise / max(float(np.sqrt((own**2).mean())), 1e-12))
+        rho = float(min(rho + (1 + 3 * rho) / points, 0.97))
+        steps = own * rng.normal(size=(draws, points))
+        noise = np.empty((draws, points))
+        noise[:, 0] = steps[:, 0] / np.sqrt(1 - rho**2)
+        for point in range(1, points):
+            noise[:, point] = rho * noise[:, point - 1] + steps[:, point]
+        return self.fitted(m) + g * noise
+
+    def bootstrap(
+        self, rng: np.random.Generator, draws: int = DRAWS, m: float | None = None
+    ) -> Float[np.ndarray, "draw stage"]:
+        """Midpoints of simulated curves, each fitted anew; of two rises, normal draws with the fit's standard errors.
 
         Args:
             rng: a generator.
             draws: how many.
-            m: simulate around another midpoint; None: the fitted one.
+            m: simulate around another first midpoint; None: the fitted one.
         """
-        f, x, points = self.fits, self.grid.x, len(self.grid.x)
-        fitted = f.c + f.A * logistic(x, f.m, f.w)[0]
-        curve = fitted if m is None else f.c + f.A * logistic(x, np.array([m]), f.w)[0]
-        # innovations of the fit's own residuals, with the degrees of freedom that it took; rho's small-sample bias is
-        # mended (Kendall 1954)
-        own = whiten(self.y - fitted, float(f.rho[0]))
-        own = (own - own.mean()) * np.sqrt(points / max(points - 6, 1))
-        rho = float(min(f.rho[0] + (1 + 3 * f.rho[0]) / points, 0.97))
-        steps = rng.choice(own, (draws, points))
-        noise = np.empty((draws, points))
-        noise[:, 0] = steps[:, 0] / np.sqrt(1 - rho**2)
-        for at in range(1, points):
-            noise[:, at] = rho * noise[:, at - 1] + steps[:, at]
-        return fit_rises(self.grid, curve + noise).m
+        if self.twice() and self.pair:
+            middle = np.array(self.pair.m) + (0 if m is None else m - self.pair.m[0])
+            return middle + rng.normal(size=(draws, 2)) * np.array(self.pair.se)
+        return fit_rises(self.grid, self.simulated(rng, draws, m), self.fits.g).m[:, None]

@@ -1,11 +1,9 @@
-"""When does a curve rise, and does it rise at all? Half-rise steps with intervals; "no transition" is an answer.
+"""When does a curve rise, once or twice, and does it rise at all? Onsets with intervals; "no rise" is an answer.
 
-Onset = the half-rise of the logistic of `rises.py`. It counts as a transition if (a) its AICc beats those of a
-constant, a line in ln(step) and a line in step, all with AR(1) residuals, by more than 3 (by more where its residuals
-wander, or evaluations before a minimum are left out: `Rise.margin`); (b) it is higher than 4 standard
-deviations of the residuals' innovations, and than LEAST_RISE; (c) it is below .1 of its height at the first point and
-above .9 at the last. Failing (c) alone: not finished, and the onset is censored. A curve that falls is to be given with
-its sign changed. How often this errs is measured in `analyses/calibration/transitions.py` (table in docs/phases.md).
+An onset is the half-rise of a logistic in ln(step); `rises.py` says when a curve counts as rising, and when its onset
+counts as resolved. Beside the onsets stands the half-rise that assumes no shape (`half_rise.py`). A curve that falls is
+to be given with its sign changed. How often this errs is measured in `analyses/calibration/transitions.py` (tables in
+docs/phases.md).
 """
 
 from dataclasses import dataclass
@@ -13,29 +11,59 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Num
 
-from mechxl.measures.rises import DRAWS, MIDPOINTS, Outcome, Rise
+from mechxl.measures.half_rise import HalfRise, half_rise, monotone_scatter
+from mechxl.measures.logistics import MIDPOINTS
+from mechxl.measures.rises import (
+    CLEAR,
+    DRAWS,
+    LEAST_ERRORS,
+    LEAST_RISE,
+    RESOLVED,
+    SPREAD,
+    SPREAD_OF_TWO,
+    Outcome,
+    Rise,
+    ends,
+    local_noise,
+    window_start,
+)
 
-SPREAD = 2.25  # of the bootstrap's standard deviations; 1.96 covers .91 to .95, as rho and the window are not known
+
+@dataclass(frozen=True)
+class Stage:
+    """One rise: its half-rise step with a 95 % interval, in steps.
+
+    The interval is the wider of SPREAD bootstrap standard deviations and the gap between evaluations around the step.
+    """
+
+    step: float
+    low: float
+    high: float
+
+
+NO_STAGE = Stage(*[float("nan")] * 3)
+NO_HALF = HalfRise(*[float("nan")] * 5)
 
 
 @dataclass(frozen=True)
 class Onset:
-    """A curve's onset, in steps. NaN where there is none.
+    """When a curve rises.
 
     Attributes:
-        outcome: transition, not finished, no transition.
-        step: the half-rise; of a transition, or of an unfinished rise as far as it can be told (censored).
-        low, high: 95 %: the wider of the gap between evaluations around it and SPREAD standard deviations of an AR(1)
-            residual bootstrap.
-        reason: why it is no transition, or not finished; empty for a transition.
+        outcome: rises; rises twice; rises, not finished; rises, onset not resolved; no rise.
+        first, second: the rises whose onsets are told; NaN where there is none. The last one of an unfinished rise is
+            censored: it is later than the curve can tell.
+        half: the half-rise of the whole curve, whatever its shape; NaN where the curve does not rise.
+        reason: why there is no rise, or why it is not resolved or not finished; empty otherwise.
         start: the step that the rise is fitted from.
-        fit: c, A, m, w, rho, sd of the logistic in ln(step), by name; empty where none could be fitted.
+        fit: c, rho, sd and A, m, w of the first rise and A2, m2, w2 of the second one, in ln(step); empty where nothing
+            was fitted.
     """
 
     outcome: Outcome
-    step: float
-    low: float
-    high: float
+    first: Stage
+    second: Stage
+    half: HalfRise
     reason: str
     start: float
     fit: dict[str, float]
@@ -46,9 +74,9 @@ class Lag:
     """How much later the second curve rises than the first, in ln(step): .69 is twice as late.
 
     Attributes:
-        value: ln of the ratio of the half-rise steps.
-        low, high: 95 % by the residual bootstraps of both.
-        p: two-sided, under the null that both curves have one midpoint.
+        value: ln of the ratio of the first onsets.
+        low, high: 95 % by the bootstraps of both.
+        p: two-sided, under the null that both curves have one onset.
         reason: why there is no lag; empty where there is.
     """
 
@@ -64,38 +92,73 @@ def onset(
     y: Float[np.ndarray, " point"],
     rng: np.random.Generator,
     *,
+    noise: float = 0.0,
     draws: int = DRAWS,
 ) -> Onset:
-    """When a curve rises by half of its height, with its interval; or that it does not, or has not finished.
+    """When a curve rises, with intervals; or that it does not, or that its time can't be told.
 
     Args:
         step: of each evaluation, rising; step 0 is left out, as it has no logarithm.
         y: the curve; NaN: not evaluated.
-        rng: for the bootstrap.
-        draws: of the bootstrap.
+        rng: for the bootstraps.
+        noise: the sampling error of one evaluation, where it is known: sqrt(p (1 - p) / entities) of an accuracy.
+        draws: of each bootstrap.
     """
-    rise, nan = Rise.of(step, y), float("nan")
+    rise = Rise.of(step, y, noise)
     if isinstance(rise, str):
-        return Onset("no transition", nan, nan, nan, rise, nan, {})
+        return _few(step, y, noise, rise, rng, draws)
     outcome, reason = rise.outcome()
-    f, x = rise.fits, rise.grid.x
-    fit = {name: float(getattr(f, name)[0]) for name in ("c", "A", "m", "w", "rho", "sd")}
-    start = float(np.exp(x[0]))
-    if outcome == "no transition":
-        return Onset(outcome, nan, nan, nan, reason, start, fit)
-    half = SPREAD * float(rise.bootstrap(rng, draws).std())
-    low, high = _at_least_a_gap(x, float(f.m[0]), float(f.m[0]) - half, float(f.m[0]) + half)
-    step_of, low, high = (float(np.exp(v)) for v in (f.m[0], low, high))
-    return Onset(outcome, step_of, low, high, reason, start, fit)
+    start, fit = float(np.exp(rise.grid.x[0])), _fit(rise)
+    if outcome == "no rise":
+        return Onset(outcome, NO_STAGE, NO_STAGE, NO_HALF, reason, start, fit)
+    half = half_rise(np.exp(rise.grid.x), rise.y, rise.simulated(rng, draws))
+    if outcome == "rises, onset not resolved":
+        return Onset(outcome, NO_STAGE, NO_STAGE, half, reason, start, fit)
+    m, _ = rise.stages()
+    spread = (SPREAD_OF_TWO if len(m) > 1 else SPREAD) * rise.bootstrap(rng, draws).std(axis=0)
+    stages = [_stage(rise.grid.x, float(middle), float(wide)) for middle, wide in zip(m, spread, strict=True)]
+    return Onset(outcome, stages[0], stages[1] if len(stages) > 1 else NO_STAGE, half, reason, start, fit)
 
 
-def _at_least_a_gap(x: np.ndarray, m: float, low: float, high: float) -> tuple[float, float]:
-    """The interval, or the gap between evaluations around m where that is wider."""
+def _few(
+    step: Num[np.ndarray, " point"],
+    y: Float[np.ndarray, " point"],
+    noise: float,
+    reason: str,
+    rng: np.random.Generator,
+    draws: int,
+) -> Onset:
+    """The judgement of a curve with too few evaluations for a fit: whether it ends clearly above its start."""
+    known = np.isfinite(y)
+    step, y = step[known], y[known].astype(float)
+    first, last = ends(y) if len(y) else (0.0, 0.0)
+    white = min(local_noise(y), 2 * monotone_scatter(y))
+    scatter = CLEAR * white if len(y) >= 5 else LEAST_RISE  # fewer values do not show their own noise
+    least = max(scatter, LEAST_ERRORS * float(np.sqrt(2)) * noise)
+    if len(y) < 2 or last - first <= least:
+        above = f"; it ends {last - first:.3f} above its start, needs more than {least:.3f}" if len(y) > 1 else ""
+        return Onset("no rise", NO_STAGE, NO_STAGE, NO_HALF, reason + above, float("nan"), {})
+    begin = window_start(y)
+    begin = begin if step[begin] >= 1 or len(y) - begin < 3 else begin + 1
+    step, y = np.maximum(step[begin:], 1), y[begin:]
+    half = half_rise(step, y, y + white * rng.normal(size=(draws, len(y))))
+    return Onset("rises, onset not resolved", NO_STAGE, NO_STAGE, half, reason, float(step[0]), {})
+
+
+def _fit(rise: Rise) -> dict[str, float]:
+    if rise.twice() and (pair := rise.pair):
+        second = {"A2": pair.A[1], "m2": pair.m[1], "w2": pair.w[1]}
+        return {"c": pair.c, "A": pair.A[0], "m": pair.m[0], "w": pair.w[0], "rho": pair.rho, "sd": pair.sd} | second
+    return {name: float(getattr(rise.fits, name)[0]) for name in ("c", "A", "m", "w", "rho", "sd")}
+
+
+def _stage(x: Float[np.ndarray, " point"], m: float, spread: float) -> Stage:
+    """The half-rise with its interval, or the gap between evaluations around it where that is wider."""
+    low, high = m - spread, m + spread
     after = int(np.clip(np.searchsorted(x, m, side="right"), 1, len(x) - 1))
-    gap = x[after] - x[after - 1]
-    if high - low >= gap:
-        return min(low, m), max(high, m)
-    return min(x[after - 1], m), max(x[after], m)
+    if high - low < x[after] - x[after - 1]:
+        low, high = min(x[after - 1], m), max(x[after], m)
+    return Stage(*(float(np.exp(value)) for value in (m, low, high)))
 
 
 def lag(
@@ -104,39 +167,46 @@ def lag(
     second: Float[np.ndarray, " point"],
     rng: np.random.Generator,
     *,
+    noise: tuple[float, float] = (0.0, 0.0),
     draws: int = DRAWS,
 ) -> Lag:
-    """How much later the second curve rises than the first; both must be transitions.
+    """How much later the second curve rises than the first; both onsets must be resolved.
 
-    The null draws both around one common midpoint, the most likely one, with each fit's own height, width and
-    residuals, and refits them. A lag is descriptive, and depends on units (the square of a logistic rises later): see
-    `precedes`.
+    Of a curve that rises twice the first rise counts. The null draws both around one common midpoint, the most likely
+    one, with each fit's own height, width and residuals, and refits them. A lag is descriptive, and depends on units
+    (the square of a logistic rises later): see `precedes`.
 
     Args:
         step: of both curves.
         first: a curve.
         second: another.
         rng: for the bootstraps.
+        noise: sampling errors of one evaluation of each, where they are known.
         draws: of each bootstrap.
     """
-    rises, nan = [Rise.of(step, y) for y in (first, second)], float("nan")
+    rises, nan = [Rise.of(step, y, error) for y, error in zip((first, second), noise, strict=True)], float("nan")
     fitted: list[Rise] = []
     for name, rise in zip(("first", "second"), rises, strict=True):
-        outcome, reason = ("no transition", rise) if isinstance(rise, str) else rise.outcome()
-        if outcome != "transition" or isinstance(rise, str):
+        outcome, reason = ("no rise", rise) if isinstance(rise, str) else rise.outcome()
+        if outcome not in RESOLVED or isinstance(rise, str):
             return Lag(nan, nan, nan, nan, f"the {name} curve: {outcome} ({reason})")
         fitted.append(rise)
     one, other = fitted
-    value = float(other.fits.m[0] - one.fits.m[0])
-    half = SPREAD * float((other.bootstrap(rng, draws) - one.bootstrap(rng, draws)).std())
-    common = _common_midpoint(one, other)
-    null = other.bootstrap(rng, draws, common) - one.bootstrap(rng, draws, common)
+
+    def gaps(m: float | None = None) -> np.ndarray:
+        return other.bootstrap(rng, draws, m)[:, 0] - one.bootstrap(rng, draws, m)[:, 0]
+
+    value = float(other.stages()[0][0] - one.stages()[0][0])
+    half = (SPREAD_OF_TWO if one.twice() or other.twice() else SPREAD) * float(gaps().std())
+    null = gaps(_common_midpoint(one, other))
     p = float((1 + (np.abs(null) >= abs(value) - 1e-12).sum()) / (draws + 1))
     return Lag(value, value - half, value + half, p)
 
 
 def _common_midpoint(one: Rise, other: Rise) -> float:
-    """The midpoint at which both curves together are most likely."""
+    """The midpoint at which both curves together are most likely; between both where one of them rises twice."""
+    if one.twice() or other.twice():
+        return float(one.stages()[0][0] + other.stages()[0][0]) / 2
     low, high = (pick(one.grid.m[end], other.grid.m[end]) for pick, end in ((max, 0), (min, -1)))
     m = np.linspace(low, high, 4 * MIDPOINTS)
     both = sum(np.interp(m, rise.grid.m, rise.fits.profile[:, 0]) for rise in (one, other))
@@ -170,4 +240,4 @@ def change_points(
 
     scale = max(float(np.var(np.diff(y))) / 2, 1e-12) * np.log(len(y))
     model = ruptures.KernelCPD(kernel="linear", min_size=least).fit(y.reshape(-1, 1))
-    return [[int(at) for at in model.predict(pen=float(penalty) * scale) or []][:-1] for penalty in penalties]
+    return [[int(index) for index in model.predict(pen=float(penalty) * scale) or []][:-1] for penalty in penalties]

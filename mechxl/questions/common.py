@@ -54,6 +54,18 @@ def sampled_facts(
     return facts[np.isin(entity, sampled)]
 
 
+def scored_facts(corpus: Corpus, thorough: bool) -> Int[np.ndarray, " sampled"]:
+    """The facts that the score over training is measured on: mono ones, or parallel ones where there are none.
+
+    Args:
+        corpus: whose facts.
+        thorough: of all entities rather than of a seeded sample of SAMPLED_ENTITIES.
+    """
+    group = corpus.mixture.group
+    facts = np.flatnonzero(group == ("mono" if (group == "mono").any() else "parallel"))
+    return facts if thorough else sampled_facts(corpus, facts)
+
+
 def scores_over_training(run: Run, thorough: bool) -> pd.DataFrame:
     """Score (S - W) and S - X at every checkpoint and each layer from 1 on, without intervals.
 
@@ -67,10 +79,7 @@ def scores_over_training(run: Run, thorough: bool) -> pd.DataFrame:
     Returns:
         Rows (step, layer, score, alignment); NaN where they are not defined.
     """
-    corpus = run.corpus
-    world, group = corpus.world, corpus.mixture.group
-    facts = np.flatnonzero(group == ("mono" if (group == "mono").any() else "parallel"))
-    facts = facts if thorough else sampled_facts(corpus, facts)
+    world, facts = run.corpus.world, scored_facts(run.corpus, thorough)
     layers = list(range(1, run.config.model.n_layers + 1))
     rng = generator(0, "score")
     sample = draw_sample(world.relation[facts], world.entity[facts], world.n_languages, rng, draws=0, permutations=0)

@@ -17,9 +17,10 @@ def runs_table(study: Study, outcomes: Mapping[str, Outcome]) -> pd.DataFrame:
     """A row a run, in the study's order.
 
     Columns: `run` (its name), `path`, `variant` where there are variants, every setting that varies by dotted name,
-    `seed`, `status` (complete, failed, stopped) and `reason`, `steps` (of its newest metrics); and for complete runs
-    the last row of their metrics as dotted columns, `wall_seconds`, `threads`, and `examples_per_second` (steps x batch
-    size / wall seconds, evaluations included).
+    `seed`, `status` (complete, failed, stopped) and `reason`, `steps` (of its newest metrics). Complete runs also have
+    the last row of their metrics as dotted columns; `rests`, `rest_reason`, and how far `loss_range`, `recall_range`
+    and `transfer_range` move over the last tenth of training; `wall_seconds`, `threads`, and `examples_per_second`
+    (steps x batch size / wall seconds, evaluations included).
     """
     rows = [_row(study, at, outcomes[run.name]) for at, run in enumerate(study.runs)]
     return pd.json_normalize(rows)
@@ -38,10 +39,15 @@ def _row(study: Study, at: int, outcome: Outcome) -> dict[str, Any]:
     row["steps"] = metrics[-1].pop("step")
     if outcome.status != "complete":
         return row
-    environment = Run(job.out).environment
+    trained = Run(job.out)
+    environment, rest = trained.environment, trained.rest
     seconds = environment["wall_seconds"]
+    moves = {name: getattr(rest, name) for name in ("loss", "recall", "transfer")}
     return row | {
         **metrics[-1],
+        "rests": rest.rests,
+        "rest_reason": rest.reason or None,
+        **{f"{name}_range": movement.range if movement else None for name, movement in moves.items()},
         "wall_seconds": seconds,
         "threads": environment["threads"],
         "examples_per_second": row["steps"] * run.config.training.batch_size / seconds,
@@ -55,14 +61,17 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
 
 
 def summary(table: pd.DataFrame, varied: tuple[str, ...]) -> str:
-    """What varies beside recall and transfer, means over the n complete runs (seeds), aligned."""
+    """What varies beside recall and transfer (means over the n complete runs) and how many of these rest, aligned."""
     keys = [name for name in ("variant", *varied) if name in table and table[name].astype(str).nunique() > 1]
-    rows = [[*(_field(name) for name in keys), "n", "recall", "transfer"]]
+    rows = [[*(_field(name) for name in keys), "n", "recall", "transfer", "rest"]]
     groups = table.groupby(table[keys].astype(str).agg(tuple, axis=1), sort=False) if keys else [((), table)]
     for values, group in groups:
         complete = group[group["status"] == "complete"]
         means = [complete.get(f"{kind}_accuracy", pd.Series(dtype=float)).mean() for kind in ("recall", "transfer")]
-        rows.append([*values, str(len(complete)), *("-" if pd.isna(mean) else f"{mean:.3f}" for mean in means)])
+        rest = complete.get("rests", pd.Series(dtype=object))
+        known = f"{int((rest == True).sum())} of {len(complete)}" if rest.notna().any() else "-"  # noqa: E712  None too
+        shown = ["-" if pd.isna(mean) else f"{mean:.3f}" for mean in means]
+        rows.append([*values, str(len(complete)), *shown, known])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows

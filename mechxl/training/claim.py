@@ -174,13 +174,14 @@ def _lock(directory: Path, out: Path) -> Iterator[list[Claim]]:
         lock.release()
 
 
-def environment(n_ctx: int, device: str, data_digest: str) -> dict[str, Any]:
+def environment(n_ctx: int, device: str, data_digest: str, least_loss: float) -> dict[str, Any]:
     """What a run's numbers depend on besides its settings: versions, commit, threads, device, command line.
 
     Args:
         n_ctx: tokens of the model's context.
         device: torch device of the training.
         data_digest: hash of the corpus.
+        least_loss: the loss of a model that knows all facts, in nats.
     """
     versions = {"mechxl": own_version(), **{name: version(name) for name in PACKAGES}}
     versions["python"] = platform.python_version()
@@ -193,6 +194,7 @@ def environment(n_ctx: int, device: str, data_digest: str) -> dict[str, Any]:
         "n_ctx": n_ctx,
         "device": device,
         "data_digest": data_digest,
+        "least_loss": least_loss,
     }
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mechxl.config import RunConfig, TrainingConfig
 from mechxl.data.corpus import Corpus
-from mechxl.data.information import mean_visits
+from mechxl.data.information import least_loss, mean_visits
 from mechxl.data.tokenization import PAD_ID
 from mechxl.errors import Failure, InputError
 from mechxl.files import read_json, read_rows, whole_file, write_json, write_text
@@ -139,7 +139,7 @@ class _Trainer:
         self.since_row, self.losses = 0, torch.zeros(2, dtype=torch.float64, device=self.device)
         self.row: dict[str, Any] = {}  # of the last evaluation
         self.earlier_seconds = 0.0
-        self.environment = environment(n_ctx, self.device, corpus.digest)
+        self.environment = environment(n_ctx, self.device, corpus.digest, least_loss(corpus))
 
     def train(self) -> None:
         """Trains to the last step, or until Ctrl-C."""

@@ -8,6 +8,7 @@ import pytest
 from scipy import stats
 
 from mechxl.comparison.compute import _by_group, _differences, clocks, compare
+from mechxl.comparison.ends import ends_by_group, ends_words
 from mechxl.comparison.figures import figures, overview
 from mechxl.comparison.words import words
 from mechxl.errors import InputError
@@ -66,7 +67,7 @@ def planted_onsets(ratio=2.0, seeds=6, missing=()):
             here = (group, seed) in missing
             rows.append(
                 {"group": group, "seed": seed, "quantity": "recall", "step": 500 * factor * np.exp(0.05 * rng.normal()),
-                 "outcome": "not finished" if here else "transition", "tokens_a_step": 10.0 * (1 + (group == "b")),
+                 "outcome": "rises, not finished" if here else "rises", "tokens_a_step": 10.0 * (1 + (group == "b")),
                  "exposures_a_step": 0.1, "compute_a_step": 7.0}
             )  # fmt: skip
     return pd.DataFrame(rows)
@@ -87,7 +88,7 @@ def test_paired_ratios_and_their_tests_are_scipys():
     np.testing.assert_allclose(np.sort(table["p_holm"]), np.minimum(np.maximum.accumulate(expected), 1))
 
 
-def test_seeds_without_a_transition_in_both_do_not_count():
+def test_seeds_without_an_onset_in_both_do_not_count():
     table = _differences(planted_onsets(missing=[("a", 0), ("b", 1)]), ["a", "b"])
     assert (table["n"] == 4).all()
     groups = _by_group(planted_onsets(missing=[("a", 0)]), ["a", "b"])
@@ -132,7 +133,12 @@ def test_what_no_run_has_a_curve_of_is_said_and_the_rest_compared(tmp_path):
     assert "transfer" not in found.notes["quantities"]
     assert "recall" in found.notes["quantities"]
     assert "No run has a curve of transfer: nothing is compared there." in found.summary
-    assert [panel.name for panel in [overview(found), *figures(found)]] == ["overview", "curves", "onsets"]
+    assert [panel.name for panel in [overview(found), *figures(found)]] == [
+        "overview",
+        "curves",
+        "onsets",
+        "after-recall",
+    ]
 
 
 def test_it_has_figures_with_n_and_survives_json(finding):
@@ -207,7 +213,7 @@ def test_the_command_writes_the_page(runs, tmp_path):
     assert (tmp_path / "plotly.min.js").is_file()
 
 
-def test_not_finished_is_not_called_no_transition():
+def test_not_finished_is_not_called_no_onset():
     """Two groups: one whose curves all rise still at the end, one in which one does and one never rises."""
     rows = [
         {"group": group, "quantity": "transfer", "unit": "accuracy", "clock": "step", "n": 0, "runs": 2,
@@ -226,7 +232,37 @@ def test_not_finished_is_not_called_no_transition():
         "apart": [],
         "missing": [],
     }
-    said = words({"by_group": pd.DataFrame(rows), "runs": runs, "differences": differences}, notes)
+    ends = ends_by_group(planted_ends(), ["a", "b"])
+    tables = {"by_group": pd.DataFrame(rows), "runs": runs, "differences": differences, "ends_by_group": ends}
+    said = words(tables, notes)
     assert "a: transfer is not finished in 2 of 2 runs." in said
-    assert "b: transfer has no transition in 1 of 2 runs and is not finished in 1 of 2 runs." in said
+    assert "b: transfer has no onset in 1 of 2 runs and is not finished in 1 of 2 runs." in said
     assert any(sentence.endswith("(n = 6 seeds, p < 0.001 after Holm).") for sentence in said)
+
+
+def planted_ends(seeds=4):
+    """Gains after recall of two groups; in the second no run recalls enough, and none rests."""
+    rows = []
+    for group in "ab":
+        for seed in range(seeds):
+            for quantity, factor in (("transfer", 1.0), ("score", 2.0)):
+                gain = factor * (0.1 + 0.01 * seed) if group == "a" else np.nan
+                rows.append(
+                    {"group": group, "seed": seed, "quantity": quantity, "rests": group == "a", "complete": 1000.0,
+                     "then": 0.5, "end": 0.5 + gain, "gain": gain}
+                )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def test_gains_after_recall_are_means_over_seeds_with_t_intervals():
+    table = ends_by_group(planted_ends(), ["a", "b"]).set_index(["group", "quantity"])
+    gain = np.array([0.1, 0.11, 0.12, 0.13])
+    low, high = stats.t.interval(0.95, 3, gain.mean(), stats.sem(gain))
+    row = table.loc[("a", "transfer")]
+    assert (row["gain"], row["low"], row["high"]) == pytest.approx((gain.mean(), low, high))
+    assert (row["n"], row["rest"]) == (4, 4)
+    assert table.loc[("b", "transfer"), "n"] == 0
+    assert "no interval" in table.loc[("b", "transfer"), "reason"]
+    said = ends_words(table.reset_index(), ["a", "b"])
+    assert said[0].startswith("a: after recall is complete, transfer gains .12 [.09, .14] (n = 4 of 4 seeds)")
+    assert said[1] == "b: recall reaches 99 % in no run; 0 of 4 runs rest."

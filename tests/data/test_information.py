@@ -11,7 +11,14 @@ from hypothesis import given
 
 from mechxl.config import RunConfig, parse_config
 from mechxl.data.corpus import Corpus, build_corpus
-from mechxl.data.information import informativeness, mean_visits, no_fact_recall, no_knowledge_losses, told_distribution
+from mechxl.data.information import (
+    informativeness,
+    least_loss,
+    mean_visits,
+    no_fact_recall,
+    no_knowledge_losses,
+    told_distribution,
+)
 from tests.data.settings import FEW, cue_states, said, small_corpus, small_settings
 
 
@@ -77,6 +84,7 @@ def test_no_knowledge_losses_are_entropies_of_strings(raw: dict):
     by_reading = given_that(atoms, lambda a: a.answer, lambda a: (a.relation, readers[a.prompt]))
     assert losses.given_readers == pytest.approx(by_reading, abs=1e-9)
     assert losses.concept == pytest.approx(given_that(atoms, lambda a: a.value, lambda a: a.relation), abs=1e-9)
+    assert least_loss(corpus) == pytest.approx(given_that(atoms, lambda a: a.answer, lambda a: a.prompt), abs=1e-9)
 
 
 @FEW

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
 
-from mechxl.measures.rises import FEWEST_POINTS, RHOS, Grid, Rise, fit_rises, whiten, window_start
+from mechxl.measures.logistics import RHOS, Grid, fit_pair, fit_rises, noise_shape, whiten
+from mechxl.measures.rises import FEWEST_POINTS, Rise, window_start
 from mechxl.measures.transitions import Lag, change_points, lag, onset, precedes
 
 STEP = np.geomspace(1, 3000, 90)
@@ -35,17 +36,19 @@ def noise(seed, sd=0.05, rho=0.3):
 @pytest.mark.parametrize("m", [20, 150, 600])
 def test_a_planted_rise_is_found_where_it_was_put(m):
     found = onset(STEP, logistic(m, floor=0.1, height=0.8) + noise(1), rng())
-    assert found.outcome == "transition"
-    assert found.low <= m <= found.high
+    assert found.outcome == "rises"
+    assert found.first.low <= m <= found.first.high
+    assert found.half.low <= m <= found.half.high
     assert found.fit["A"] == pytest.approx(0.8, abs=0.1)
     assert found.fit["w"] == pytest.approx(0.25, rel=0.5)
 
 
 def test_without_noise_it_is_exact_to_a_hundredth_and_as_wide_as_the_gap_between_evaluations():
     found = onset(STEP, logistic(300), rng())
-    assert np.log(found.step) == pytest.approx(np.log(300), abs=0.01)
-    after = np.searchsorted(STEP, found.step)
-    assert (found.low, found.high) == pytest.approx((STEP[after - 1], STEP[after]))
+    assert np.log(found.first.step) == pytest.approx(np.log(300), abs=0.01)
+    assert np.log(found.half.step) == pytest.approx(np.log(300), abs=0.01)
+    after = np.searchsorted(STEP, found.first.step)
+    assert (found.first.low, found.first.high) == pytest.approx((STEP[after - 1], STEP[after]))
 
 
 def test_likelihood_is_that_of_a_multivariate_normal_with_ar1_covariance():
@@ -68,28 +71,49 @@ def test_likelihood_is_that_of_a_multivariate_normal_with_ar1_covariance():
     assert found.profile.max() == pytest.approx(best, abs=1e-6)
 
 
-def test_aicc_is_the_textbooks_against_rivals_fitted_by_brute_force():
+@pytest.mark.parametrize("kappa", [0.0, 3.0])
+def test_aicc_is_the_textbooks_against_rivals_fitted_by_brute_force(kappa):
     x, y = X[::3], (logistic(200) + noise(3))[::3]
-    n, found = len(x), fit_rises(Grid.of(x), y[None])
+    n, g = len(x), noise_shape(logistic(200)[None, ::3], kappa)
+    found = fit_rises(Grid.of(x), y[None], g)
     ones, lags = np.ones(n), np.abs(np.subtract.outer(np.arange(n), np.arange(n)))
-    rivals = {(k, j): -np.inf for j, k in enumerate((3, 4, 4))}
+    designs = {"constant": [ones], "line": [ones, x], "line in step": [ones, np.exp(x)]}
+    best = dict.fromkeys(designs, -np.inf)
     for rho in RHOS:
-        covariance = rho**lags / (1 - rho**2)
-        for (k, j), best in rivals.items():
-            design = np.stack([[ones], [ones, x], [ones, np.exp(x)]][j], axis=1)
-            weights = np.linalg.solve(
-                design.T @ np.linalg.solve(covariance, design), design.T @ np.linalg.solve(covariance, y)
-            )
+        covariance = np.outer(g, g) * rho**lags / (1 - rho**2)
+        for name, columns in designs.items():
+            design = np.stack(columns, axis=1)
+            inverse = np.linalg.inv(covariance)
+            weights = np.linalg.solve(design.T @ inverse @ design, design.T @ inverse @ y)
             rest = y - design @ weights
-            variance = rest @ np.linalg.solve(covariance, rest) / n
-            like = multivariate_normal(np.zeros(n), variance * covariance).logpdf(rest)
-            rivals[k, j] = max(best, like + n / 2 * np.log(2 * np.pi) + n / 2)  # constants that cancel
+            like = multivariate_normal(np.zeros(n), rest @ inverse @ rest / n * covariance).logpdf(rest)
+            best[name] = max(best[name], like + n / 2 * np.log(2 * np.pi) + n / 2)  # constants that cancel
 
     def aicc(like, k):
         return -2 * like + 2 * k + 2 * k * (k + 1) / (n - k - 1)
 
-    expected = aicc(found.profile.max(), 6) - min(aicc(like, k) for (k, _), like in rivals.items())
-    assert found.aicc[0] == pytest.approx(expected, abs=1e-6)
+    assert found.constant[0] == pytest.approx(aicc(best["constant"], 4), abs=1e-6)
+    assert found.lines[0] == pytest.approx(aicc(max(best["line"], best["line in step"]), 5), abs=1e-6)
+    assert found.aicc[0] == pytest.approx(aicc(found.profile.max(), 7), abs=1e-9)
+
+
+def test_two_rises_are_at_least_as_likely_as_any_pair_tried_by_brute_force():
+    x, y = X[::3], (0.4 * logistic(60) + 0.6 * logistic(900) + noise(3))[::3]
+    pair = fit_pair(x, y, np.ones(len(x)))
+    assert pair is not None
+    best, n = np.inf, len(x)
+    for rho in (0.0, 0.2, 0.4):
+        white = whiten(np.stack([np.ones(n), y]), rho)
+        for m1 in np.log([40, 50, 60, 70]):
+            for m2 in np.log([700, 800, 900, 1000]):
+                for w in (0.15, 0.25, 0.35):
+                    shapes = whiten(np.stack([1 / (1 + np.exp(-(x - m) / w)) for m in (m1, m2)]), rho)
+                    design = np.vstack([white[:1], shapes]).T
+                    rest = white[1] - design @ np.linalg.lstsq(design, white[1])[0]
+                    best = min(best, n * np.log(rest @ rest / n) - np.log(1 - rho**2))
+    assert pair.aicc - 2 * 10 * n / (n - 11) <= best + 1e-9
+    assert pair.m == pytest.approx((np.log(60), np.log(900)), abs=0.3)
+    assert min(pair.A) > 0.3
 
 
 def test_the_margin_is_wider_where_residuals_wander_or_evaluations_are_left_out():
@@ -106,11 +130,59 @@ def test_the_margin_is_wider_where_residuals_wander_or_evaluations_are_left_out(
 
 def test_rises_of_five_sds_are_found_and_wandering_noise_is_not():
     """A small version of the table in docs/phases.md."""
-    found = [rise_of(logistic(400) + noise(seed, sd=0.2, rho=0.3)).outcome()[0] for seed in range(40)]
-    assert found.count("no transition") == 0
-    rises = [Rise.of(STEP, noise(1000 + seed, sd=1, rho=0.95)) for seed in range(40)]
-    alarms = [rise for rise in rises if not isinstance(rise, str) and rise.outcome()[0] == "transition"]
-    assert len(alarms) == 0
+    found = [rise_of(logistic(400) + noise(seed, sd=0.2, rho=0.3)).outcome()[0] for seed in range(30)]
+    assert "no rise" not in found
+    assert found.count("rises") >= 25
+    rises = [Rise.of(STEP, noise(1000 + seed, sd=1, rho=0.95)) for seed in range(30)]
+    alarms = [rise for rise in rises if not isinstance(rise, str) and rise.outcome()[0] != "no rise"]
+    assert len(alarms) <= 5  # 5 of 30: p = .02 if the rate is .05
+
+
+def test_two_stages_are_told_from_one_and_noise_that_grows_with_the_rise_is_not_a_stage():
+    for seed in range(4):
+        two = onset(STEP, 0.5 * logistic(60) + 0.5 * logistic(700) + noise(seed, sd=0.02), rng(), draws=20)
+        assert two.outcome == "rises twice"
+        assert two.first.step == pytest.approx(60, rel=0.2)
+        assert two.second.step == pytest.approx(700, rel=0.2)
+        one = logistic(300)
+        uneven = one + noise(seed, sd=0.15) * (0.1 + 0.9 * 4 * one * (1 - one))
+        assert rise_of(uneven).outcome()[0] == "rises"
+        assert np.ptp(rise_of(uneven).fits.g) > 0
+
+
+SHAPES = {
+    "a line in step": STEP / STEP[-1],
+    "a line in ln(step)": X / X[-1],
+    "a quadratic": (STEP / STEP[-1]) ** 2,
+    "a jump": (STEP > 300).astype(float),
+    "three jumps": ((STEP > 30).astype(float) + (STEP > 300) + (STEP > 2000)) / 3,
+    "an unfinished rise": logistic(2000),
+    "a rise before the first evaluation": logistic(1, w=1.0),
+    "a fall and a higher rise": -0.5 * logistic(20) + 1.5 * logistic(700),
+    "saturation": 1 - np.exp(-STEP / 700),
+    "a slow rise": logistic(300, w=1.5),
+    "at the very end": (np.arange(90) > 80).astype(float),
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("height", [0.05, 1.0, 40.0])
+@pytest.mark.parametrize("every", [1, 6, 11])
+def test_nothing_that_ends_clearly_above_its_start_is_called_no_rise(shape, height, every):
+    """90, 15 and 9 evaluations; noise of a fiftieth of the height."""
+    y = height * (SHAPES[shape] + noise(4, sd=0.02))
+    if shape == "at the very end" and every > 1:
+        return  # a single evaluation, which may be noise
+    found = onset(STEP[::every], y[::every], rng(), draws=10)
+    assert found.outcome != "no rise", found.reason
+    assert np.isfinite(found.half.step)
+
+
+def test_sampling_error_that_is_known_forbids_a_rise_within_it():
+    y = 0.1 + 0.1 * logistic(300) + noise(1, sd=0.003)
+    assert onset(STEP, y, rng(), draws=10).outcome != "no rise"
+    found = onset(STEP, y, rng(), noise=0.05, draws=10)  # an accuracy of about 40 questions
+    assert (found.outcome, "within the error" in found.reason) == ("no rise", True)
 
 
 def test_whitened_ar1_noise_is_white():
@@ -124,50 +196,61 @@ def test_whitened_ar1_noise_is_white():
 def test_units_of_the_curve_and_of_the_clock_move_the_onset_as_they_must():
     y = logistic(200) + noise(2)
     plain, scaled, slower = onset(STEP, y, rng()), onset(STEP, 7 * y - 3, rng()), onset(10 * STEP, y, rng())
-    assert scaled.step == pytest.approx(plain.step, rel=1e-9)
-    assert slower.step == pytest.approx(10 * plain.step, rel=1e-9)
+    assert scaled.first.step == pytest.approx(plain.first.step, rel=1e-9)
+    assert slower.first.step == pytest.approx(10 * plain.first.step, rel=1e-6)
+    assert slower.half.step == pytest.approx(10 * plain.half.step, rel=1e-6)
 
 
 @pytest.mark.parametrize(
     ("curve", "outcome", "reason"),
     [
-        (np.full(90, 0.3), "no transition", "AICc"),
-        (X / X[-1], "no transition", "AICc"),
-        (STEP / STEP[-1], "no transition", "AICc"),
-        (logistic(200, height=0.05) + 0.001 * noise(1), "no transition", "needs more than 0.1"),
-        (logistic(2900, w=0.3) + 0.2 * noise(1), "not finished", "at the last step"),
-        (-logistic(200), "no transition", "minimum"),
-        (0.05 * noise(1) + (np.arange(90) == 40), "no transition", ""),
+        (np.full(90, 0.3), "no rise", "AICc"),
+        (X / X[-1], "rises, onset not resolved", "better than a line"),
+        (STEP / STEP[-1], "rises, onset not resolved", "better than a line"),
+        (logistic(200, height=0.05) + 0.001 * noise(1), "rises, onset not resolved", "needs more than 0.1"),
+        (logistic(2900, w=0.3) + 0.2 * noise(1), "rises, not finished", "at the last step"),
+        (logistic(1.2, w=0.5) + 0.2 * noise(1), "rises, onset not resolved", "at the first evaluation"),
+        (-logistic(200), "no rise", "minimum"),
+        (0.05 * noise(1) + (np.arange(90) == 40), "no rise", ""),
     ],
-    ids=["constant", "line in ln(step)", "line in step", "too small", "not finished", "a fall", "a spike"],
+    ids=["constant", "line in ln(step)", "line in step", "too small", "not finished", "risen", "a fall", "a spike"],
 )
-def test_what_is_no_transition_says_why(curve, outcome, reason):
+def test_what_has_no_onset_says_why(curve, outcome, reason):
     found = onset(STEP, curve, rng())
     assert found.outcome == outcome
     assert reason in found.reason
-    assert np.isnan(found.step) == (outcome == "no transition")
+    assert np.isfinite(found.first.step) == (outcome == "rises, not finished")
+    assert np.isfinite(found.half.step) == (outcome != "no rise")
 
 
-def test_few_evaluations_are_no_transition_and_nan_and_step_0_are_left_out():
-    short = onset(STEP[: FEWEST_POINTS - 1], logistic(3)[: FEWEST_POINTS - 1], rng())
-    assert (short.outcome, f"fewer than {FEWEST_POINTS}" in short.reason) == ("no transition", True)
+def test_few_evaluations_give_no_onset_and_nan_and_step_0_are_left_out():
+    few = slice(None, None, 9)
+    assert len(STEP[few]) < FEWEST_POINTS
+    short = onset(STEP[few], logistic(200)[few], rng())
+    assert (short.outcome, f"fewer than {FEWEST_POINTS}" in short.reason) == ("rises, onset not resolved", True)
+    assert short.half.low <= 200 <= short.half.high
+    flat = onset(STEP[few], 0.2 * noise(1)[few], rng())
+    assert (flat.outcome, "above its start" in flat.reason) == ("no rise", True)
+    two = onset(np.array([0, 3000]), np.array([0.0, 1.0]), rng())  # a run of two checkpoints
+    assert two.outcome == "rises, onset not resolved"
+    assert onset(np.array([0]), np.array([0.0]), rng()).outcome == "no rise"
     y = logistic(200) + noise(2)
     holes = np.where(np.arange(90) % 5 == 2, np.nan, y)
     known = np.isfinite(holes)
     with_zero = onset(np.append(0, STEP), np.append(9.0, holes), rng())
-    assert with_zero.step == pytest.approx(onset(STEP[known], y[known], rng()).step)
+    assert with_zero.first.step == pytest.approx(onset(STEP[known], y[known], rng()).first.step)
 
 
 def test_a_clean_rise_is_found_in_the_fewest_evaluations_that_are_taken():
     few = np.linspace(0, len(X) - 1, FEWEST_POINTS).astype(int)
     y = logistic(60, w=0.7) + 0.1 * noise(1)
-    assert onset(STEP[few], y[few], rng()).outcome == "transition"
+    assert onset(STEP[few], y[few], rng()).outcome == "rises"
 
 
 def test_a_rise_after_a_fall_is_fitted_from_the_minimum():
     y = -logistic(30, height=0.8) + logistic(500, height=1.5) - 0.2
     assert STEP[window_start(y)] == pytest.approx(STEP[np.argmin(y)], rel=0.2)
-    assert onset(STEP, y, rng()).step == pytest.approx(500, rel=0.1)
+    assert onset(STEP, y, rng()).first.step == pytest.approx(500, rel=0.1)
 
 
 def test_noise_does_not_throw_a_flat_beginning_away():
@@ -182,11 +265,13 @@ def test_planted_lags_are_recovered_in_either_order(ratio):
     assert found.p <= 0.02
 
 
-def test_curves_with_one_onset_have_no_lag_and_a_curve_without_transition_has_none_to_give():
+def test_curves_with_one_onset_have_no_lag_and_a_curve_without_onset_has_none_to_give():
     assert lag(STEP, logistic(200) + noise(1), logistic(200, w=0.4) + noise(2), rng()).p > 0.05
     none = lag(STEP, logistic(200), np.full(90, 0.3), rng())
     assert np.isnan(none.value)
-    assert none.reason.startswith("the second curve: no transition")
+    assert none.reason.startswith("the second curve: no rise")
+    twice = 0.5 * logistic(60) + 0.5 * logistic(900) + noise(3, sd=0.02)
+    assert lag(STEP, logistic(200) + noise(1), twice, rng()).value == pytest.approx(np.log(60 / 200), abs=0.2)
 
 
 def test_a_logistic_and_its_square_are_not_called_a_lag():
@@ -218,8 +303,8 @@ def test_rises_of_many_curves_are_those_of_each():
     curves = np.stack([logistic(m) + noise(m) for m in (50, 200, 900)])
     grid = Grid.of(X)
     together = fit_rises(grid, curves)
-    for at, curve in enumerate(curves):
-        assert fit_rises(grid, curve[None]).m[0] == pytest.approx(together.m[at], abs=1e-12)
+    for number, curve in enumerate(curves):
+        assert fit_rises(grid, curve[None]).m[0] == pytest.approx(together.m[number], abs=1e-12)
     rise = Rise.of(STEP, curves[1])
     assert not isinstance(rise, str)
     assert np.std(rise.bootstrap(rng(), 50)) > 0

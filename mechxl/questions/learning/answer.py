@@ -5,6 +5,8 @@ guessing without facts. Unseen entities show the model's prior: KL(P || model) s
 has learned.
 """
 
+from dataclasses import asdict
+
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Int
@@ -18,17 +20,16 @@ from mechxl.data.information import (
     told_distribution,
 )
 from mechxl.data.transfer import TransferItems, transfer_items
-from mechxl.findings import Finding, signed
+from mechxl.findings import Finding
 from mechxl.measures.statistics import EntityBootstrap
 from mechxl.model.answers import Questions, answer_trie, ask_questions
 from mechxl.questions.learning.prior import divergences, unseen_prior
+from mechxl.questions.learning.words import MARGIN, NEAR, words
 from mechxl.random import generator
 from mechxl.run import Run
 
 DRAWS = 1000
 SEEN_ENTITIES, UNSEEN_ENTITIES = 4000, 64
-NEAR, MARGIN = 0.03, 0.05
-MARGINALS = {"P(A | R)": "given_relation", "P(A | R, S)": "given_readers"}
 
 
 def compute(run: Run, thorough: bool = False) -> Finding:
@@ -82,8 +83,9 @@ def compute(run: Run, thorough: bool = False) -> Finding:
         "unseen_prompts": len(prior.questions),
         "tags": corpus.has_tags,
         "sampled": bool(len(recall) < len(fact)),
+        "rest": asdict(run.rest),
     }
-    return Finding("learning", [_headline(run, tables), *_plateau_words(tables)], tables, notes)
+    return Finding("learning", words(tables, notes), tables, notes)
 
 
 def _no_knowledge(distribution: Told) -> pd.DataFrame:
@@ -188,70 +190,3 @@ def _plateaus(tables: dict[str, pd.DataFrame], guess: float) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
-
-
-def _plateau_words(tables: dict[str, pd.DataFrame]) -> list[str]:
-    """The plateau before recall in words, and what unseen entities say of it."""
-    plateaus, prior = tables["plateaus"], tables["prior"]
-    begins, guess = plateaus["recall_begins"].iloc[0], plateaus["guess"].iloc[0]
-    best_guess = f"the best guess without facts ({guess:.1%}) by {MARGIN:.0%}"
-    beginning = (
-        f"Recall does not yet exceed {best_guess}."
-        if np.isnan(begins)
-        else f"Recall first exceeds {best_guess} at step {begins:,.0f}."
-    )
-    near = plateaus[(plateaus["evaluations"] > 0) & (plateaus["given"] != "nothing")]
-    if not len(near):
-        return [f"Before recall begins, the loss comes within {NEAR:.0%} of no no-knowledge loss. {beginning}"]
-    row = near.sort_values(["rests", "evaluations", "least_off"], ascending=[False, False, True]).iloc[0]
-    one_step = row["first"] == row["last"]
-    steps = f"step {row['first']:,.0f}" if one_step else f"steps {row['first']:,.0f} to {row['last']:,.0f}"
-    count = f"{row['evaluations']} evaluation{'' if row['evaluations'] == 1 else 's'}"
-    plateau = (
-        f"Before recall begins, the loss {'rests' if row['rests'] else 'passes'} within {NEAR:.0%} of H(A | "
-        f"{row['given']}) = {row['loss']:.2f} nats ({steps}, {count}). {beginning}"
-    )
-    there = (prior["step"] >= row["first"]) & (prior["step"] <= row["last"])
-    return [f"{plateau} {_prior_words(prior[there & (prior['reason'] == '')])}"]
-
-
-def _prior_words(prior: pd.DataFrame) -> str:
-    """Which marginal the answers about unseen entities are nearer to, at the checkpoint where they are nearest."""
-    if not len(prior):
-        return "No checkpoint there shows by unseen entities which marginal was learned."
-    nearest = prior.iloc[int(prior[["given_relation", "given_readers"]].min(axis=1).to_numpy().argmin())]
-    kl = {
-        label: f"{signed(nearest[name], 3)} [{signed(nearest[name + '_low'], 3)}, {signed(nearest[name + '_high'], 3)}]"
-        for label, name in MARGINALS.items()
-    }
-    nearer, other = sorted(MARGINALS, key=lambda label: nearest[MARGINALS[label]])
-    basis = f"step {nearest['step']:,.0f}, where they are nearest; n = {nearest[MARGINALS[nearer] + '_n']:,.0f} prompts"
-    if abs(nearest["given_relation"] - nearest["given_readers"]) < 1e-6:
-        return (
-            f"Answers about unseen entities follow {nearer}, the same as {other} here: KL {kl[nearer]} nats ({basis})."
-        )
-    return (
-        f"Answers about unseen entities are nearer to {nearer} than to {other}: KL {kl[nearer]} against {kl[other]} "
-        f"nats ({basis})."
-    )
-
-
-def _headline(run: Run, tables: dict[str, pd.DataFrame]) -> str:
-    final = tables["rates"][tables["rates"]["step"] == run.steps[-1]]
-    rate = {row["kind"]: row for _, row in final[final["group"] == "all"].iterrows()}
-    recall, transfer = rate["recall"], rate["transfer"]
-    recalled = (
-        f"At step {run.steps[-1]:,} the model recalls {_percent(recall)} of {recall['n']:,} tellings "
-        f"({recall['entities']:,} entities)"
-    )
-    if transfer["reason"]:
-        return f"{recalled}; transfer is not defined ({transfer['reason']})."
-    guess = tables["no_fact"]["accuracy"].max()
-    return (
-        f"{recalled}. It also answers {_percent(transfer)} of {transfer['n']:,} questions about mono facts in a "
-        f"language that training did not tell them in (transfer); the best guess without facts reaches {guess:.1%}."
-    )
-
-
-def _percent(row: pd.Series) -> str:
-    return f"{row['accuracy']:.1%} [{row['low']:.1%}, {row['high']:.1%}]"

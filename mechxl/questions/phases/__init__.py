@@ -9,11 +9,13 @@ if TYPE_CHECKING:
 
 TITLE = "Phases: when does each thing happen?"
 DEFINITION = (
-    "The onset of a curve is the half-rise step of a logistic in ln(step) with AR(1) residuals. The curve has a "
-    "transition if the logistic's AICc beats those of a constant and of lines by a margin, if its amplitude stands "
-    "out of the noise, and if the curve begins below 10 % and ends above 90 % of the rise. If only "
-    "the last condition fails it is “not finished”; otherwise it has “no transition”.",
-    "A lag is a ratio of two half-rise steps. Its null is that both curves have one common onset.",
+    "A curve has 0, 1 or 2 rises: logistics in ln(step) with AR(1) residuals. It rises if a rising curve beats a "
+    "constant by a margin of AICc. Its onset, the half-rise step, is resolved if one logistic or two beat a straight "
+    "line by a margin and begin inside the window; otherwise the curve “rises, onset not resolved”. If it ends below "
+    "90 % of its last rise, it is “not finished”. Beside the onset stands the step at which the curve has gone half "
+    "of its way whatever its shape (isotonic regression).",
+    "A lag is a ratio of two onsets. Its null is that both curves have one common onset.",
+    "After recall: what transfer and the score gain between the first checkpoint with 99 % recall and the last one.",
 )
 CAVEATS = (
     "An order in time is no order of causes. Only interventions such as erasure and patching show causes.",

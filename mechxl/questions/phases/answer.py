@@ -1,8 +1,9 @@
 """phases: when is each thing learned, in which order, and can the order be told from noise?
 
 Curves over steps, each in two units where it has them (accuracy and log p beyond what knowing no fact gives; score and
-S - X): their half-rise steps with intervals, or "no transition", or "not finished"; how far one lies behind another,
-with the null that both have one onset; and which marginal of the answers the model knows before it knows any fact.
+S - X): the steps of their rises with intervals, or why there are none; how far one lies behind another, with the null
+that both have one onset; which marginal of the answers the model knows before it knows any fact; and what transfer and
+unification gain after recall is complete.
 Language bits, causal unification and the marginals are read from the findings of the other questions, where these are
 kept beside the run.
 """
@@ -15,11 +16,12 @@ import pandas as pd
 
 from mechxl.data.information import no_knowledge_losses, told_distribution
 from mechxl.findings import Finding
-from mechxl.measures.rises import FEWEST_POINTS
+from mechxl.measures.rises import FEWEST_POINTS, ends
 from mechxl.measures.transitions import change_points, lag, onset, precedes
 from mechxl.questions import language_identity, learning, patching
 from mechxl.questions.common import scores_over_training
 from mechxl.questions.kept import kept_finding
+from mechxl.questions.phases.after_recall import after_recall
 from mechxl.questions.phases.words import words
 from mechxl.questions.question import declared
 from mechxl.random import generator
@@ -39,7 +41,8 @@ def compute(run: Run, thorough: bool = False) -> Finding:
         run: a run with checkpoints.
         thorough: all entities for the scores; and findings of the other questions that are thorough.
     """
-    curves = pd.concat([*_from_metrics(run), *_scores(run, thorough), *_kept(run, thorough)], ignore_index=True)
+    scores = scores_over_training(run, thorough)
+    curves = pd.concat([*_from_metrics(run), *_scores(scores), *_kept(run, thorough)], ignore_index=True)
     headline = _headline_layer(curves)
     onsets = _onsets(curves)
     lags = _lags(curves, headline)
@@ -47,6 +50,7 @@ def compute(run: Run, thorough: bool = False) -> Finding:
         "curves": curves,
         "onsets": onsets,
         "lags": lags,
+        "after_recall": after_recall(run, headline, thorough),
         "marginals": _marginals(run, thorough),
         "change_points": _second_opinion(curves, headline),
     }
@@ -55,6 +59,7 @@ def compute(run: Run, thorough: bool = False) -> Finding:
         "steps": run.steps,
         "last": int(run.metrics["step"].iloc[-1]),
         "finished": run.complete,
+        "rest": asdict(run.rest),
         "headline": headline,
         "draws": DRAWS,
         "near": NEAR,
@@ -63,10 +68,11 @@ def compute(run: Run, thorough: bool = False) -> Finding:
     return Finding("phases", words(tables, notes), tables, notes)
 
 
-def _curve(quantity: str, unit: str, step: Any, value: Any, source: str) -> pd.DataFrame:
+def _curve(quantity: str, unit: str, step: Any, value: Any, source: str, noise: float = 0.0) -> pd.DataFrame:
+    """Rows of one curve. noise: sampling error of one evaluation, where it is known."""
     values = np.asarray(value, dtype=float)
     table = pd.DataFrame({"quantity": quantity, "unit": unit, "step": step, "value": values, "from": source})
-    return table[table["value"].notna()]
+    return table.assign(noise=noise)[table["value"].notna()]
 
 
 def _from_metrics(run: Run) -> list[pd.DataFrame]:
@@ -75,16 +81,27 @@ def _from_metrics(run: Run) -> list[pd.DataFrame]:
     floor = -no_knowledge_losses(told_distribution(run.corpus)).given_readers  # log p of a model that knows no fact
     for kind in ("recall", "transfer"):
         if (column := f"{kind}_accuracy") in metrics:
-            parts.append(_curve(kind, "accuracy", metrics["step"], metrics[column], "metrics"))
+            noise = _sampling_error(metrics[column], metrics[f"{kind}_n"], run.config.world.n_entities)
+            parts.append(_curve(kind, "accuracy", metrics["step"], metrics[column], "metrics", noise))
         if (column := f"{kind}_log_prob") in metrics:
             values = (metrics[column].astype(float) - floor).clip(lower=0)
             parts.append(_curve(kind, LOG_P, metrics["step"], values, "metrics"))
     return [part for part in parts if len(part)]
 
 
-def _scores(run: Run, thorough: bool) -> list[pd.DataFrame]:
+def _sampling_error(accuracy: pd.Series, questions: pd.Series, entities: int) -> float:
+    """Standard error of one evaluation's accuracy, the largest over training.
+
+    Of p and n questions about m entities it is sqrt(p (1 - p) / min(n, m)): the facts of an entity share its name, so
+    entities count. With one right and one wrong answer added (Agresti and Coull 1998), so that it is never 0.
+    """
+    n = np.minimum(questions.astype(float), entities)
+    p = (accuracy.astype(float) * n + 1) / (n + 2)
+    return float(np.sqrt(p * (1 - p) / (n + 2)).max()) if p.notna().any() else 0.0
+
+
+def _scores(table: pd.DataFrame) -> list[pd.DataFrame]:
     """Score and S - X at each layer from 1 on, every checkpoint."""
-    table = scores_over_training(run, thorough)
     return [
         _curve(f"unification, layer {layer}", unit, rows["step"], rows[column], "checkpoints")
         for layer, rows in table.groupby("layer")
@@ -130,12 +147,15 @@ def _onsets(curves: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for quantity, name in curves[["quantity", "unit"]].drop_duplicates().itertuples(index=False):
         part, rng = _series(curves, quantity, name), generator(0, f"onset {quantity} {name}")
-        rise = onset(part["step"].to_numpy(), part["value"].to_numpy(), rng, draws=DRAWS)
-        row = {"quantity": quantity, "unit": name, "outcome": rise.outcome, "step": rise.step, "low": rise.low,
-               "high": rise.high, "n": len(part), "first": float(part["value"].iloc[0]),
-               "last": float(part["value"].iloc[-1]), "from_step": rise.start}  # fmt: skip
-        fit = {key: rise.fit.get(key, np.nan) for key in ("c", "A", "m", "w", "rho", "sd")}
-        rows.append(row | fit | {"reason": rise.reason})
+        y, noise = part["value"].to_numpy(), float(part["noise"].iloc[0])
+        told = onset(part["step"].to_numpy(), y, rng, noise=noise, draws=DRAWS)
+        row: dict[str, Any] = {"quantity": quantity, "unit": name, "outcome": told.outcome}
+        for prefix, when in (("", told.first), ("second_", told.second), ("half_", told.half)):
+            row |= {f"{prefix}{end}": getattr(when, end) for end in ("step", "low", "high")}
+        first, last = ends(y)
+        row |= {"n": len(part), "first": first, "last": last, "noise": noise, "from_step": told.start}
+        row |= {key: told.fit.get(key, np.nan) for key in ("c", "A", "m", "w", "A2", "m2", "w2", "rho", "sd")}
+        rows.append(row | {"reason": told.reason or {"rises": "one rise"}.get(told.outcome, "")})
     return pd.DataFrame(rows)
 
 
@@ -152,7 +172,9 @@ def _lags(curves: pd.DataFrame, headline: int) -> pd.DataFrame:
                 both = _series(curves, first, one), _series(curves, second, other)
                 step = np.union1d(*(part["step"] for part in both))
                 y = [part.set_index("step")["value"].reindex(step).to_numpy() for part in both]
-                measured_lag = lag(step, y[0], y[1], generator(0, f"lag {first} {one} {second} {other}"), draws=DRAWS)
+                rng = generator(0, f"lag {first} {one} {second} {other}")
+                noise = tuple(float(part["noise"].max()) if len(part) else 0.0 for part in both)
+                measured_lag = lag(step, y[0], y[1], rng, noise=(noise[0], noise[1]), draws=DRAWS)
                 lags_of_pair.append(measured_lag)
                 rows.append({"first": first, "second": second, "units": f"{one}, {other}"} | asdict(measured_lag))
         for row in rows[-len(lags_of_pair) :]:

@@ -1,6 +1,7 @@
 """Figures of the question `phases`."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -45,8 +46,8 @@ def overview(finding: Finding) -> Panel:
     rows = len(axis["categoryarray"])
     figure.update_layout(height=70 + 25 * rows, margin={"t": 4, "b": 44}, font={"size": 12})
     caption = (
-        "Bar: from 10 to 90 % of a rise; diamond: half-rise step with its 95 % interval; open: not finished. A dashed "
-        "line marks the checkpoint chosen below."
+        "Bar: from 10 to 90 % of a rise; diamond: half-rise step with its 95 % interval; open: not finished; circle: "
+        "half of the way, where no onset is resolved. A dashed line marks the checkpoint chosen below."
     )
     return Panel("overview", "The phases of this run", caption, figure)
 
@@ -60,9 +61,13 @@ def colour_of(quantity: str, n_layers: int) -> str:
 
 
 def rise(fit: Mapping[Any, Any], step: np.ndarray) -> np.ndarray:
-    """The fitted logistic at some steps."""
-    z = np.clip((np.log(step) - fit["m"]) / fit["w"], -60, 60)
-    return fit["c"] + fit["A"] / (1 + np.exp(-z))
+    """The fitted curve at some steps: one logistic, or the sum of two."""
+    curve = np.full(len(step), fit["c"])
+    for number in ("", "2"):
+        if np.isfinite(fit[f"A{number}"]):
+            z = np.clip((np.log(step) - fit[f"m{number}"]) / fit[f"w{number}"], -60, 60)
+            curve += fit[f"A{number}"] / (1 + np.exp(-z))
+    return curve
 
 
 def _timeline(finding: Finding) -> Panel:
@@ -79,27 +84,12 @@ def _timeline(finding: Finding) -> Panel:
     for row in onsets[onsets["unit"].isin(UNITS)].to_dict("records"):
         labels.append(row["quantity"])
         colour = colour_of(row["quantity"], finding.notes["layers"])
-        if row["outcome"] == "no transition":
-            figure.add_annotation(
-                x=np.log10(last), y=labels[-1], text="no transition", font={"color": GREY, "size": 11}
-            )
-            continue
-        ends = np.exp(row["m"] + np.array([-1, 1]) * np.log(9) * row["w"]).clip(1, last)
-        finished = row["outcome"] == "transition"
-        hover = f"from 10 to 90 % of its rise{'' if finished else ': not finished'}"
-        _bar(figure, labels[-1], ends[0], ends[1], colour, hover)
-        symbol = "diamond" if finished else "diamond-open"
-        spread = {"array": [row["high"] - row["step"]], "arrayminus": [row["step"] - row["low"]]}
-        marker = go.Scatter(
-            x=[row["step"]],
-            y=[labels[-1]],
-            mode="markers",
-            marker={"color": colour, "size": 10, "symbol": symbol},
-            error_x={"type": "data", "symmetric": False, "thickness": 2} | spread,
-            hovertemplate=f"half-rise {row['step']:,.0f} [{row['low']:,.0f}, {row['high']:,.0f}]<extra></extra>",
-            showlegend=False,
-        )
-        figure.add_trace(marker)
+        if row["outcome"] == "no rise":
+            figure.add_annotation(x=np.log10(last), y=labels[-1], text="no rise", font=quiet)
+        for mark in _marks(row, last):
+            if mark.ends:
+                _bar(figure, labels[-1], *mark.ends, colour, "from 10 to 90 % of a rise")
+            figure.add_trace(_mark(mark, labels[-1], colour))
     figure.update_annotations(showarrow=False, xanchor="right")
     step_axis(figure, [last])
     figure.update_yaxes(categoryorder="array", categoryarray=labels[::-1], tickfont={"size": 11}, type="category")
@@ -109,11 +99,53 @@ def _timeline(finding: Finding) -> Panel:
         "What is learned, and when. Bar: from 10 to 90 % of the fitted rise. Diamond: the half-rise step with its 95 % "
         "interval, the wider of the gap between evaluations and an AR(1) residual bootstrap "
         f"({finding.notes['draws']} draws). Open diamond: the rise is not finished, so that its step is not known yet. "
+        "Circle: the curve rises, but no onset is resolved; half of the way, whatever the shape. "
         "Orange: the answers about unseen entities follow that marginal and no fact. Null: a constant or a line with "
-        "AR(1) noise; docs/phases.md says how often one is called a transition. The next figure has n, the evaluations "
+        "AR(1) noise; docs/phases.md says how often one is given an onset. The next figure has n, the evaluations "
         "of each curve; one run."
     )
     return Panel("timeline", "The time line", caption, figure)
+
+
+@dataclass(frozen=True)
+class _Mark:
+    """What the time line shows of one rise: its step, with an interval, and where its bar begins and ends."""
+
+    step: float
+    low: float
+    high: float
+    ends: tuple[float, float] | None
+    symbol: str
+    hover: str
+
+
+def _marks(row: Mapping[Any, Any], last: int) -> list[_Mark]:
+    """A diamond for each rise, open where it is not finished; a circle where no onset is resolved."""
+    marks = []
+    for prefix, number in (("", ""), ("second_", "2")):
+        step = row[f"{prefix}step"]
+        if np.isfinite(step):
+            ends = np.exp(row[f"m{number}"] + np.array([-1, 1]) * np.log(9) * row[f"w{number}"]).clip(1, last)
+            open_ = row["outcome"] == "rises, not finished" and (prefix or not np.isfinite(row["second_step"]))
+            symbol, what = ("diamond-open", "not finished, half-rise") if open_ else ("diamond", "half-rise")
+            marks.append(_Mark(step, row[f"{prefix}low"], row[f"{prefix}high"], (ends[0], ends[1]), symbol, what))
+    if not marks and np.isfinite(row["half_step"]):
+        what = f"{row['outcome']}; half of the way"
+        marks.append(_Mark(row["half_step"], row["half_low"], row["half_high"], None, "circle-open", what))
+    return marks
+
+
+def _mark(mark: _Mark, label: str, colour: str) -> go.Scatter:
+    return go.Scatter(
+        x=[mark.step],
+        y=[label],
+        mode="markers",
+        marker={"color": colour, "size": 10, "symbol": mark.symbol},
+        error_x={"type": "data", "symmetric": False, "thickness": 2, "array": [mark.high - mark.step],
+                 "arrayminus": [mark.step - mark.low]},
+        hovertemplate=f"{mark.hover} {mark.step:,.0f} [{mark.low:,.0f}, {mark.high:,.0f}]<extra></extra>",
+        showlegend=False,
+    )  # fmt: skip
 
 
 def _bar(figure: go.Figure, label: str, low: float, high: float, colour: str, hover: str) -> None:
@@ -145,11 +177,13 @@ def _curves(finding: Finding) -> Panel:
             showlegend=False,
         )
         figure.add_trace(dots, row=row, col=column)
-        if fit["outcome"] != "no transition":
+        if np.isfinite(fit["step"]):
             x = np.geomspace(max(fit["from_step"], 1), finding.notes["last"], 80)
             figure.add_trace(line(x, rise(fit, x), "", colour, showlegend=False, width=1.3), row=row, col=column)
             inside = {"fillcolor": faint(colour), "line_width": 0, "row": row, "col": column}
-            figure.add_vrect(x0=fit["low"], x1=fit["high"], **inside)  # pyright: ignore[reportArgumentType]
+            for prefix in ("", "second_"):
+                if np.isfinite(fit[f"{prefix}step"]):
+                    figure.add_vrect(x0=fit[f"{prefix}low"], x1=fit[f"{prefix}high"], **inside)  # pyright: ignore[reportArgumentType]
     step_axis(figure, finding.notes["steps"], narrow=True)
     figure.update_xaxes(title=None)
     themed(figure, height=90 + 150 * -(-len(fits) // 2))
@@ -157,8 +191,8 @@ def _curves(finding: Finding) -> Panel:
     figure.update_annotations(font_size=11)
     counts = ", ".join(f"{fit['quantity']} ({fit['unit']}) {int(fit['n'])}" for fit in fits)
     caption = (
-        "Every curve, with its fitted logistic in ln(step) where it has a transition or one that is not finished. "
-        "Shaded: the 95 % interval of the half-rise. Bits about the language have their sign changed, so that losing "
+        "Every curve, with the logistics in ln(step) fitted to it where it has an onset. "
+        "Shaded: the 95 % interval of each half-rise. Bits about the language have their sign changed, so that losing "
         f"the language is a rise. Null: a constant and lines with AR(1) residuals, by AICc. n, evaluations: {counts}; "
         "one run."
     )

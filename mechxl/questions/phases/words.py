@@ -12,7 +12,7 @@ LOW_SCORE = 0.1  # below which a score at the end is no unification
 
 
 def words(tables: Mapping[str, pd.DataFrame], notes: Mapping[str, Any]) -> list[str]:
-    """Sentences on the phase, the onsets, their order, the marginals and what was not computed."""
+    """Sentences on the phase, the rises, what comes after recall, the order, the marginals, what was not computed."""
     onsets = tables["onsets"]
     layer = f"unification, layer {notes['headline']}"
     sentences = [phase(tables, notes)]
@@ -22,9 +22,10 @@ def words(tables: Mapping[str, pd.DataFrame], notes: Mapping[str, Any]) -> list[
         _onset(onsets, "transfer", "accuracy"),
     ]
     sentences.append(
-        f"Half-rise steps: {'; '.join(parts)}. Intervals are the wider of the gap between evaluations and an AR(1) "
-        "bootstrap; one run."
+        f"{'; '.join(parts)}. A rise is dated by its half-rise step; intervals are the wider of the gap between "
+        "evaluations and an AR(1) bootstrap; one run."
     )
+    sentences += _after_recall(tables["after_recall"], notes["rest"])
     sentences += _order(tables["lags"])
     sentences += _marginals(tables["marginals"], notes["near"])
     missing = [name for name in ("language_identity", "patching") if name not in notes["kept"]]
@@ -48,42 +49,77 @@ def phase(tables: Mapping[str, pd.DataFrame], notes: Mapping[str, Any]) -> str:
     )
     if not row["n"]:
         return f"Phase: not defined {where}: too few facts of a relation for a score."
-    if not notes["finished"] or row["outcome"] == "not finished":
-        why = row["reason"] if row["outcome"] == "not finished" else "the run is under way"
+    if not notes["finished"] or row["outcome"] == "rises, not finished":
+        why = row["reason"] if row["outcome"] == "rises, not finished" else "the run is under way"
         return f"Phase: not finished {where}: {why}."
     if row["last"] < LOW_SCORE:
         return f"Phase: never unified {where}."
     curve = tables["curves"]
     score = curve[(curve["quantity"] == layer) & (curve["unit"] == "score")].sort_values("step")
     lowest = score.sort_values("value").iloc[0]
-    if row["outcome"] == "transition" and lowest["value"] < 0:
+    if row["outcome"] != "no rise" and lowest["value"] < 0:
         return (
             f"Phase: separate first and unified later {where}: the score falls to {signed(lowest['value'])} at step "
-            f"{int(lowest['step']):,} and has risen by half at step {_steps(row)}."
+            f"{int(lowest['step']):,} and has risen by half at step {_steps(row, 'half_')}."
         )
     before = score[score["step"] <= recall["step"]] if np.isfinite(recall["step"]) else score
     if len(before) and before["value"].iloc[-1] > row["last"] / 2:
         return f"Phase: unified from the start {where}: the score is high before recall rises."
-    return f"Phase: unified at the end, without a transition that can be told from noise {where}: {row['reason']}."
+    return f"Phase: unified at the end {where}, without a rise that can be told from noise: {row['reason']}."
 
 
 def _row(onsets: pd.DataFrame, quantity: str, unit: str) -> dict[str, Any]:
     rows = onsets[(onsets["quantity"] == quantity) & (onsets["unit"] == unit)].to_dict("records")
     if not rows:
-        nothing = {"outcome": "no transition", "step": np.nan, "low": np.nan, "high": np.nan, "n": 0, "last": np.nan}
+        nothing = {"outcome": "no rise", "step": np.nan, "low": np.nan, "high": np.nan, "n": 0, "last": np.nan}
         return nothing | {"reason": "it was not evaluated"}
     return {str(key): value for key, value in rows[0].items()}
 
 
 def _onset(onsets: pd.DataFrame, quantity: str, unit: str) -> str:
     row = _row(onsets, quantity, unit)
-    if row["outcome"] == "transition":
-        return f"{quantity} {_steps(row)} (n = {int(row['n'])} evaluations)"
-    return f"{quantity}: {row['outcome']} ({row['reason']})"
+    name = f"{quantity[0].upper()}{quantity[1:]}"
+    n = f"(n = {int(row['n'])} evaluations)"
+    if row["outcome"] == "rises":
+        return f"{name} rises at step {_steps(row)} {n}"
+    if row["outcome"] == "rises twice":
+        return f"{name} rises twice, at step {_steps(row)} and at step {_steps(row, 'second_')} {n}"
+    if row["outcome"] == "no rise":
+        return f"{name}: no rise ({row['reason']})"
+    half = (
+        f"half of the way at step {_steps(row, 'half_')} whatever its shape; " if np.isfinite(row["half_step"]) else ""
+    )
+    return f"{name} {row['outcome']} ({half}{row['reason']})"
 
 
-def _steps(row: Mapping[str, Any]) -> str:
-    return f"{row['step']:,.0f} [{row['low']:,.0f}, {row['high']:,.0f}]"
+def _steps(row: Mapping[str, Any], prefix: str = "") -> str:
+    step, low, high = (row[f"{prefix}{end}"] for end in ("step", "low", "high"))
+    return f"{step:,.0f} [{low:,.0f}, {high:,.0f}]" if np.isfinite(step) else "that can't be told"
+
+
+def _after_recall(table: pd.DataFrame, rest: Mapping[str, Any]) -> list[str]:
+    """What transfer and the score gain after recall is complete, and whether training ends too early to say."""
+    rows = {row["quantity"]: row for row in table.to_dict("records")}
+    known = [row for row in rows.values() if np.isfinite(row["gain"])]
+    if not known:
+        return [f"After recall: nothing can be said, since {rows['transfer']['reason']}."]
+    head = known[0]
+    gains = [
+        f"{row['quantity']} from {signed(row['then'])} to {signed(row['end'])}, a gain of {signed(row['gain'])} "
+        f"[{signed(row['low'])}, {signed(row['high'])}] (n = {int(row['n']):,} items about {int(row['entities']):,} "
+        "entities)"
+        for row in known
+    ]
+    missing = [f"{name} is not defined ({row['reason']})" for name, row in rows.items() if np.isnan(row["gain"])]
+    sentence = (
+        f"After recall: recall reaches 99 % at step {head['complete']:,.0f} (below it at step "
+        f"{head['complete_low']:,.0f}). From the checkpoint at step {head['checkpoint']:,.0f} to the last one "
+        f"({head['last']:,.0f}) {' and '.join([*gains, *missing])}."
+    )
+    if rest["rests"] is False and (transfer := rest["transfer"]) and "transfer moves" in rest["reason"]:
+        moves = transfer["high"] - transfer["low"]
+        sentence += f" Training ends before transfer rests: it still moves over a range of {moves:.3f}."
+    return [sentence]
 
 
 def _order(lags: pd.DataFrame) -> list[str]:

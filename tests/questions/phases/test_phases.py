@@ -1,16 +1,20 @@
 """The question `phases`: every kind of run has an answer, and planted curves get the phase that was planted."""
 
 import shutil
+from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from mechxl.findings import Finding
+from mechxl.measures.rest import rest
 from mechxl.questions import ask, phases
+from mechxl.questions.common import scores_over_training
 from mechxl.questions.kept import finding_path
 from mechxl.questions.phases import answer
 from mechxl.questions.phases import words as phase_words
+from mechxl.questions.phases.after_recall import _nothing, after_recall
 from mechxl.questions.phases.words import phase, words
 from tests.instruments.runs import small_run
 from tests.runs import copied
@@ -38,11 +42,11 @@ def test_curves_are_those_of_the_run(bare, finding):
 
 def test_each_onset_has_an_interval_or_a_reason(finding):
     for row in finding.tables["onsets"].to_dict("records"):
-        if row["outcome"] == "no transition":
-            assert row["reason"]
-            assert np.isnan(row["step"])
-        else:
-            assert row["low"] <= row["step"] <= row["high"]
+        assert row["reason"]
+        assert np.isnan(row["step"]) == (row["outcome"] in ("no rise", "rises, onset not resolved"))
+        for prefix in ("", "second_", "half_"):
+            if np.isfinite(row[f"{prefix}step"]):
+                assert row[f"{prefix}low"] <= row[f"{prefix}step"] <= row[f"{prefix}high"]
 
 
 def test_findings_that_are_kept_are_on_the_time_line(bare, trained, answered):
@@ -78,10 +82,11 @@ def test_the_phase_in_words(values, finished, said):
     curves = pd.DataFrame(
         {"quantity": "unification, layer 1", "unit": "score", "step": steps, "value": values, "from": "checkpoints"}
     )
-    outcome = "transition" if values[1] < -0.8 else "no transition"
+    outcome = "rises" if values[1] < -0.8 else "no rise"
     about = {"outcome": outcome, "step": 400.0, "low": 300.0, "high": 500.0, "n": 5, "reason": "a reason"}
+    about |= {"half_step": 410.0, "half_low": 310.0, "half_high": 510.0}
     rows = [{"quantity": "unification, layer 1", "unit": "score", "last": values[-1]} | about]
-    rows.append({"quantity": "recall", "unit": "accuracy", "last": 1.0} | about | {"outcome": "transition"})
+    rows.append({"quantity": "recall", "unit": "accuracy", "last": 1.0} | about | {"outcome": "rises"})
     notes = {"headline": 1, "finished": finished}
     assert said in phase({"curves": curves, "onsets": pd.DataFrame(rows)}, notes)
 
@@ -99,6 +104,7 @@ def planted_curves(recall, unified, transfer):
             y = np.full(len(step), 0.05) if m is None else 1 / (1 + np.exp(-np.log(step / m) / 0.2))
             value = y + 0.03 * rng.normal(size=len(step))
             parts.append(pd.DataFrame({"quantity": quantity, "unit": unit, "step": step, "value": value, "from": ""}))
+            parts[-1]["noise"] = 0.0
     return pd.concat(parts, ignore_index=True)
 
 
@@ -107,6 +113,7 @@ def planted_finding(recall, unified, transfer):
     onsets, lags, second = answer._onsets(curves), answer._lags(curves, 1), answer._second_opinion(curves, 1)
     marginals = pd.DataFrame(columns=["marginal", "step", "kl", "near", "reason"])
     tables = {"curves": curves, "onsets": onsets, "lags": lags, "marginals": marginals, "change_points": second}
+    tables["after_recall"] = _nothing("recall never reaches 99%")
     notes = {
         "layers": 2,
         "steps": [0, 100, 3000],
@@ -116,6 +123,7 @@ def planted_finding(recall, unified, transfer):
         "kept": [],
         "draws": 200,
         "near": 0.03,
+        "rest": asdict(rest(*[np.zeros(0)] * 4)),
     }
     return Finding("phases", words(tables, notes), tables, notes)
 
@@ -123,7 +131,7 @@ def planted_finding(recall, unified, transfer):
 def test_a_planted_order_is_told_with_its_sign_and_drawn():
     found = planted_finding(recall=400, unified=150, transfer=900)
     onsets = found.tables["onsets"].set_index(["quantity", "unit"])
-    assert (onsets["outcome"] == "transition").all()
+    assert (onsets["outcome"] == "rises").all()
     for quantity, truth in (("recall", 400), ("unification, layer 1", 150), ("transfer", 900)):
         rows = onsets.loc[quantity]
         assert ((rows["low"] <= truth) & (truth <= rows["high"])).all()
@@ -137,12 +145,12 @@ def test_a_planted_order_is_told_with_its_sign_and_drawn():
     found.to_json("x")
 
 
-def test_one_common_onset_is_not_ordered_and_a_flat_curve_has_no_transition():
+def test_one_common_onset_is_not_ordered_and_a_flat_curve_does_not_rise():
     found = planted_finding(recall=400, unified=400, transfer=None)
     rows = found.tables["lags"]
     assert (rows[rows["second"] == "unification, layer 1"]["sign"] == 0).all()
     said = " ".join(found.summary)
-    assert "transfer: no transition" in said
+    assert "Transfer: no rise" in said
     assert "cannot be ordered" in said
     assert "Recall and transfer: no lag" in said
 
@@ -184,3 +192,29 @@ def test_the_bound_in_the_words_is_the_one_that_was_used():
     rows = {"marginal": "P(A | R)", "step": [1, 10, 100], "kl": [0.5, 0.1, 0.9], "near": [False, True, False]}
     (sentence,) = phase_words._marginals(pd.DataFrame(rows), near=0.125)
     assert "within .12 nats from step 10 to step 10 (1 of 3 checkpoints)" in sentence
+
+
+def test_gains_after_recall_are_those_of_the_metrics_and_of_the_scores(trained, finding):
+    """Against what training wrote down: all items are asked at every evaluation of so small a run."""
+    complete = trained.metrics[trained.metrics["recall_accuracy"] >= 0.99]["step"]
+    table = finding.tables["after_recall"].set_index("quantity")
+    if not len(complete):
+        assert table["reason"].str.startswith("recall never reaches 99%").all()
+        return
+    transfer = trained.metrics.set_index("step")["transfer_accuracy"]
+    row = table.loc["transfer"]
+    assert row["complete"] == complete.iloc[0]
+    assert (row["then"], row["end"]) == pytest.approx((transfer[row["checkpoint"]], transfer[row["last"]]))
+    assert row["low"] <= row["gain"] <= row["high"]
+    scores = scores_over_training(trained, thorough=False).set_index(["step", "layer"])["score"]
+    layer = finding.notes["headline"]
+    row = table.loc["score"]
+    assert row["then"] == pytest.approx(scores[row["checkpoint"], layer], abs=1e-5)
+    assert row["gain"] == pytest.approx(scores[row["last"], layer] - scores[row["checkpoint"], layer], abs=1e-5)
+
+
+def test_after_recall_says_why_nothing_can_be_said(tmp_path):
+    run = small_run(tmp_path / "run")
+    table = after_recall(run, 1, thorough=False)
+    assert table["gain"].isna().all()
+    assert table["reason"].str.startswith("recall never reaches 99%").all()
