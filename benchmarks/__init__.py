@@ -1,1 +1,1 @@
-"""How fast it is, against what: `make bench` writes RESULTS.md."""
+"""Measures speed and compares it with peers: `make bench` writes RESULTS.md."""

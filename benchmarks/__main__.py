@@ -2,9 +2,9 @@
 
     python -m benchmarks [--only SECTION ...] [--quick]
 
-Each section is kept as benchmarks/sections/NAME.md with the machine and commit it ran on, so that one can be measured
-again by itself; sections/tried.md is written by hand. --quick takes a minute or two, measures nothing worth quoting and
-writes nothing.
+Each section is saved as benchmarks/sections/NAME.md with its machine and commit, so that one section can be measured
+again alone. sections/tried.md is written by hand. --quick takes a minute or two and only checks that everything runs:
+it writes nothing, and its numbers mean nothing.
 """
 
 import argparse
@@ -30,10 +30,12 @@ SECTIONS: dict[str, tuple[str, Callable[[bool], str]]] = {
 
 
 def main() -> int:
-    """Measures, and writes what was found."""
+    """Measures, and writes the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", choices=list(SECTIONS), default=list(SECTIONS), help="these sections")
-    parser.add_argument("--quick", action="store_true", help="see whether it runs")
+    parser.add_argument(
+        "--only", nargs="+", choices=list(SECTIONS), default=list(SECTIONS), help="measure only these sections"
+    )
+    parser.add_argument("--quick", action="store_true", help="only check that everything runs")
     options = parser.parse_args()
     for name in options.only:
         title, section = SECTIONS[name]

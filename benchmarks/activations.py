@@ -1,8 +1,8 @@
-"""`activations(run, ...)` at size: python -m benchmarks.activations [--repeats 5]
+"""`activations(run, ...)` on much data: python -m benchmarks.activations [--repeats 5]
 
-30 checkpoints x all layers of 8,000 facts in two languages, at the prompt's last token: how long the first call takes,
-which computes, the second, which reads what the first kept, and a plain loop of `run_with_cache` over
-`run.model(step)`; and how much memory the first call needs. The three take turns, and medians are shown.
+It reads 30 checkpoints x all layers of 8,000 facts in two languages, at the prompt's last token. Three ways are timed:
+a first call, which computes; a second call, which reads the cache; and a plain loop of `run_with_cache` over
+`run.model(step)`. They alternate, and medians are shown. The memory of the first call is measured too.
 """
 
 import argparse
@@ -34,7 +34,7 @@ CONFIG = RunConfig(
     languages={"name_syllables": 48},  # pyright: ignore[reportArgumentType]
     training={"steps": 300, "evaluate_every": 300, "checkpoints": 33},  # pyright: ignore[reportArgumentType]
 )
-BATCHES = (256, 512, 1024, 2048)  # the peer's, of which its quickest counts
+BATCHES = (256, 512, 1024, 2048)  # batch sizes of the peer; the fastest one counts
 
 
 def stored(run: Run) -> np.ndarray:
@@ -43,23 +43,23 @@ def stored(run: Run) -> np.ndarray:
 
 
 def looped(run: Run, batch_size: int, steps: list[int]) -> np.ndarray:
-    """The same numbers, (checkpoint, layer, fact x language, d_model), as one would get them without the store."""
+    """The same numbers, (checkpoint, layer, fact x language, d_model), computed without the store."""
     n_layers, n_facts = run.config.model.n_layers, run.corpus.world.n_facts
     names = ["blocks.0.hook_resid_pre", *(f"blocks.{layer}.hook_resid_post" for layer in range(n_layers))]
     sentences = run.corpus.sequences(*crossed(np.arange(n_facts), run.corpus.world.n_languages))
     tokens = torch.as_tensor(np.maximum(sentences.prompts(), 0))
     last = torch.as_tensor(sentences.prompt_length) - 1
-    found = np.empty((len(steps), len(names), len(tokens), run.config.model.d_model), np.float32)
-    for at, step in enumerate(steps):
+    result = np.empty((len(steps), len(names), len(tokens), run.config.model.d_model), np.float32)
+    for step_index, step in enumerate(steps):
         model = run.model(step)
         for start in range(0, len(tokens), batch_size):
             rows = slice(start, start + batch_size)
             with torch.no_grad():
                 _, cache = model.run_with_cache(tokens[rows], names_filter=lambda name: name in names, return_type=None)
-            every = torch.arange(len(tokens[rows]))
+            row = torch.arange(len(tokens[rows]))
             for layer, name in enumerate(names):
-                found[at, layer, rows] = cache[name][every, last[rows]].numpy()
-    return found
+                result[step_index, layer, rows] = cache[name][row, last[rows]].numpy()
+    return result
 
 
 def forget(run: Run) -> None:
@@ -68,14 +68,14 @@ def forget(run: Run) -> None:
 
 
 def timed(work: Callable[[], Any]) -> tuple[float, Any]:
-    """Seconds, and the result."""
+    """(seconds, result) of a function."""
     started = time.perf_counter()
     result = work()
     return time.perf_counter() - started, result
 
 
 def memory(path: str) -> None:
-    """Prints the bytes that a first call needed beyond its result, above what the process held after its imports."""
+    """Prints the bytes that a first call needs, without its result and without the memory of the imports."""
     resident = _status("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts from here
     result = stored(Run(path))
@@ -89,13 +89,13 @@ def _status(field: str) -> int:
 
 
 def measure(repeats: int = 5) -> list[dict[str, str]]:
-    """Rows of what, median and bound."""
+    """Rows with the quantity (what), its median and its bound."""
     with tempfile.TemporaryDirectory() as folder:
         run = train_run(CONFIG, Path(folder) / "run", quiet=True)
-        some = run.steps[:3]
-        looped(run, 512, some)  # warm
-        tried = {size: timed(lambda size=size: looped(run, size, some))[0] for size in BATCHES}
-        best = min(tried, key=lambda size: tried[size])
+        few_steps = run.steps[:3]
+        looped(run, 512, few_steps)  # warm-up
+        seconds_of_size = {size: timed(lambda size=size: looped(run, size, few_steps))[0] for size in BATCHES}
+        best = min(seconds_of_size, key=lambda size: seconds_of_size[size])
         seconds: dict[str, list[float]] = {"first": [], "second": [], "loop": []}
         largest = 0.0
         for _ in range(repeats):
@@ -142,12 +142,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--memory", help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.memory:
-        memory(given.memory)
+    options = parser.parse_args()
+    if options.memory:
+        memory(options.memory)
         return
-    print(f"{torch.get_num_threads()} threads, {os.cpu_count()} processors, {given.repeats} repeats, median (range)\n")
-    rows = measure(given.repeats)
+    print(f"{torch.get_num_threads()} threads, {os.cpu_count()} cores, {options.repeats} repeats, median (range)\n")
+    rows = measure(options.repeats)
     print("| what | measured | bound |\n|---|---|---|")
     for row in rows:
         print(f"| {row['what']} | {row['median']} | {row['bound']} |")

@@ -1,4 +1,4 @@
-"""Runs a module as `python -m MODULE ...` would, and says at the end of stderr how much memory that took, in MB."""
+"""Runs a module like `python -m MODULE ...`, and prints its peak memory in MB as the last line of stderr."""
 
 import resource
 import runpy
@@ -6,7 +6,7 @@ import sys
 
 
 def main() -> None:
-    """The module and its arguments are this command's own."""
+    """Runs the module that the arguments name, with the other arguments."""
     sys.argv = sys.argv[1:]
     status = 0
     try:

@@ -1,4 +1,4 @@
-"""Start-up, and the default run and report as a user types them."""
+"""Start-up times, and the default run and report, as commands of a user."""
 
 import tempfile
 from pathlib import Path
@@ -7,7 +7,7 @@ from benchmarks.machine import Finished, finished, spread, table
 
 
 def start_up(quick: bool) -> str:
-    """Processor time of commands that should answer at once, and of what a first step waits for."""
+    """Time of commands that should answer at once, and of everything before the first training step."""
     repeats = 2 if quick else 3
     commands = {
         "`python -m mechxl.train --help`": ("mechxl.train", "--help"),

@@ -2,7 +2,7 @@
 
     python -m benchmarks.growth AXIS SIZE
 
-prints seconds by part for one size, and is run in a process of its own.
+prints the seconds of each part for one size; each call is a separate process.
 """
 
 import argparse
@@ -50,7 +50,7 @@ REPEATS = 3
 
 
 def growth(quick: bool) -> str:
-    """A table an axis: seconds by part, their exponents."""
+    """One table for each axis: the seconds of each part, and their exponents."""
     text = [
         "Seconds of set-up parts and milliseconds of a training step, one thread, "
         f"{1 if quick else REPEATS} processes each (medians); the exponent is the slope of log time over log size. "
@@ -60,11 +60,13 @@ def growth(quick: bool) -> str:
     ]
     for axis, sizes in SIZES.items():
         sizes = sizes[:2] if quick else sizes
-        found = {size: _median([_measured(axis, size) for _ in range(1 if quick else REPEATS)]) for size in sizes}
-        parts = list(found[sizes[0]])
-        shown = [(part, *(f"{found[size][part]:,.3g}" for size in sizes), _slope(found, sizes, part)) for part in parts]
-        labels = [f"{found[size]['positions']:.0f}" if axis == "context" else f"{size:,}" for size in sizes]
-        text.append(table((axis, *labels, "exponent"), [row for row in shown if row[0] != "positions"]))
+        seconds = {size: _median([_measured(axis, size) for _ in range(1 if quick else REPEATS)]) for size in sizes}
+        rows = [
+            (part, *(f"{seconds[size][part]:,.3g}" for size in sizes), _slope(seconds, sizes, part))
+            for part in seconds[sizes[0]]
+        ]
+        labels = [f"{seconds[size]['positions']:.0f}" if axis == "context" else f"{size:,}" for size in sizes]
+        text.append(table((axis, *labels, "exponent"), [row for row in rows if row[0] != "positions"]))
     return "\n\n".join(text)
 
 
@@ -72,22 +74,22 @@ def _measured(axis: str, size: int) -> dict[str, float]:
     return json.loads(finished("benchmarks.growth", axis, str(size), threads=1).out)
 
 
-def _median(found: list[dict[str, float]]) -> dict[str, float]:
-    return {part: sorted(one[part] for one in found)[len(found) // 2] for part in found[0]}
+def _median(repeats: list[dict[str, float]]) -> dict[str, float]:
+    return {part: sorted(one[part] for one in repeats)[len(repeats) // 2] for part in repeats[0]}
 
 
-def _slope(found: dict[int, dict[str, float]], sizes: list[int], part: str) -> str:
-    return f"{exponent(sizes, [found[size][part] for size in sizes]):.2f}"
+def _slope(seconds: dict[int, dict[str, float]], sizes: list[int], part: str) -> str:
+    return f"{exponent(sizes, [seconds[size][part] for size in sizes]):.2f}"
 
 
 def parts(config: RunConfig) -> dict[str, float]:
-    """Seconds of each part of a training's set-up and evaluation, milliseconds of a step."""
-    found: dict[str, float] = {}
+    """Seconds of each part of a training's set-up and evaluation, and milliseconds of a step."""
+    seconds: dict[str, float] = {}
 
     def timed(name: str, work: Callable[[], Any]) -> Any:
         started = time.perf_counter()
         result = work()
-        found[name] = time.perf_counter() - started
+        seconds[name] = time.perf_counter() - started
         return result
 
     training = config.training
@@ -99,7 +101,7 @@ def parts(config: RunConfig) -> dict[str, float]:
         "set-up: batches", lambda: TrainingBatches(corpus, training.objective, training.batch_size, 0, "cpu")
     )
     evaluation = timed("set-up: evaluation", lambda: Evaluation(corpus, training.evaluate_items, 0, "cpu"))
-    found["set-up: all"] = sum(found.values())
+    seconds["set-up: all"] = sum(seconds.values())
     positions = batches.tokens.shape[1]
     model = build_model(config.model, corpus.tokenizer, positions + 2, 0)
     with quick_products(), kept_memory():
@@ -110,15 +112,15 @@ def parts(config: RunConfig) -> dict[str, float]:
         optimizer = torch.optim.AdamW([packed.vector], lr=1e-3, fused=True)
 
         def steps(first: int, last: int) -> None:
-            for at in range(first, last):
+            for number in range(first, last):
                 optimizer.zero_grad(set_to_none=False)
-                batch_losses(packed.weights, batches[at])[0].backward()
+                batch_losses(packed.weights, batches[number])[0].backward()
                 optimizer.step()
 
         steps(0, 10)
         timed("a step, ms", lambda: steps(10, 10 + STEPS))
-    found["a step, ms"] *= 1000 / STEPS
-    return found | {"positions": positions}
+    seconds["a step, ms"] *= 1000 / STEPS
+    return seconds | {"positions": positions}
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a benchmark ran on, and how it measures: processes of their own, in turn, medians."""
+"""Describes the machine, and runs measurements: in separate processes, alternating, with medians."""
 
 import os
 import platform
@@ -23,10 +23,10 @@ class Finished:
     """A process that has ended.
 
     Attributes:
-        out: what it printed.
+        out: its output on stdout.
         wall: seconds from start to end.
         cpu: seconds of processor time, its children's included.
-        peak: megabytes of memory at most.
+        peak: peak memory in MB.
     """
 
     out: str
@@ -36,14 +36,14 @@ class Finished:
 
 
 def finished(*command: str, threads: int = 0) -> Finished:
-    """Runs a Python module to its end in a process of its own.
+    """Runs a Python module to its end in a separate process.
 
     Args:
-        command: what follows `python -m`.
-        threads: OMP_NUM_THREADS; 0: as it is.
+        command: the module and its arguments, as after `python -m`.
+        threads: the value of OMP_NUM_THREADS; 0: leave it unchanged.
 
     Raises:
-        RuntimeError: it failed; with what it said.
+        RuntimeError: the module failed; the message has its stderr.
     """
     environment = os.environ | ({"OMP_NUM_THREADS": str(threads)} if threads else {})
     before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
@@ -72,22 +72,22 @@ def environment() -> dict[str, str]:
 
 
 def alternating(measures: Mapping[str, Sequence[str]], repeats: int, threads: int) -> dict[str, list[float]]:
-    """The figures that each command prints, run in turn."""
-    found: dict[str, list[float]] = {name: [] for name in measures}
+    """The numbers that each command prints; the commands alternate."""
+    numbers: dict[str, list[float]] = {name: [] for name in measures}
     for turn in range(repeats):
         for name, command in measures.items():
-            found[name].append(float(finished(*command, threads=threads).out.split()[-1]))
-            print(f"  {turn + 1}/{repeats} {name}: {found[name][-1]:,.1f}", file=sys.stderr)
-    return found
+            numbers[name].append(float(finished(*command, threads=threads).out.split()[-1]))
+            print(f"  {turn + 1}/{repeats} {name}: {numbers[name][-1]:,.1f}", file=sys.stderr)
+    return numbers
 
 
 def spread(values: Sequence[float], digits: int = 0) -> str:
-    """Median, and smallest to largest."""
+    """The median, with the smallest and the largest value."""
     return f"{median(values):,.{digits}f} ({min(values):,.{digits}f} to {max(values):,.{digits}f})"
 
 
 def ratio(over: Sequence[float], under: Sequence[float]) -> str:
-    """The median of the ratios turn by turn, and their range."""
+    """The median and the range of the ratios, one ratio for each turn."""
     return spread([a / b for a, b in zip(over, under, strict=True)], 2)
 
 

@@ -10,7 +10,7 @@ RUNS = 8
 
 
 def many(quick: bool) -> str:
-    """Examples a second in total, start-up of everything included for the sweep and left out for the peer."""
+    """Examples a second in total; the time includes start-up for the sweep, but not for the peer."""
     steps, turns = (60, 1) if quick else (3000, 2)
     sweeps, peers = [], []
     for _ in range(turns):

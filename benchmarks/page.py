@@ -1,8 +1,8 @@
-"""How quick the page is: python -m benchmarks.page [--repeats 5]
+"""The speed of the report page in a browser: python -m benchmarks.page [--quick] [--page FILE]
 
-The default run's report, in Debian's chromium, headless, from a file. First paint: first contentful paint, as the
-browser reports it. Interaction: from moving the checkpoint control to the second frame after it, with the checkerboard,
-the one fact and the map on the screen, the costliest place of the page.
+The page is the default run's report, in Debian's headless chromium, from a file. First paint is the browser's first
+contentful paint. Interaction is the time from moving the checkpoint control to the second frame after it, with the
+checkerboard, the single fact and the map on the screen, which is the slowest part of the page.
 """
 
 import argparse
@@ -55,7 +55,7 @@ def section(quick: bool) -> str:
 
 
 def rows(page: Path, repeats: int) -> str:
-    """What was measured of a page, as a Markdown table."""
+    """The measurements of a page as a Markdown table."""
     paints, moves = measure(page, repeats)
 
     def spread(times: list[float]) -> str:
@@ -76,7 +76,7 @@ def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--page", type=Path, help="a report that is there already")
+    parser.add_argument("--page", type=Path, help="measure this report instead of a new one")
     options = parser.parse_args()
     print(rows(options.page, 5) if options.page else section(options.quick))
 

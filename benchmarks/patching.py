@@ -1,9 +1,9 @@
-"""Patching across checkpoints at size: python -m benchmarks.patching [--repeats 5]
+"""Patching across checkpoints on much data: python -m benchmarks.patching [--quick]
 
-The default run: 256 pairs, the residual stream after the embeddings and both blocks, every position of the prompt but
-BOS, at 30 checkpoints; what each answer is, log p of the donor's and the receiver's value and their logit difference,
-pair by pair. Against a loop over `transformer_lens.patching.generic_activation_patch`, which gives one number a patch,
-and whose metric here keeps the same numbers of each pair. The two take turns; each loads every checkpoint itself.
+The default run: 256 pairs, the residual stream after the embeddings and both blocks, every position of the prompt
+except BOS, at 30 checkpoints. For each pair: the answer, log p of the donor's and the receiver's value, and their logit
+difference. The peer is a loop over `transformer_lens.patching.generic_activation_patch`; it returns one number for each
+patch, so its metric here also stores these numbers for each pair. The two alternate; each loads every checkpoint.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from mechxl.run import Run
 from mechxl.training.loop import train_run
 from mechxl.training.memory import kept_memory
 
-setattr(theirs, "tqdm", list)  # noqa: B010 - no bar for the peer either
+setattr(theirs, "tqdm", list)  # noqa: B010 - turns off the peer's progress bar
 ROLES = ("name_first", "name_last", "prompt_last")  # the default prompt's positions 1, 2 and 3
 PLACES = [("resid_pre", 0), ("resid_post", 0), ("resid_post", 1)]
 
@@ -42,14 +42,14 @@ def engine(run: Run, pairs: Pairs) -> np.ndarray:
     with kept_memory():
         for step in run.steps:
             load_parameters(model, run.checkpoint(step))
-            found = run_plan(plan, weights_of(model))
-            token = np.where(found.word >= 0, first[found.word], -1)
-            steps.append(np.stack([token, *np.moveaxis(found.log_prob, 2, 0), found.logit_diff], axis=2))
+            patched = run_plan(plan, weights_of(model))
+            token = np.where(patched.word >= 0, first[patched.word], -1)
+            steps.append(np.stack([token, *np.moveaxis(patched.log_prob, 2, 0), patched.logit_diff], axis=2))
     return np.stack(steps)
 
 
 def looped(run: Run, pairs: Pairs) -> np.ndarray:
-    """The same numbers by TransformerLens's patching, one patch a forward."""
+    """The same numbers by TransformerLens's patching, one forward for each patch."""
     corpus = run.corpus
     sides = ((pairs.donor_fact, pairs.donor_language), (pairs.fact, pairs.language))
     donors, receivers = (torch.as_tensor(corpus.sequences(*side).prompts()) for side in sides)
@@ -84,14 +84,14 @@ def looped(run: Run, pairs: Pairs) -> np.ndarray:
 
 
 def measure(repeats: int) -> list[tuple[str, str, str]]:
-    """Rows of what, median and bound."""
+    """Rows (quantity, median, bound)."""
     with tempfile.TemporaryDirectory() as folder:
         run = train_run(RunConfig(), Path(folder) / "run", quiet=True)
         pairs = draw_pairs(run.corpus, 300, donor=0, receiver=1)
         right = answered_rightly(run.model(), run.corpus, pairs.fact, pairs.language)
         pairs = pairs[right & answered_rightly(run.model(), run.corpus, pairs.donor_fact, pairs.donor_language)][:256]
-        for warm in (engine, looped):
-            warm(run, pairs)
+        for warm_up in (engine, looped):
+            warm_up(run, pairs)
         seconds: dict[str, list[float]] = {"engine": [], "loop": []}
         gap, same = 0.0, 1.0
         for _ in range(repeats):

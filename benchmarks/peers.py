@@ -1,8 +1,8 @@
-"""What training is compared with, each at the default run's shapes; every function returns examples a second.
+"""Training and its peers at the default run's shapes; every function returns examples a second.
 
     python -m benchmarks.peers NAME [--threads N] [--steps N]
 
-prints one figure and is run in a process of its own, so that no peer inherits another's settings or memory.
+prints one number. Each peer runs in a separate process, so that none inherits another's settings or memory.
 """
 
 import argparse
@@ -37,7 +37,7 @@ WARM_UP = 20
 
 
 def whole_run(steps: int) -> float:
-    """`train_run` as a user gets it: batches, evaluation, checkpoints; set-up of data and model included."""
+    """`train_run` as a user calls it: set-up of data and model, batches, evaluation, checkpoints."""
     config = CONFIG.model_copy(update={"training": CONFIG.training.model_copy(update={"steps": steps})})
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
@@ -49,23 +49,23 @@ def steps_alone(steps: int) -> float:
     """The same steps without evaluation and checkpoints."""
     batches, step = lean_step()
     with quick_products(), kept_memory():
-        return _rate(lambda at: step(batches[at]), steps)
+        return _rate(lambda number: step(batches[number]), steps)
 
 
 def hooked_loop(steps: int) -> float:
-    """A careful loop on a HookedTransformer: ready batches, no answer among the inputs, fused AdamW; no evaluation."""
+    """A fast loop on a HookedTransformer: ready batches, inputs without the answer, fused AdamW, no evaluation."""
     corpus, batches = _corpus_and_batches()
     model = build_model(CONFIG.model, corpus.tokenizer, batches.tokens.shape[1] + 2, 0)
     step = hooked_step(model)
-    return _rate(lambda at: step(batches[at]), steps)
+    return _rate(lambda number: step(batches[number]), steps)
 
 
 def transformer_lens_train(steps: int) -> float:
-    """`transformer_lens.train.train` on the same sentences without EOS, the shortest that hold the answers."""
+    """`transformer_lens.train.train` on the same sentences without EOS: no longer than needed to hold the answers."""
     from transformer_lens.train import HookedTransformerTrainConfig, train
 
     corpus, batches = _corpus_and_batches()
-    rows = torch.cat([torch.as_tensor(batches.rows(at)) for at in range(steps)])
+    rows = torch.cat([torch.as_tensor(batches.rows(number)) for number in range(steps)])
     data = Sentences(torch.cat([batches.tokens[rows], batches.targets[rows]], dim=1))
     model = build_model(CONFIG.model, corpus.tokenizer, data.tokens.shape[1], 0)
     training = CONFIG.training
@@ -103,7 +103,7 @@ PEERS: dict[str, Callable[[int], float]] = {
 
 
 def lean_step() -> tuple[TrainingBatches, Callable[[Any], None]]:
-    """The default run's batches, and what a training does with one."""
+    """The default run's batches, and a function that trains on one batch."""
     corpus, batches = _corpus_and_batches()
     packed = pack(build_model(CONFIG.model, corpus.tokenizer, batches.tokens.shape[1] + 2, 0))
     optimizer = _adamw([packed.vector])
@@ -118,7 +118,7 @@ def lean_step() -> tuple[TrainingBatches, Callable[[Any], None]]:
 
 
 def hooked_step(model: Any) -> Callable[[Any], None]:
-    """One step of the careful loop."""
+    """One step of the fast loop on a HookedTransformer."""
     optimizer = _adamw(list(model.parameters()))
 
     def step(batch: Any) -> None:
@@ -131,7 +131,7 @@ def hooked_step(model: Any) -> Callable[[Any], None]:
 
 
 class Sentences(Dataset):
-    """Sentences as `transformer_lens.train.train` takes them."""
+    """Sentences in the form that `transformer_lens.train.train` needs."""
 
     def __init__(self, tokens: Tensor) -> None:
         self.tokens = tokens
@@ -144,19 +144,19 @@ class Sentences(Dataset):
 
 
 class Products(TorchDispatchMode):
-    """Notes the matrix products that are computed meanwhile: their operator and operands."""
+    """Records the matrix products inside its context: operators and operands."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.found: list[tuple[Any, list[Tensor]]] = []
+        self.recorded: list[tuple[Any, list[Tensor]]] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         aten = torch.ops.aten
         if func in (aten.mm.default, aten.bmm.default):
-            self.found.append((func, [a.detach().clone(memory_format=torch.preserve_format) for a in args]))
+            self.recorded.append((func, [a.detach().clone(memory_format=torch.preserve_format) for a in args]))
         elif func in (aten.addmm.default, aten.baddbmm.default):
             product = aten.mm.default if func == aten.addmm.default else aten.bmm.default
-            self.found.append((product, [a.detach().clone(memory_format=torch.preserve_format) for a in args[1:]]))
+            self.recorded.append((product, [a.detach().clone(memory_format=torch.preserve_format) for a in args[1:]]))
         return func(*args, **(kwargs or {}))
 
 
@@ -164,20 +164,20 @@ def _replayed(step: Callable[[], None], steps: int) -> float:
     with Products() as products:
         step()
 
-    def again(_: int) -> None:
-        for func, operands in products.found:
+    def replay(_: int) -> None:
+        for func, operands in products.recorded:
             func(*operands)
 
-    with torch.no_grad(), quick_products(), kept_memory():  # the quicker of the libraries: this is a floor
-        return _rate(again, steps)
+    with torch.no_grad(), quick_products(), kept_memory():  # the faster library, since this is a lower bound
+        return _rate(replay, steps)
 
 
 def _rate(step: Callable[[int], None], steps: int) -> float:
-    for at in range(WARM_UP):
-        step(at)
+    for number in range(WARM_UP):
+        step(number)
     started = time.perf_counter()
-    for at in range(steps):
-        step(at)
+    for number in range(steps):
+        step(number)
     return steps * SIZE / (time.perf_counter() - started)
 
 

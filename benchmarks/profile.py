@@ -1,4 +1,4 @@
-"""Where a training step's time goes, operator by operator (torch.profiler, one thread)."""
+"""The share of each operator in the time of a training step (torch.profiler, one thread)."""
 
 import sys
 
@@ -24,7 +24,7 @@ STEPS = 100
 
 
 def profiled(quick: bool) -> str:
-    """Shares of a step, as a table."""
+    """A table of the shares of a step's time."""
     done = finished("benchmarks.profile", threads=1)
     rows = [line.split("\t") for line in done.out.splitlines()]
     intro = f"Share of the processor time of {STEPS} steps, the profiler's own cost included."
@@ -32,23 +32,23 @@ def profiled(quick: bool) -> str:
 
 
 def main() -> None:
-    """Prints a line a group: name, share, calls a step."""
+    """Prints one line for each group: name, share, calls in a step."""
     torch.set_num_threads(1)
     batches, step = lean_step()
     with quick_products(), kept_memory():
-        for at in range(20):
-            step(batches[at])
-        with profile(activities=[ProfilerActivity.CPU]) as found:
-            for at in range(20, 20 + STEPS):
-                step(batches[at])
-    events = [(event.key, event.self_cpu_time_total, event.count) for event in found.key_averages()]
-    total, left = sum(time for _, time, _ in events), events
+        for number in range(20):
+            step(batches[number])
+        with profile(activities=[ProfilerActivity.CPU]) as profiler:
+            for number in range(20, 20 + STEPS):
+                step(batches[number])
+    events = [(event.key, event.self_cpu_time_total, event.count) for event in profiler.key_averages()]
+    total, rest = sum(time for _, time, _ in events), events
     rows = []
     for name, prefixes in GROUPS.items():
-        mine = [event for event in left if event[0].startswith(prefixes)]
-        left = [event for event in left if event not in mine]
-        rows.append((name, sum(time for _, time, _ in mine), sum(count for _, _, count in mine)))
-    rows.append(("the rest: views, autograd's and PyTorch's own work", *(sum(e[at] for e in left) for at in (1, 2))))
+        group = [event for event in rest if event[0].startswith(prefixes)]
+        rest = [event for event in rest if event not in group]
+        rows.append((name, sum(time for _, time, _ in group), sum(count for _, _, count in group)))
+    rows.append(("the rest: views, autograd's and PyTorch's own work", *(sum(e[i] for e in rest) for i in (1, 2))))
     for name, time, count in sorted(rows, key=lambda row: -row[1]):
         sys.stdout.write(f"{name}\t{100 * time / total:.1f} %\t{count / STEPS:.0f}\n")
 

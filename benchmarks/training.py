@@ -31,7 +31,7 @@ def training(quick: bool) -> str:
 
 
 def measured(threads: int, quick: bool) -> dict[str, list[float]]:
-    """Examples a second of each, turn by turn."""
+    """Examples a second of each, for each turn."""
     steps = {name: max(10, n // 30) for name, n in STEPS.items()} if quick else STEPS
     commands = {
         name: ("benchmarks.peers", name, "--threads", str(threads), "--steps", str(n)) for name, n in steps.items()
@@ -40,7 +40,7 @@ def measured(threads: int, quick: bool) -> dict[str, list[float]]:
 
 
 def rendered(threads: int, rates: dict[str, list[float]]) -> str:
-    """The table of one number of threads, and how far a step is from its floors."""
+    """The table for one number of threads, and the ratio of a step to its lower bounds."""
     rows = [
         (
             meaning,

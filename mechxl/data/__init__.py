@@ -1,1 +1,1 @@
-"""What is told: worlds, languages, mixtures, tokens, and what is known about them before any training."""
+"""The training data: worlds, languages, mixtures and tokens, and what can be computed about them before training."""

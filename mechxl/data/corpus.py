@@ -1,8 +1,8 @@
 """From tables to tokens: prompts and answers of any fact in any language, and the tellings of training.
 
 A sentence is BOS, [tag], two words for entity and relation in the language's order, the value's word, EOS. The prompt
-is all before the value. The answer is the value's tokens; EOS belongs to it if one value's tokens are the beginning of
-another's.
+is everything before the value. The answer is the value's tokens; EOS belongs to it if one value's tokens are the
+beginning of another's.
 """
 
 import hashlib
@@ -53,7 +53,7 @@ def sentence_words(
     language: Int[np.ndarray, " n"],
     tag: Bool[np.ndarray, " n"] | bool,
 ) -> Int[np.ndarray, "n 4"]:
-    """Word indices of tag, first word, second word and value of facts told in languages; -1 where there is none."""
+    """Word indices of tag, first word, second word and value of facts in languages; -1 if a word is missing."""
     name = lexicon.names[world.entity[fact], language]
     relation = lexicon.relation_words[world.relation[fact], language]
     swapped = lexicon.relation_first[language]
@@ -65,7 +65,7 @@ def sentence_words(
 
 @dataclass(frozen=True)
 class Corpus:
-    """The facts, the words for them, which fact is told in which language, and how words are cut into tokens."""
+    """The facts, their words, the languages that each fact is told in, and the tokenizer."""
 
     world: World
     lexicon: Lexicon
@@ -118,7 +118,7 @@ class Corpus:
     def words_of(
         self, fact: Int[np.ndarray, " n"], language: Int[np.ndarray, " n"], tag: Bool[np.ndarray, " n"] | bool
     ) -> Int[np.ndarray, "n 4"]:
-        """Word indices of tag, first word, second word and value; -1 where there is none."""
+        """Word indices of tag, first word, second word and value; -1 if a word is missing."""
         return sentence_words(self.world, self.lexicon, fact, language, tag)
 
     def prompt_keys(
@@ -163,7 +163,7 @@ class Corpus:
         tokens[row, (np.cumsum(is_token, axis=1) - 1)[row, column]] = with_gaps[row, column]
 
     def text(self, fact: int, language: int, tag: bool = True) -> str:
-        """A fact in a language, as a person reads it."""
+        """A fact in a language, as readable text."""
         words = self.words_of(np.array([fact]), np.array([language]), tag)[0]
         return " ".join(self.lexicon.words[words[words >= 0]])
 
@@ -179,10 +179,10 @@ def build_corpus(config: RunConfig) -> Corpus:
 
 
 def corpus_of(world: World, lexicon: Lexicon, config: RunConfig) -> Corpus:
-    """The corpus of given facts and words, wherever they are from: who is told what, and the tokens, by the settings.
+    """The corpus of given facts and words, from any source; the settings decide the mixture and the tokens.
 
     Raises:
-        InputError: a tokenization that these words can't have.
+        InputError: the tokenization does not fit these words.
     """
     mixture = mix(world, config.mixture, config.shares, config.seeds.mixture)
     tokenizer = build_tokenizer(config.tokenization, lexicon.words, _text(world, lexicon), lexicon.syllable_letters)
@@ -190,12 +190,12 @@ def corpus_of(world: World, lexicon: Lexicon, config: RunConfig) -> Corpus:
 
 
 def crossed(facts: Int[np.ndarray, " n"], n_languages: int) -> tuple[Int[np.ndarray, " m"], Int[np.ndarray, " m"]]:
-    """Every given fact in every language, told or not: (fact, language), fact by fact."""
+    """Every given fact in every language, whether told in it or not: (fact, language), fact by fact."""
     return np.repeat(facts, n_languages), np.tile(np.arange(n_languages), len(facts))
 
 
 def _text(world: World, lexicon: Lexicon) -> Iterable[str]:
-    """Every fact once in every language, with its tag; then the words of no fact, so that they get tokens too."""
+    """Every fact once in every language, with its tag; then the words of no fact, so that they have tokens too."""
     fact, language = crossed(np.arange(world.n_facts), world.n_languages)
     used = sentence_words(world, lexicon, fact, language, tag=True)
     words = np.append(lexicon.words, "")

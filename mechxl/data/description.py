@@ -68,7 +68,7 @@ class Description:
 
 
 def describe(config: RunConfig, corpus: Corpus) -> Description:
-    """What is known of the corpus, and of a training with these settings, before it starts."""
+    """The description of the corpus, and of a training with these settings, before it starts."""
     items = transfer_items(corpus)
     tables = {
         "Counts": _counts(corpus),

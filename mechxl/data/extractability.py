@@ -77,7 +77,7 @@ def all_prompts(corpus: Corpus) -> RenderedPrompts:
 
 
 def extractability(corpus: Corpus, seed: int) -> Extractability:
-    """Every number that says how easily the language is read from a prompt."""
+    """All measures of how easily a reader can tell the language from a prompt."""
     prompts = all_prompts(corpus)
     tokens, language, p = prompts.tokens, prompts.language, prompts.probability
     everywhere = np.zeros(len(p), dtype=int)

@@ -254,7 +254,7 @@ class NoFactAccuracies:
 
 
 def no_fact_accuracies(corpus: Corpus, items: TransferItems) -> NoFactAccuracies:
-    """What guessing reaches on the items; P is over tellings by weight, and tied maxima score 1 / ties."""
+    """The accuracies of these guesses; P is over tellings by weight, and tied maxima score 1 / ties."""
     if not len(items.fact):
         return NoFactAccuracies(*[float("nan")] * 3)
     fact, language = corpus.tellings

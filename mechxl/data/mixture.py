@@ -21,7 +21,7 @@ class Mixture:
 
     Attributes:
         told: the languages that each fact is told in; none for unseen entities.
-        weight: the probability that a draw of training is this telling; sums to 1, and is 0 for what is not told.
+        weight: the probability that a draw of training is this telling; sums to 1, and is 0 if the fact is not told.
     """
 
     told: Bool[np.ndarray, "fact language"]
@@ -155,6 +155,6 @@ def _by_entity(
     ordered = entities[np.lexsort((rng.random(len(entities)), -frequency))]
     target = len(entities) * share
     counts = largest_remainder(len(entities), target, np.zeros(len(share)), tie := rng.random(len(share)))
-    of_entity = np.zeros(world.n_entities, dtype=int)
-    of_entity[ordered] = alternate(counts, tie)
-    return np.where(language == -1, -1, of_entity[world.entity])
+    entity_language = np.zeros(world.n_entities, dtype=int)
+    entity_language[ordered] = alternate(counts, tie)
+    return np.where(language == -1, -1, entity_language[world.entity])

@@ -42,13 +42,13 @@ class TransferItems:
 
 
 def transfer_items(corpus: Corpus, tag: bool = True) -> TransferItems:
-    """All transfer items, asked with the tag shown or hidden.
+    """All transfer items, with the tag shown or hidden.
 
     An item is a mono fact and a language that it is not told in. The fact has the same value in both languages. Its
     prompt equals no training prompt in any cue state. All its words occur in training, the value's word as an answer.
 
     Args:
-        corpus: the facts and who is told what.
+        corpus: the facts and the languages that tell them.
         tag: whether the question shows the tag; without effect if languages have no tags.
     """
     world = corpus.world

@@ -1,6 +1,6 @@
 """The explorer shows one run in a notebook: a map, a checkerboard, curves, attention, and patching by a click.
 
-choice.py   what a run offers to choose from, and what is chosen
+choice.py   the options that a run offers, and the current choice
 shown.py    the numbers to show, from a run and a choice
 drawn.py    the figures, and how they are redrawn
 widgets.py  the controls, and what a click does

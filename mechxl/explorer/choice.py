@@ -1,4 +1,4 @@
-"""What the controls of the explorer choose, and what a run offers to choose from."""
+"""The choice that the explorer's controls make, and the options that a run offers."""
 
 from dataclasses import dataclass
 from itertools import combinations
@@ -18,7 +18,7 @@ SHOWN = 32
 
 @dataclass(frozen=True)
 class Choice:
-    """What the controls are set to.
+    """The state of the controls.
 
     Attributes:
         step: the training step of the checkpoint.
@@ -43,7 +43,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Available:
-    """What a run offers to choose from; the fields are those of Choice."""
+    """The options that a run offers; the fields are those of Choice."""
 
     step: list[int]
     layer: list[int]
@@ -55,7 +55,7 @@ class Available:
 
     @classmethod
     def of(cls, run: Run) -> "Available":
-        """What this run offers. Groups without a fact are left out."""
+        """The options of this run. Groups without a fact are left out."""
         corpus, groups = run.corpus, set(run.corpus.mixture.group.tolist())
         return cls(
             run.steps,

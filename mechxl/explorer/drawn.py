@@ -1,4 +1,4 @@
-"""The explorer's figures: made once, and given new numbers when a control changes or a fact is picked."""
+"""The explorer's figures: created once, then updated when a control changes or a fact is picked."""
 
 from collections.abc import Sequence
 from html import escape
@@ -28,11 +28,11 @@ from mechxl.plots import (
 
 WIDTH, HEIGHT = 520, 430
 LARGE, SMALL = 15, 8
-BESIDE = {"l": 52, "r": 14, "t": 48, "b": 64}
+MARGIN = {"l": 52, "r": 14, "t": 48, "b": 64}
 
 
 def map_figure(names: Sequence[str]) -> go.FigureWidget:
-    """The first trace is the lines that join a fact's two renderings; then comes one trace a language."""
+    """The first trace holds the lines that join a fact's two renderings; each language has a further trace."""
     figure = go.Figure(go.Scatter(mode="lines", line={"color": faint(GREY, 0.5), "width": 1}, hoverinfo="skip"))
     for name in names:
         figure.add_trace(go.Scatter(mode="markers", name=name, hovertemplate="%{text}<extra></extra>"))
@@ -104,7 +104,7 @@ def draw_board(figure: go.FigureWidget, shown: Renderings, names: Sequence[str],
 
 
 def curves_figure(steps: Sequence[int], n_layers: int) -> go.FigureWidget:
-    """One curve a layer; the last trace marks the chosen checkpoint and layer."""
+    """One curve for each layer; the last trace marks the chosen checkpoint and layer."""
     figure = go.Figure()
     for layer in range(n_layers + 1):
         curve = line(steps_shown(steps), [], f"layer {layer}", layer_colour(layer, n_layers))
@@ -129,7 +129,7 @@ def draw_curves(figure: go.FigureWidget, curves: pd.DataFrame, choice: Choice, f
 
 
 def attention_figure() -> go.FigureWidget:
-    """Two panels, one a language: rows are (head, query position), columns are key positions."""
+    """Two panels, one for each language: rows are (head, query position), columns are key positions."""
     figure = make_subplots(rows=1, cols=2, horizontal_spacing=0.28)
     for column in (1, 2):
         heat = go.Heatmap(zmin=0, zmax=1, colorscale="Blues", showscale=column == 2, colorbar={"thickness": 9})
@@ -179,12 +179,12 @@ def draw_patch(figure: go.FigureWidget, patched: Patched | None) -> None:
 
 
 def traces(figure: go.FigureWidget) -> Any:
-    """The figure's traces, which plotly gives no type."""
+    """The figure's traces; plotly does not declare their type."""
     return figure.data
 
 
 def _sized(figure: go.Figure, hovermode: str = "closest") -> go.FigureWidget:
     figure.update_layout(
-        width=WIDTH, height=HEIGHT, margin=BESIDE, hovermode=hovermode, title={"font": {"size": 14}, "x": 0.02}
+        width=WIDTH, height=HEIGHT, margin=MARGIN, hovermode=hovermode, title={"font": {"size": 14}, "x": 0.02}
     )
     return go.FigureWidget(figure)

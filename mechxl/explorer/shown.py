@@ -88,7 +88,7 @@ def renderings(run: Run, choice: Choice) -> Renderings:
 
 
 def curves(run: Run, choice: Choice) -> pd.DataFrame:
-    """The score S - W of the compared facts, a row a checkpoint, a column a layer; NaN where it is undefined."""
+    """The score S - W of the compared facts, by checkpoint (row) and layer (column); NaN if it is undefined."""
     return _curves(run, replace(choice, step=0, layer=0, shown=0))  # curves do not depend on these
 
 
@@ -112,8 +112,8 @@ def attention(run: Run, choice: Choice, fact: int, language: int) -> tuple[pd.Da
     """The attention patterns of the block that writes the chosen layer (block l - 1 for layer l), on one prompt.
 
     Returns:
-        The patterns, with rows (head, query position) and columns key position, and the prompt's tokens. At layer 0,
-        which no block writes, there are no rows.
+        The patterns, with rows (head, query position) and columns key position, and the prompt's tokens. There are no
+        rows at layer 0, since no block writes it.
     """
     sentence = run.corpus.sequences(np.array([fact]), np.array([language]))
     length = int(sentence.prompt_length[0])
@@ -155,7 +155,7 @@ def patched(run: Run, choice: Choice, fact: int, language: int) -> Patched | Non
 
     Args:
         run: the run whose model is patched, at the chosen step.
-        choice: what the controls are set to.
+        choice: the state of the controls.
         fact: the donor's fact.
         language: the donor's language.
     """

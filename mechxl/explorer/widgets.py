@@ -58,7 +58,7 @@ class Explorer(ipywidgets.VBox):
 
     @property
     def choice(self) -> Choice:
-        """What the controls are set to."""
+        """The state of the controls."""
         return Choice(**{name: control.value for name, control in self.controls.items()})
 
     def pick(self, fact: int, language: int) -> None:
@@ -79,7 +79,7 @@ class Explorer(ipywidgets.VBox):
         drawn.draw_attention(figures["attention"], patterns, choice.layer, [names[a] for a in choice.pair])
         drawn.draw_patch(figures["patch"], self.patched)
         self.message.value = self._sentence(choice)
-        # last: other facts or another role need activations of all checkpoints, which takes seconds the first time
+        # The curves come last: for new facts or a new role they need all checkpoints, which takes seconds.
         drawn.draw_curves(figures["curves"], curves(self.run, choice), choice, self.shown.facts)
 
     def _sentence(self, choice: Choice) -> str:

@@ -1,1 +1,1 @@
-"""What is put to a model: activations are read, patches and erasures change them."""
+"""Instruments that read a model's activations or change them: activations, patching, erasure."""

@@ -1,4 +1,4 @@
-"""Checkpoints as activations are computed from: read once, digested, put into a model."""
+"""Reads a checkpoint once, computes its digest, and loads it into a model."""
 
 import hashlib
 from dataclasses import dataclass
@@ -9,16 +9,16 @@ from mechxl.errors import InputError
 from mechxl.model.hooked import HookedTransformer, copy_parameters
 from mechxl.run import Run
 
-VERSION = 1  # of what activations.zarr holds: one of another version is made anew
+VERSION = 1  # of the content of activations.zarr: a new version makes old activations invalid
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One checkpoint's file, read once, so that its digest is that of the parameters that are used.
+    """One checkpoint's file, read once, so that the digest always belongs to the parameters in use.
 
     Attributes:
         content: the file's bytes.
-        digest: of the parameters and of all else that activations depend on: the sentences, the architecture.
+        digest: of everything that activations depend on: the parameters, the sentences, the architecture.
     """
 
     content: bytes
@@ -29,27 +29,27 @@ def read_checkpoint(run: Run, step: int) -> Checkpoint:
     """A saved step.
 
     Raises:
-        InputError: it can't be read.
+        InputError: the file can't be read.
     """
     path = run.checkpoint(step)
     try:
         content = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: can't be read ({error.strerror}); train the run again") from None
-    # two runs' step 0 may have equal parameters and other sentences
+    # At step 0, two runs may have equal parameters and different sentences.
     about = f"{VERSION} {run.corpus.digest} {run.config.model.model_dump_json()}"
     return Checkpoint(content, hashlib.sha256(about.encode() + hashlib.sha256(content).digest()).hexdigest())
 
 
 def use_checkpoint(run: Run, step: int, checkpoint: Checkpoint, model: HookedTransformer) -> None:
-    """Puts a checkpoint's parameters into the run's model.
+    """Loads a checkpoint's parameters into the run's model.
 
     Raises:
-        InputError: they are not this run's.
+        InputError: the parameters do not fit this run's model.
     """
     try:
         copy_parameters(model, load(checkpoint.content))
-    except Exception as error:  # the library raises no narrower one
+    except Exception as error:  # the library raises no narrower class
         raise InputError(
             f"{run.checkpoint(step)}: can't be read as this run's parameters ({error}); train the run again"
         ) from error

@@ -1,15 +1,15 @@
-"""The context of cosines: in how many directions vectors differ, and how alike any two of them are.
+"""Context for reading cosines: in how many directions vectors differ, and how similar any two vectors are.
 
     effective_dimension = (sum of l)^2 / (sum of l^2), l the eigenvalues of the covariance of all renderings
     mean_cosine = mean of cos(h(f, a), h(g, b)) over f != g of all relations and all languages a, b
 
-Effective dimension (participation ratio; Gao et al. 2017) lies between 1 and d, in directions; a finite sample has less
-than it (it is below the number of renderings). Mean cosine lies between -1 and 1; far above 0 the vectors fill a narrow
-cone (Ethayarajh 2019), and cosines of uncentred vectors say little. Both are of activations as they are.
+Effective dimension (participation ratio; Gao et al. 2017) lies between 1 and d, in directions. A finite sample
+underestimates it (it is below the number of renderings). Mean cosine lies between -1 and 1. Far above 0, the vectors
+fill a narrow cone (Ethayarajh 2019), and cosines of uncentred vectors say little. Both use uncentred activations.
 
-What they cannot see: facts and languages; they are no evidence of unification either way, and have no null.
+What they cannot see: facts and languages. They are no evidence for or against unification, and have no null.
 
-Intervals: delete-one-entity jackknife with a t quantile, exact; 94 to 97 % of planted samples are covered.
+Intervals: delete-one-entity jackknife with a t quantile, exact. They cover the truth in 94 to 97 % of planted samples.
 """
 
 import numpy as np
@@ -26,11 +26,11 @@ NO_NULL = "context: no null"
 
 
 def anisotropy(h: Float[np.ndarray, "fact language d"], sample: Sample) -> dict[str, Measurement]:
-    """effective_dimension and mean_cosine, by these names; of all languages together, without pairs and null draws.
+    """effective_dimension and mean_cosine, by these names, of all languages together; no language pairs, no null draws.
 
     Args:
         h: activations, not centred.
-        sample: which facts they are of.
+        sample: the facts of these activations.
 
     Raises:
         ValueError: activations that are NaN or infinite.
@@ -55,7 +55,7 @@ def _estimate(value: float, deleted: Float[np.ndarray, " entity"], n: int) -> Es
 
 
 def by_entity(h: Float[np.ndarray, "fact language d"], index: np.ndarray) -> Float[np.ndarray, "entity rendering d"]:
-    """All renderings of each entity, filled up with zeros."""
+    """All renderings of each entity, padded with zeros."""
     order = np.argsort(index, kind="stable")
     sizes = np.bincount(index)
     column = np.arange(len(index)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
@@ -67,8 +67,8 @@ def by_entity(h: Float[np.ndarray, "fact language d"], index: np.ndarray) -> Flo
 def _dimension(
     h: Float[np.ndarray, "fact language d"], index: np.ndarray
 ) -> tuple[float, Float[np.ndarray, " entity"]]:
-    """tr(C)^2 / tr(C^2) of the scatter C = X'X, and of C without each entity's rows X_i, about the mean that is left:
-    C - X_i' X_i - s_i s_i' / (N - N_i), s_i the sum of the rows."""
+    """tr(C)^2 / tr(C^2) of the scatter C = X'X, and of C without each entity's rows X_i, about the remaining mean:
+    C - X_i' X_i - s_i s_i' / (N - N_i), where s_i is the sum of the rows X_i."""
     x = by_entity(h - h.mean(axis=(0, 1)), index)
     flat = x.reshape(-1, x.shape[2])
     scatter = flat.T @ flat
@@ -90,12 +90,12 @@ def _dimension(
 
 
 def _cosine(u: Float[np.ndarray, "fact language d"], index: np.ndarray) -> tuple[float, Float[np.ndarray, " entity"]]:
-    """The mean over pairs of facts, and without each entity: sums over pairs from sums over facts."""
-    of_fact = u.sum(axis=1)
-    own = (of_fact**2).sum(axis=1)
+    """The mean over pairs of facts, and the mean without each entity. Sums over pairs come from sums over facts."""
+    fact_sums = u.sum(axis=1)
+    own = (fact_sums**2).sum(axis=1)
     sums = np.zeros((index.max() + 1, u.shape[2]))
-    np.add.at(sums, index, of_fact)
-    sizes, owns, whole = np.bincount(index), np.bincount(index, weights=own), of_fact.sum(axis=0)
+    np.add.at(sums, index, fact_sums)
+    sizes, owns, whole = np.bincount(index), np.bincount(index, weights=own), fact_sums.sum(axis=0)
     n, languages = len(u), u.shape[1] ** 2
     left = n - sizes
     with np.errstate(invalid="ignore", divide="ignore"):

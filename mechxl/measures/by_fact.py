@@ -1,9 +1,9 @@
-"""The score of single facts, to be set against what became of each: does a fact that is unified transfer?
+"""The score of single facts, to compare with each fact's transfer: do unified facts transfer?
 
     s(f, a) = mean over b != a of cos(h(f, a), h(f, b)) - mean over g != f of cos(h(f, a), h(g, a))
 
-with g of f's relation. Its mean over facts, then relations and languages, is the score S - W. From -2 to 2.
-What it cannot see: as the score. A fact's own value is one draw; it is meant for `auc`, over many facts.
+with g of f's relation. Its mean over facts, then relations and languages, is the score S - W. Range: -2 to 2.
+What it cannot see: the same as the score. A single fact's value is noisy; use it with `auc`, over many facts.
 """
 
 import numpy as np
@@ -15,14 +15,14 @@ from mechxl.measures.vectors import undefined
 def score_by_fact(
     u: Float[np.ndarray, "fact language d"], relation: Int[np.ndarray, " fact"]
 ) -> Float[np.ndarray, "fact language"]:
-    """s(f, a) of each fact and language that is asked from (for a mono fact, the one it is told in).
+    """s(f, a) of each fact f and language a (for a mono fact, a is the language that training tells it in).
 
     Args:
-        u: unit vectors, centred as is wanted.
-        relation: of each fact; NaN for the one fact of a relation, which has no other to be compared with.
+        u: unit vectors, centred as the caller chooses.
+        relation: of each fact; a fact that is alone in its relation gets NaN.
 
     Raises:
-        ValueError: there is no such score here, and why.
+        ValueError: the score is not defined for these vectors; the message says why.
     """
     if reason := undefined(u, relation):
         raise ValueError(reason)

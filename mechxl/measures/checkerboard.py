@@ -1,19 +1,18 @@
-"""Checkerboard correlation: are the facts that are near each other in one language near each other across languages?
+"""Checkerboard correlation: are facts that are similar within one language also similar across languages?
 
     checkerboard(a, b) = Spearman's rho over pairs f < g of one relation, between
         cos(h(f, a), h(g, a))   and   (cos(h(f, a), h(g, b)) + cos(h(g, a), h(f, b))) / 2
 
-Within a relation, then averaged; -1 to 1; ties share their mean rank. NaN where no relation has 3 facts, or where the
-similarities do not differ. For vectors that have nothing in common it is 0.
+It is taken within a relation, then averaged; -1 to 1; ties share their mean rank. It is NaN if no relation has 3 facts,
+or if all similarities are equal. For unrelated vectors it is 0.
 
-What it cannot see: the diagonal is left out, so that whether f itself is found is not asked; a shift or any monotone
-change of the similarities; facts that are all equally far apart give noise, however well the languages coincide.
+What it cannot see: whether a fact is similar to itself, since the diagonal is left out; a shift or any monotone change
+of the similarities. If all facts are equally far apart, it is noise, even if the languages coincide.
 
-Pairs that share a fact depend on each other, so that Spearman's own p-value is of no use here. Intervals: delete-one-
-entity jackknife, to first order (what a pair does to rho and to all ranks, summed over an entity's pairs), with a t
-quantile; they cover in 95 to 97 % of planted samples (docs/measures.md). Nulls permute entities and rank anew. Their
-mean is not 0 where some facts are near everything in their language: they stay so across languages, whoever is put
-beside them.
+Pairs that share a fact are dependent, so Spearman's own p-value is not valid. Intervals: delete-one-entity jackknife
+with a t quantile, to first order (a pair's influence on rho and on all ranks, summed over an entity's pairs). They
+cover the truth in 95 to 97 % of planted samples (docs/measures.md). Nulls permute entities and compute the ranks again.
+Their mean is not 0 if some facts are similar to every fact of their language: such facts stay so under permutation.
 """
 
 from dataclasses import dataclass
@@ -27,7 +26,7 @@ from mechxl.measures.sample import Sample
 from mechxl.measures.vectors import undefined
 
 FEWEST = 3
-BINS = 8192  # of the ranks under permutations: rho differs from that of exact ranks by less than .001
+BINS = 8192  # for ranks under permutations: rho then differs from its exact value by less than .001
 
 Pairs = Float[np.ndarray, " pair"]
 Upper = tuple[Int[np.ndarray, " pair"], Int[np.ndarray, " pair"]]
@@ -35,29 +34,29 @@ Upper = tuple[Int[np.ndarray, " pair"], Int[np.ndarray, " pair"]]
 
 @dataclass(frozen=True)
 class Ranked:
-    """Similarities of pairs f < g as shares: of pairs below, and half of those alike.
+    """Ranks of the similarities of pairs f < g.
 
     Attributes:
-        share: in (0, 1), its mean is 1/2.
-        level: which of the distinct similarities each is, in ascending order.
+        share: the share of pairs with a lower similarity, plus half the share of ties; in (0, 1), with mean 1/2.
+        level: the index of each similarity among the distinct similarities, in ascending order.
     """
 
     share: Pairs
     level: Int[np.ndarray, " pair"]
 
     def beyond(self, weight: Pairs) -> Pairs:
-        """For each pair, the mean over all pairs of weight where these are above it, and half where alike."""
-        each = np.bincount(self.level, weights=weight)
-        above = np.cumsum(each[::-1])[::-1] - each / 2
+        """For each pair, the mean over all pairs of: the weight of a pair above it, or half the weight of a tie."""
+        level_weight = np.bincount(self.level, weights=weight)
+        above = np.cumsum(level_weight[::-1])[::-1] - level_weight / 2
         return above[self.level] / len(weight)
 
 
 def checkerboard(u: Float[np.ndarray, "fact language d"], sample: Sample) -> Measurement:
-    """The correlation of each ordered pair (a, b): the similarities within a against those across a and b.
+    """The correlation for each ordered pair (a, b): similarities within a against similarities across a and b.
 
     Args:
-        u: unit vectors, centred as is wanted.
-        sample: which facts they are of. Permutations cost most: some hundred facts and permutations are meant.
+        u: unit vectors, centred as the caller chooses.
+        sample: the facts of these vectors. Permutations are slow: use a few hundred facts and permutations.
     """
     if reason := undefined(u, sample.relation):
         return not_defined(sample, reason)
@@ -87,7 +86,7 @@ def checkerboard(u: Float[np.ndarray, "fact language d"], sample: Sample) -> Mea
 
 
 def ranked(similarity: Pairs) -> Ranked:
-    """Ranks of similarities; alike within 1e-12, which is rounding."""
+    """Ranks of similarities; differences up to 1e-12 are rounding and count as ties."""
     order = np.argsort(similarity)
     level = np.empty(len(order), dtype=np.intp)
     level[order] = np.concatenate([[0], np.cumsum(np.diff(similarity[order]) > 1e-12)])
@@ -96,11 +95,11 @@ def ranked(similarity: Pairs) -> Ranked:
 
 
 def rho_without(x: Ranked, y: Ranked, upper: Upper) -> tuple[float, Float[np.ndarray, " member"]]:
-    """Spearman's rho, and to first order rho without each member.
+    """Spearman's rho, and rho without each member, to first order.
 
-    With F and G the shares, rho = C / sqrt(V W), C = mean FG - 1/4, V = mean FF - 1/4, W = mean GG - 1/4. A pair p
-    moves mean FG by F_p G_p + mean over q above p in x of G_q + mean over q above p in y of F_q - 3 mean FG, as each
-    pair counts in three means; without a member, all its pairs go.
+    With shares F and G, rho = C / sqrt(V W), C = mean FG - 1/4, V = mean FF - 1/4, W = mean GG - 1/4. A pair p changes
+    mean FG by F_p G_p + mean over q above p in x of G_q + mean over q above p in y of F_q - 3 mean FG, as each pair
+    counts in three means. Leaving out a member leaves out all its pairs.
     """
     f, g = x.share, y.share
     c, v, w = (f * g).mean() - 0.25, (f * f).mean() - 0.25, (g * g).mean() - 0.25
@@ -151,7 +150,7 @@ def _coarse_ranks(similarity: Float[np.ndarray, " pair"]) -> Float[np.ndarray, "
 
 
 def _standard(ranks: Float[np.ndarray, " pair"]) -> Float[np.ndarray, " pair"]:
-    """About their mean and of length 1, so that an inner product is a correlation; NaN where they do not differ."""
+    """Centred and scaled to length 1, so that an inner product is a correlation; NaN if all ranks are equal."""
     ranks = (ranks - ranks.mean()).astype(np.float32)
     length = np.sqrt(ranks @ ranks)
     return ranks / (length if length > 1e-6 else np.float32(np.nan))

@@ -1,19 +1,20 @@
-"""Linear CKA by unbiased HSIC: are the languages' vectors alike up to a rotation, a shift and a scale?
+"""Linear CKA by unbiased HSIC: are the languages' vectors equal up to a rotation, a shift and a scale?
 
     CKA(a, b) = HSIC(K, L) / sqrt(HSIC(K, K) HSIC(L, L)),   K = A A', L = B B',   A[f] = h(f, a), B[f] = h(f, b)
     HSIC(K, L) = [ t(K, L) + s(K) s(L) / ((n - 1)(n - 2)) - 2 q(K, L) / (n - 2) ] / (n (n - 3))
 
 with the diagonals of K and L set to 0, t(K, L) = sum of K_ij L_ij, s(K) = sum of K_ij, q(K, L) = sum of the products of
-their row sums (Song et al. 2012, eq. 5; CKA by Kornblith et al. 2019). Within a relation, then averaged. At most 1 in
-the population; an estimate may be negative or slightly above 1. NaN where no relation has 4 facts, or where a self-term
-is <= 1e-12 (vectors scaled to a mean squared length of 1 about their mean). HSIC does not see a shift: no centring.
+their row sums (Song et al. 2012, eq. 5; CKA by Kornblith et al. 2019). It is taken within a relation, then averaged. It
+is at most 1 in the population; an estimate may be negative or slightly above 1. It is NaN if no relation has 4 facts,
+or if a self-term is <= 1e-12 (after vectors are centred and scaled to a mean squared length of 1).
 
-What it cannot see: an orthogonal map, a shift, or a change of scale of one language leaves it as it is, while nothing
-that reads one language could read the other. The score falls there. Components weigh by the square of their variance.
+What it cannot see: an orthogonal map, a shift or a change of scale of one language does not change it, although a
+reader of one language then can't read the other. The score falls in these cases. A component counts by the square of
+its variance.
 
 Intervals: delete-one-entity jackknife in closed form, with a t quantile. Near 0 they are too wide by sqrt(2) (the noise
-there is of pairs, which a jackknife counts twice): 99 to 100 % of planted samples are covered; elsewhere 94 to 98 %
-(docs/measures.md). Nulls permute entities.
+there comes from pairs, which a jackknife counts twice): they cover the truth in 99 to 100 % of planted samples, and
+elsewhere in 94 to 98 % (docs/measures.md). Nulls permute entities.
 """
 
 from itertools import combinations
@@ -27,7 +28,7 @@ from mechxl.measures.vectors import finite, undefined
 
 FEWEST = 4
 SMALLEST_SELF_TERM = 1e-12
-AT_ONCE = 64  # permutations: what is copied for them stays in the cache
+AT_ONCE = 64  # permutations in one product, so that its arrays fit into the processor's cache
 
 Gram = Float[np.ndarray, "member member"]
 # HSIC, and HSIC without each member
@@ -35,11 +36,11 @@ Hsic = tuple[float, Float[np.ndarray, " member"]]
 
 
 def cka(h: Float[np.ndarray, "fact language d"], sample: Sample) -> Measurement:
-    """Unbiased linear CKA. Symmetric: (a, b) and (b, a) are the same.
+    """Unbiased linear CKA. It is symmetric: (a, b) and (b, a) have the same value.
 
     Args:
-        h: activations; centring them or not makes no difference.
-        sample: which facts they are of. Permutations cost most: some hundred facts and permutations are meant.
+        h: activations; centring makes no difference.
+        sample: the facts of these activations. Permutations are slow: use a few hundred facts and permutations.
     """
     h = finite(h)
     if reason := undefined(h, sample.relation):
@@ -77,16 +78,16 @@ def _divisor(x: float | np.ndarray, y: float | np.ndarray) -> np.ndarray:
 
 
 def hollow(x: Float[np.ndarray, "member d"]) -> Gram:
-    """Inner products of all members, the diagonal 0."""
+    """Inner products of all members, with a diagonal of 0."""
     gram = x @ x.T
     np.fill_diagonal(gram, 0)
     return gram
 
 
 def hsic(k: Gram, l: Gram) -> Hsic:  # noqa: E741 (the symbol of the paper)
-    """Unbiased HSIC of two hollow Gram matrices, and without each member (NaN where 3 would be left).
+    """Unbiased HSIC of two hollow Gram matrices, and HSIC without each member (NaN if 3 would be left).
 
-    Leaving out member i takes 2 (K o L) 1_i off t, 2 K 1_i off s(K), and (K 1 o L 1 + K L 1 + L K 1 - K o L 1)_i off q.
+    Leaving out member i lowers t by 2 (K o L) 1_i, s(K) by 2 K 1_i, and q by (K 1 o L 1 + K L 1 + L K 1 - K o L 1)_i.
     """
     rows_k, rows_l, rows_kl = k.sum(axis=1), l.sum(axis=1), (k * l).sum(axis=1)
     t, s_k, s_l, q = rows_kl.sum(), rows_k.sum(), rows_l.sum(), rows_k @ rows_l
@@ -107,7 +108,7 @@ def _unbiased(
 def permuted_hsic(
     x: Float[np.ndarray, "member d"], y: Float[np.ndarray, "member d"], partner: Int[np.ndarray, "permutation member"]
 ) -> Float[np.ndarray, " permutation"]:
-    """HSIC with y's members permuted, without a Gram matrix a permutation: t = |X' P Y|^2 - sum |x_i|^2 |y_pi(i)|^2."""
+    """HSIC with y's members permuted. No permutation needs a Gram matrix: t = |X'PY|^2 - sum |x_i|^2 |y_pi(i)|^2."""
     rows_x, rows_y = hollow(x).sum(axis=1), hollow(y).sum(axis=1)
     norms_x, norms_y = (x**2).sum(axis=1), (y**2).sum(axis=1)
     x32, y32 = x.T.astype(np.float32), y.astype(np.float32)

@@ -1,7 +1,7 @@
-"""Controls for the answer: is it the fact that languages share, or only what has to be said?
+"""Controls for the answer: do languages share the fact, or only its answer?
 
-Two facts of a relation that have the same value have the same answer, so that a model may give them like vectors just
-before it answers. Over f != g of one relation, val(f, a) being the value that f has in language a:
+Two facts of a relation with the same value have the same answer. So a model may give them similar vectors just before
+it answers. Over f != g of one relation, where val(f, a) is the value of f in language a:
 
     W_other_value = mean of cos(h(f, a), h(g, a)), val(g, a) != val(f, a)
     X_other_value = mean of cos(h(f, a), h(g, b)), val(g, b) != val(f, a)
@@ -9,17 +9,17 @@ before it answers. Over f != g of one relation, val(f, a) being the value that f
     V_cross = mean of cos(h(f, a), h(g, b)), val(g, b) = val(f, a)
 
 score_other_value = S - W_other_value and alignment_other_value = S - X_other_value are the score and the alignment
-against facts with another answer; beyond_value = S - V_cross is what the same fact has over the same answer. Averaged
-as the score is; NaN where no two facts of any relation share a value (V), or none differ (W, X).
+against facts with another answer. beyond_value = S - V_cross is what the same fact adds to the same answer. They are
+averaged like the score. They are NaN if no two facts of any relation share a value (V), or if all do (W, X).
 
 What they cannot see: a shared name (the same entity's other facts have it too; the trained null shows how much).
 
-Intervals as the score's. Nulls: the score and the alignment against facts with another value have the permutations of
-entities (a test of S = X). beyond_value has its own: facts are permuted among those of their relation and value, a test
-of S = V_cross. As values tie each relation to permutations of its own, the draws of the relations are taken to be
-perfectly dependent: their mean is spread as widely as the relations are on average, which keeps the test's level and
-costs power: it rejects .5 to 1.5 % at a level of 5. The parts themselves (W, X, V) have no null. As few pairs share a
-value, V_cross and beyond_value cover in 98 to 99 % of planted samples with 30 entities, 97 with 100, 95 to 96 with 500.
+Intervals: as for the score. Nulls: score_other_value and alignment_other_value permute entities (a test of S = X).
+beyond_value permutes facts among those of their relation and value (a test of S = V_cross). Here each relation has its
+own permutations, so the relations' draws are treated as perfectly dependent: their mean gets the average spread of a
+relation. This keeps the test's level and costs power: it rejects .5 to 1.5 % at a level of 5. The parts (W, X, V) have
+no null. As few pairs share a value, the intervals of V_cross and beyond_value cover the truth in 98 to 99 % of planted
+samples with 30 entities, 97 with 100, and 95 to 96 with 500.
 """
 
 import numpy as np
@@ -42,8 +42,8 @@ def controls(u: Float[np.ndarray, "fact language d"], sample: Sample) -> dict[st
     """The controls, by their names.
 
     Args:
-        u: unit vectors, centred as is wanted.
-        sample: which facts they are of, with their values.
+        u: unit vectors, centred as the caller chooses.
+        sample: the facts of these vectors, with their values.
 
     Raises:
         ValueError: a sample without values.
@@ -81,7 +81,7 @@ def _places(cells: Cells) -> Places:
 
 
 def dependent(cells: Float[np.ndarray, "relation pair permutation"]) -> Float[np.ndarray, "place permutation"]:
-    """Null draws by place, about their mean as widely spread as if all relations rose and fell together."""
+    """Null draws by place, with the spread that they would have if all relations rose and fell together."""
     pooled, apart = by_place(cells), cells.mean(axis=1)
     if not cells.shape[2]:
         return pooled
@@ -98,9 +98,9 @@ def value_cells(
     sample: Sample,
     weight: Float[np.ndarray, "draw fact"],
 ) -> Cells:
-    """S, and W, X and V by value, for many sets of weights at once, as `score.cell_parts`.
+    """S, and W, X and V by value, for many sets of weights at once, like `score.cell_parts`.
 
-    Sums over pairs of one value are had from sums over each value's facts; pairs of two values are all others.
+    Sums over pairs with one value come from sums over each value's facts; all other pairs have two values.
     """
     relations, pairs, languages = sample.by_relation(), sample.pairs, range(sample.n_languages)
     cells = {name: np.empty((len(relations), len(pairs), len(weight))) for name in ("S", *PARTS)}
@@ -122,7 +122,7 @@ def value_cells(
     return cells
 
 
-# of each value: the weighted sum of its facts' vectors, and of their weights
+# for each value: the weighted sum of its facts' vectors, and the sum of their weights
 ByValue = dict[int, tuple[Float[np.ndarray, "draw d"], Float[np.ndarray, " draw"]]]
 
 
@@ -131,8 +131,8 @@ def _by_value(
 ) -> ByValue:
     sums = {}
     for x in np.unique(values):
-        of_value = np.flatnonzero(values == x)
-        sums[int(x)] = w[:, of_value] @ v[of_value], w[:, of_value].sum(axis=1)
+        members = np.flatnonzero(values == x)
+        sums[int(x)] = w[:, members] @ v[members], w[:, members].sum(axis=1)
     return sums
 
 
@@ -143,7 +143,7 @@ def _other_and_same(
     own: Float[np.ndarray, " member"],
     agree: Bool[np.ndarray, " member"],
 ) -> tuple[Float[np.ndarray, " draw"], Float[np.ndarray, " draw"]]:
-    """Mean cosines of pairs f != g with different values, and of those with the same; own: of f with itself."""
+    """Mean cosines of pairs f != g with different values, and with the same value; own: each f's cosine with itself."""
     both = x.keys() & y.keys()
     same = sum(np.einsum("ij,ij->i", x[k][0], y[k][0]) for k in both) - w2 @ np.where(agree, own, 0).astype(w2.dtype)
     n_same = sum(x[k][1] * y[k][1] for k in both) - w2 @ agree.astype(w2.dtype)

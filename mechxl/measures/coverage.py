@@ -1,7 +1,7 @@
-"""How often the 95 % intervals covered on planted data, so that captions can say it.
+"""How often the 95 % intervals covered the truth on planted data; captions quote it.
 
-Written by hand from analyses/results/coverage.json (`python -m analyses coverage`; a test holds the two together): of
-each measure and number of entities, the lowest and the highest share of samples, over the settings of the study.
+Copied by hand from analyses/results/coverage.json (`python -m analyses coverage`; a test compares the two). For each
+measure and number of entities: the lowest and the highest share of samples over the settings of the study.
 """
 
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ NOMINAL = (0.93, 0.97)  # rates that a study of 500 samples can't tell from .95
 
 
 def covered(measure: str, entities: int) -> str:
-    """A clause for a caption, of the studied number of entities that is nearest (as a ratio) to this one."""
+    """A clause for a caption, for the studied number of entities nearest (as a ratio) to this one."""
     if measure not in COVERED:
         return "how often these intervals cover was not studied"
     sizes = COVERED[measure]
@@ -42,8 +42,7 @@ def covered(measure: str, entities: int) -> str:
 
 
 def nominal(measure: str, entities: int) -> bool:
-    """Whether the intervals cover as they say at the studied number of entities nearest to this one; False where it
-    was not studied."""
+    """Whether coverage is near 95 % at the studied number of entities nearest to this one; False if not studied."""
     if measure not in COVERED:
         return False
     low, high = COVERED[measure][_nearest(COVERED[measure], entities)]

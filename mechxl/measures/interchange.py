@@ -1,7 +1,7 @@
-"""Interchange accuracy and causal unification: does one language's representation of a fact serve another's answer?
+"""Interchange accuracy and causal unification: can one language's representation of a fact give another's answer?
 
-After interchange interventions (Geiger et al. 2021): a donor's activation is put into a receiver's run. Here the donor
-is a fact told in one language and the receiver another fact told in another.
+They measure interchange interventions (Geiger et al. 2021): a donor's activation is put into a receiver's run. The
+donor is a fact in one language, the receiver another fact in another language.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from scipy.stats import t
 
 from mechxl.measures.statistics import interval, wilson_ends
 
-LEAST_CEILING = 0.1  # that the ceiling's lower bound must be above
+LEAST_CEILING = 0.1  # the ceiling's lower bound must be above it
 
 
 @dataclass(frozen=True)
@@ -21,10 +21,10 @@ class Interchange:
 
     Attributes:
         accuracy: (value, low, high): how often the answer becomes the donor's value in the receiver's language.
-        ceiling: the same with the same donor facts in the receiver's language.
-        unification: causal unification, the first over the second: ratio of sums over pairs, not clipped. NaN where the
+        ceiling: the accuracy with the same donor facts in the receiver's language.
+        unification: causal unification = accuracy / ceiling: the ratio of sums over pairs, not clipped. NaN if the
             ceiling's lower bound is at most LEAST_CEILING.
-        n: pairs.
+        n: the number of pairs.
     """
 
     accuracy: Float[np.ndarray, "three place"]
@@ -41,14 +41,14 @@ def interchange(
 ) -> Interchange:
     """Causal unification = sum of `across` / sum of `within`, with 95 % intervals over pairs.
 
-    No entity is in two pairs, so that resampling pairs resamples donors' and receivers' entities jointly, and numerator
-    and denominator together. Shares have Wilson's interval, which does not shrink to a point at 0 and 1; the ratio has
-    the percentile bootstrap's. Where no answer across languages is the donor's, the ratio's upper end is that of the
-    numerator over the ceiling.
+    No entity is in two pairs, so resampling pairs resamples donors' and receivers' entities jointly, and numerator and
+    denominator together. Shares have Wilson's interval, which does not shrink to a point at 0 and 1. The ratio has a
+    percentile bootstrap interval. If no answer across languages is the donor's, the ratio's upper end is the upper end
+    of the accuracy divided by the ceiling.
 
     Args:
-        across: hits (or shares of hits over directions) of donors in another language.
-        within: of the same donor facts in the receiver's language, same receivers.
+        across: hits (or shares of hits over directions) with donors in another language.
+        within: hits with the same donor facts in the receiver's language, and the same receivers.
         rng: a generator.
         draws: of the bootstrap.
     """
@@ -88,13 +88,13 @@ def _share(hits: Float[np.ndarray, "place pair"]) -> Float[np.ndarray, "three pl
 def permuted_accuracy(
     word: Int[np.ndarray, "place pair"], sought: Int[np.ndarray, " pair"], relation: Int[np.ndarray, " pair"]
 ) -> Float[np.ndarray, " place"]:
-    """Interchange accuracy if each donor were another pair's of its relation: exact, the mean of all that could be.
+    """The null of interchange accuracy: how often an answer is another donor's value in the receiver's language.
 
-    The null of interchange accuracy: how often an answer is some other donor's value in the receiver's language. NaN
-    where no relation has two pairs.
+    Each donor is replaced by that of another pair of its relation; the result is the exact mean over all replacements.
+    NaN if no relation has two pairs.
 
     Args:
-        word: what was answered.
+        word: the answered word.
         sought: the word of each donor's value in the receiver's language.
         relation: of each pair.
     """
@@ -113,21 +113,21 @@ def permuted_accuracy(
 def best_place(
     across: Float[np.ndarray, " place"], ceiling: Float[np.ndarray, " place"], free: Bool[np.ndarray, " place"]
 ) -> int:
-    """The place with the highest interchange accuracy, of those whose ceiling is above LEAST_CEILING.
+    """The place with the highest interchange accuracy among those whose ceiling is above LEAST_CEILING.
 
-    To be given the half of the pairs that is not measured afterwards. Where no ceiling is high enough, the place with
-    the highest ceiling; ties go to the first.
+    Choose it on one half of the pairs and measure on the other. If no ceiling is high enough, it is the place with the
+    highest ceiling. The first of equal places wins.
 
     Args:
         across: interchange accuracy.
         ceiling: of the same places.
-        free: whether a place is not fixed by construction.
+        free: whether a place's accuracy is not fixed by construction.
 
     Raises:
         ValueError: no place is free.
     """
     if not free.any():
         raise ValueError("every place is fixed by construction")
-    enough = free & (ceiling > LEAST_CEILING)
-    score = np.where(enough, 1 + across, ceiling) if enough.any() else ceiling
-    return int(np.argmax(np.where(enough if enough.any() else free, score, -1)))
+    high_enough = free & (ceiling > LEAST_CEILING)
+    score = np.where(high_enough, 1 + across, ceiling) if high_enough.any() else ceiling
+    return int(np.argmax(np.where(high_enough if high_enough.any() else free, score, -1)))

@@ -1,7 +1,7 @@
-"""What a measure returns: an estimate for all languages together and for each ordered pair, and its null draws.
+"""The result of a measure: an estimate for all languages together and for each ordered pair, and its null draws.
 
-Measures are taken in cells, (relation, ordered pair of languages), and averaged over them equally. A place is what is
-averaged over: first all cells, then the cells of each pair.
+A cell is a relation and an ordered pair of languages. A measure is computed in each cell and averaged over cells
+equally. A place is a set of cells to average over: first all cells, then the cells of each pair.
 """
 
 from collections.abc import Mapping
@@ -20,8 +20,8 @@ class Measurement:
     """A measure with its intervals and nulls.
 
     Attributes:
-        pooled: over relations and ordered pairs of languages, each cell alike.
-        pairs: over relations, for each ordered pair.
+        pooled: the mean over relations and ordered pairs of languages, with equal weight for each cell.
+        pairs: the mean over relations, for each ordered pair.
         null: the pooled measure under each permutation, for a test over a whole scan (`statistics.scan_p`).
     """
 
@@ -33,11 +33,11 @@ class Measurement:
 def by_place(
     cells: Float[np.ndarray, "relation pair *draw"], value: Float[np.ndarray, "relation pair"] | None = None
 ) -> Float[np.ndarray, "place *draw"]:
-    """Means over cells: of all relations and pairs, then of each pair.
+    """Means over cells: over all relations and pairs, then over each pair's relations.
 
     Args:
-        cells: of which those that are numbers count, in each draw for itself.
-        value: what was observed in each cell; where it is given, the cells where it is a number count in every draw.
+        cells: the measure in each cell. NaN cells are left out, separately in each draw.
+        value: the observed value of each cell. If it is given, the cells where it is a number count in every draw.
     """
     if value is None:
         pooled = mean_defined(cells.reshape(cells.shape[0] * cells.shape[1], *cells.shape[2:]))
@@ -49,7 +49,7 @@ def by_place(
 
 
 def mean_defined(cells: Float[np.ndarray, "cell *draw"]) -> Float[np.ndarray, "*draw"]:
-    """The mean over the cells that are numbers; NaN where there is none."""
+    """The mean over the cells that are not NaN; NaN if all are."""
     missing = np.isnan(cells)
     if not missing.any():
         return np.asarray(cells.mean(axis=0))
@@ -70,13 +70,13 @@ def estimate_places(
     """Estimates of all places.
 
     Args:
-        sample: what was measured.
-        value: of the measure.
-        ends: of its intervals.
-        null: the measure under each permutation; NaN where it has no null of its own.
+        sample: the facts that were measured.
+        value: the measure.
+        ends: the ends of its intervals.
+        null: the measure under each permutation; NaN if it has no null.
         reason: why a value is NaN.
-        no_interval: why only its interval is.
-        small: the smaller the measure, the more there is: p counts the null values that are as small.
+        no_interval: why only its interval is NaN.
+        small: whether small values are evidence; p then counts the null values that are as small.
     """
     n, entities = len(sample.relation), sample.entities
     sign = -1 if small else 1
@@ -108,7 +108,7 @@ def jackknife_cells(
     reason: str,
     small: bool = False,
 ) -> Measurement:
-    """Estimates of all places from cells, with jackknife intervals from the measure without each entity."""
+    """Estimates of all places from cells; jackknife intervals come from the measure without each entity."""
     values = by_place(value)
     ends = jackknife_ends(values, by_place(deleted, value))
     no_interval = "no interval, as without some entity there is no such number"
@@ -118,6 +118,6 @@ def jackknife_cells(
 
 
 def not_defined(sample: Sample, reason: str) -> Measurement:
-    """NaN everywhere, and why."""
+    """A measurement that is NaN everywhere, with the reason."""
     nothing = Estimate.undefined(reason, len(sample.relation), sample.entities)
     return Measurement(nothing, dict.fromkeys(sample.pairs, nothing), np.full(sample.permutations, np.nan))

@@ -1,18 +1,18 @@
-"""Linear probes: how much of a label (the language, a value) a linear reader finds in activations of new entities.
+"""Linear probes: how much a linear reader learns about a label (the language, a value) from new entities' activations.
 
-Multinomial logistic regression, trained on some entities and read on others. Scaling and penalty are chosen inside the
-training entities. What is read, in bits, is
+The reader is multinomial logistic regression, trained on some entities and tested on others. Scaling and penalty are
+chosen on the training entities only. The information that it reads, in bits, is
 
     log2(number of classes) - held-out cross entropy in bits
 
-for balanced classes: a lower bound on the mutual information of label and activations (Xu et al. 2020, V-information of
-the linear family), not clipped: below 0 the reader is surer than it should be. Accuracy is balanced: the mean over
-classes of the share read rightly.
+for balanced classes. It is a lower bound on the mutual information of label and activations (Xu et al. 2020,
+V-information of the linear family). It is not clipped: below 0 the reader is overconfident. Accuracy is balanced: the
+mean over classes of the share of rows read rightly.
 
-What probes cannot see: whether the model uses what they read. A label that tokens give away is read from embeddings, at
-initialization too: compare with checkpoint 0, with shuffled labels and with a reader of the tokens themselves.
+What probes cannot see: whether the model uses what they read. If tokens reveal a label, a probe reads it from
+embeddings even before training: compare with checkpoint 0, with shuffled labels and with a reader of the tokens.
 
-Intervals resample the held-out entities and keep the readers: they leave out what other training entities would change.
+Intervals resample the held-out entities and keep the fitted readers, so they leave out the variation from training.
 """
 
 from collections.abc import Callable
@@ -25,26 +25,26 @@ from sklearn.linear_model import LogisticRegression, RidgeClassifierCV
 
 from mechxl.measures.statistics import EntityBootstrap
 
-PENALTIES = (1e-4, 1e-2, 1.0, 100.0)  # sklearn's C, an inverse; the first reads next to nothing
+PENALTIES = (1e-4, 1e-2, 1.0, 100.0)  # sklearn's C, an inverse penalty; with the first, almost nothing is read
 VALUE_PENALTIES = tuple(10.0**power for power in range(-3, 4))
 DRAWS = 1000
-FIRST_BLOCK = 16  # entities that the online code pays full price for
+FIRST_BLOCK = 16  # entities that the online code codes uniformly
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What a probe reads of held-out entities.
+    """The information that a probe reads on held-out entities.
 
     Attributes:
         bits: log2(classes) - cross entropy; NaN with a reason.
         bits_low: lower end of its 95 % interval over entities.
         bits_high: its upper end.
-        accuracy: balanced.
+        accuracy: balanced accuracy.
         accuracy_low: lower end of its interval.
         accuracy_high: its upper end.
-        n: rows read.
-        entities: of the rows.
-        reason: why there is no number.
+        n: the number of rows.
+        entities: the number of entities of these rows.
+        reason: why the numbers are NaN.
     """
 
     bits: float
@@ -59,13 +59,13 @@ class Reading:
 
     @classmethod
     def undefined(cls, reason: str, n: int, entities: int) -> "Reading":
-        """No number, and why."""
+        """A reading of NaN, with the reason."""
         nan = float("nan")
         return cls(nan, nan, nan, nan, nan, nan, n, entities, reason)
 
 
 def entity_folds(entity: Int[np.ndarray, " row"], folds: int, rng: np.random.Generator) -> Int[np.ndarray, " row"]:
-    """The fold of each row, one for all rows of an entity; folds are of equal size but for one entity.
+    """The fold of each row; all rows of an entity are in one fold; folds differ in size by at most one entity.
 
     Raises:
         ValueError: fewer entities than folds, or fewer than two folds.
@@ -73,7 +73,7 @@ def entity_folds(entity: Int[np.ndarray, " row"], folds: int, rng: np.random.Gen
     names, index = np.unique(entity, return_inverse=True)
     if not 2 <= folds <= len(names):
         raise ValueError(
-            f"{folds} folds of {len(names)} entities: there must be 2 folds or more, and an entity in each"
+            f"{folds} folds of {len(names)} entities: use at least 2 folds, and at most as many as entities"
         )
     return (rng.permutation(len(names)) % folds)[index]
 
@@ -85,24 +85,24 @@ def probe(
     fold: Int[np.ndarray, " row"],
     rng: np.random.Generator,
 ) -> Reading:
-    """What a linear reader trained on the other folds reads in each fold.
+    """The reading of linear readers: each fold is read by a reader that is trained on the other folds.
 
     Args:
         x: activations, or counts of tokens.
         label: the class of each row.
-        entity: of each row: intervals resample them, and the inner choice holds some of them out.
-        fold: of each row, from `entity_folds`; or its relation, to leave one relation out.
+        entity: of each row; intervals resample entities, and the choice of the penalty holds some out.
+        fold: of each row, from `entity_folds`; or its relation, to hold out one relation at a time.
         rng: a generator.
 
     Raises:
-        ValueError: activations that are not finite, or rows that do not match.
+        ValueError: activations are not finite, or the arrays differ in length.
     """
     x = _checked(x, label, entity, fold)
     classes, y = np.unique(label, return_inverse=True)
     n, entities = len(x), len(np.unique(entity))
     if len(classes) < 2 or len(np.unique(fold)) < 2:
-        what = "one class" if len(classes) < 2 else "one fold"
-        return Reading.undefined(f"{what} only: nothing to tell apart", n, entities)
+        single = "one class" if len(classes) < 2 else "one fold"
+        return Reading.undefined(f"{single} only: nothing to tell apart", n, entities)
     log_p = np.zeros((n, len(classes)))
     for held_out in np.unique(fold):
         rows = fold != held_out
@@ -145,13 +145,14 @@ def fitted(
     entity: Int[np.ndarray, " row"],
     rng: np.random.Generator,
 ) -> Callable[[Float[np.ndarray, "other d"]], Float[np.ndarray, "other cls"]]:
-    """A reader's log probabilities, in nats, after the choice of its scaling and penalty.
+    """A function that gives a fitted reader's log probabilities, in nats.
 
-    Both are those that read a third of the entities best, trained on the others; the reader is then trained on all.
+    Its scaling and penalty are the best on a third of the entities, after training on the others. With these it is then
+    trained on all entities.
 
     Args:
         x: activations to train on.
-        y: the class of each row, every class from 0 on.
+        y: the class of each row, numbered from 0 without gaps.
         entity: of each row.
         rng: a generator.
     """
@@ -178,12 +179,12 @@ def fitted(
 
 
 def _uninformative(x: Float[np.ndarray, "row d"], y: Int[np.ndarray, " row"]) -> bool:
-    """Whether all classes have one mean, as shared names do: weights of 0 are then the optimum at any penalty."""
+    """Whether all classes have the same mean (as with shared names): weights of 0 are then optimal at any penalty."""
     return all(float(np.abs(x[y == c].mean(axis=0) - x.mean(axis=0)).max()) < 1e-7 for c in range(int(y.max()) + 1))
 
 
 def _log_p(reader: LogisticRegression, x: Float[np.ndarray, "row d"]) -> Float[np.ndarray, "row cls"]:
-    """Log probabilities in nats; sklearn's own become -inf where a probability is below the smallest float."""
+    """Log probabilities in nats; sklearn's own are -inf if a probability is below the smallest float."""
     z = reader.decision_function(x)
     return log_softmax(np.stack([-z / 2, z / 2], axis=1) if z.ndim == 1 else z, axis=1)
 
@@ -192,14 +193,14 @@ Scaled = Callable[[Float[np.ndarray, "row d"]], Float[np.ndarray, "row d"]]
 
 
 def _by_feature(x: Float[np.ndarray, "row d"]) -> Scaled:
-    """Each feature to mean 0 and variance 1; one that does not vary stays 0."""
+    """Scales each feature to mean 0 and variance 1; a constant feature becomes 0."""
     mean, spread = x.mean(axis=0), x.std(axis=0)
     spread = np.where(spread > 1e-9 * max(float(np.abs(x).max()), 1e-30), spread, np.inf)
     return lambda other: (other - mean) / spread
 
 
 def _as_a_whole(x: Float[np.ndarray, "row d"]) -> Scaled:
-    """To mean 0 and a mean variance of 1: directions keep their weight."""
+    """Scales all features together to mean 0 and a mean variance of 1, so that their relative sizes stay."""
     mean = x.mean(axis=0)
     spread = float(np.sqrt(((x - mean) ** 2).mean()))
     return lambda other: (other - mean) / (spread if spread > 1e-9 * max(float(np.abs(x).max()), 1e-30) else np.inf)
@@ -211,13 +212,14 @@ def code_length(
     entity: Int[np.ndarray, " row"],
     rng: np.random.Generator,
 ) -> tuple[float, str]:
-    """Online code length of the labels, in bits a row (Voita and Titov 2020, section 2.2.2), and why there is none.
+    """Online code length of the labels, in bits a row (Voita and Titov 2020, section 2.2.2); if NaN, the reason.
 
-    Entities come in a random order, in blocks that double; a block is coded by a reader trained on all before it, and
-    the first 16 entities by the uniform code. log2(classes) says that nothing is read; less, the more easily it is.
+    Entities come in a random order, in blocks of doubling size. The first 16 entities have the uniform code; each later
+    block is coded by a reader trained on all earlier entities. A length of log2(classes) means that nothing is read;
+    the shorter the code, the easier the label is to read.
 
     Raises:
-        ValueError: activations that are not finite, or rows that do not match.
+        ValueError: activations are not finite, or the arrays differ in length.
     """
     x = _checked(x, label, entity, entity)
     classes, y = np.unique(label, return_inverse=True)
@@ -238,7 +240,7 @@ def code_length(
 def value_reader(
     x: Float[np.ndarray, "row d"], value: Int[np.ndarray, " row"]
 ) -> Callable[[Float[np.ndarray, "other d"]], Int[np.ndarray, " other"]]:
-    """A linear reader of many classes in closed form: least squares on indicators, its penalty by leave-one-out."""
+    """A linear reader of many classes in closed form: ridge regression on indicators, penalty by leave-one-out."""
     scale = _by_feature(x)
     if len(np.unique(value)) < 2:
         return lambda other: np.full(len(other), value[0])
@@ -252,5 +254,5 @@ def _checked(
     if any(len(column) != len(x) for column in columns):
         raise ValueError(f"{len(x)} rows of activations, but labels, entities and folds of {[*map(len, columns)]}")
     if not np.isfinite(x).all():
-        raise ValueError("activations hold NaN or infinite values: a sentence that lacks the role, say")
+        raise ValueError("activations hold NaN or infinite values, for example of a sentence that lacks the role")
     return x.astype(float)

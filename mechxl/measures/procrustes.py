@@ -1,22 +1,23 @@
-"""Procrustes residual: what is left of one language's vectors when the other's are turned onto them as well as they go.
+"""Procrustes residual: the distance that remains after an orthogonal map of one language's vectors onto the other's.
 
     residual(a, b) = sum over held-out f of |A_f - B_f Q|^2 / sum |A_f|^2
     Q = the orthogonal matrix that minimises |A - B Q| on the fitted facts = U V', for B' A = U S V' (Schoenemann 1966)
 
-A and B are the vectors of languages a and b about their means over the fitted facts, within a relation; then averaged.
-Half of the entities are fitted, the others held out. 0: a rotation and a shift away; 1: no better than the mean; 2: of
-unrelated vectors of equal variance; more where b's variance is larger, as the map does not scale. Not symmetric. NaN
-where no relation has more fitted facts than dimensions. It falls with n, as the map is learned: compare equal n only.
+A and B are the vectors of languages a and b, centred on the fitted facts' means, within a relation; then averaged. Half
+of the entities are fitted, the others held out. 0: they differ by a rotation and a shift only. 1: no better than the
+mean. 2: unrelated vectors of equal variance; more if b's variance is larger, as the map does not scale. It is not
+symmetric. It is NaN if no relation has more fitted facts than dimensions. It falls with n, since more facts fit the map
+better: compare only equal n.
 
-What it cannot see: a rotation or a shift of one language leaves it as it is, while nothing that reads one language
-could read the other; and what it sees weighs by variance, so that a small component that carries the fact is lost.
+What it cannot see: a rotation or a shift of one language does not change it, although a reader of one language then
+can't read the other. It weighs components by variance, so it misses a small component that carries the fact.
 
-Intervals: delete-one-entity jackknife with a t quantile; exact for entities held out, and to first order in the change
-of Q for fitted ones (the derivative of a polar factor), since a refit an entity would cost a hundred times as much. On
-planted samples they cover in 96 to 97 %; in all where languages are unrelated, 1.6 to 1.7 times too wide there
-(docs/measures.md).
-Nulls permute the held-out entities under the map that was fitted; the smaller the residual, the more there is, and p
-counts the null residuals that are as small.
+Intervals: delete-one-entity jackknife with a t quantile. It is exact for held-out entities. For fitted entities it is
+to first order in the change of Q (the derivative of a polar factor), since a refit for each would cost a hundred times
+as much. They cover the truth in 96 to 97 % of planted samples; if languages are unrelated, they are 1.6 to 1.7 times
+too wide and cover always (docs/measures.md).
+Nulls permute the held-out entities and keep the fitted map. A small residual is evidence, so p counts the null
+residuals that are as small.
 """
 
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ from mechxl.measures.vectors import finite, undefined
 
 @dataclass(frozen=True)
 class Fit:
-    """One cell: the residual, the residual without each entity, and under each permutation."""
+    """One cell: the residual, the residual without each entity, and the residual under each permutation."""
 
     value: float
     without_fitted: Float[np.ndarray, " fitted"]
@@ -41,14 +42,14 @@ class Fit:
 
 
 def procrustes(h: Float[np.ndarray, "fact language d"], sample: Sample) -> Measurement:
-    """The residual of each ordered pair (a, b), b's vectors turned onto a's.
+    """The residual of each ordered pair (a, b), with b's vectors mapped onto a's.
 
     Args:
-        h: activations; a common shift of all of them, or one a language, makes no difference.
-        sample: which facts they are of, with the split into entities that are fitted and entities that are held out.
+        h: activations; a shift of all vectors, or of one language's, makes no difference.
+        sample: the facts of these activations, with the split into fitted and held-out entities.
 
     Raises:
-        ValueError: a sample without a split.
+        ValueError: the sample has no split.
     """
     if (split := sample.split) is None:
         raise ValueError("the Procrustes residual needs a sample with a split (`sample.draw_split`)")
@@ -86,7 +87,7 @@ def fit_cell(
     b_held: Float[np.ndarray, "held d"],
     partners: tuple[np.ndarray, np.ndarray],
 ) -> Fit:
-    """The residual of one relation and ordered pair; vectors are about their means over the fitted facts."""
+    """The residual of one relation and ordered pair; vectors are centred on the fitted facts' means."""
     left, singular, right = np.linalg.svd(b_fitted.T @ a_fitted)
     turn = left @ right
     turned = b_held @ turn

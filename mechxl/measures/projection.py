@@ -1,7 +1,6 @@
-"""A map of vectors: their two principal components (Pearson 1901), turned so that a map goes on from the next.
+"""A map of vectors: their two principal components (Pearson 1901), turned so that consecutive maps match.
 
-What a map cannot see: whatever lies outside its plane. The share of the variance that the plane holds says how much
-that is, and belongs beside every map.
+What a map cannot see: what lies outside its plane. Show the plane's share of the variance next to every map.
 """
 
 from collections.abc import Sequence
@@ -16,11 +15,11 @@ def principal_plane(
     """Coordinates on the first two principal components of h, and the share of its variance that these hold, 0 to 1.
 
     Args:
-        h: what the components are of; its mean is the origin.
-        shown: the vectors that are projected.
+        h: the vectors that define the components; their mean is the origin.
+        shown: the vectors to project.
 
     Raises:
-        ValueError: vectors that are not finite, or all the same.
+        ValueError: vectors are not finite, or all the same.
     """
     if not np.isfinite(h).all():
         raise ValueError("activations hold NaN or infinite values")
@@ -33,9 +32,9 @@ def principal_plane(
 
 
 def aligned(maps: Sequence[Float[np.ndarray, "shown 2"]]) -> list[Float[np.ndarray, "shown 2"]]:
-    """The maps turned or mirrored, the last first, each to lie as near as it can to the one after it.
+    """The maps, each rotated or mirrored to lie as near as possible to the next one; the last map stays as it is.
 
-    Axes of a principal plane have no sign of their own, and change places; distances stay as they are.
+    The axes of a principal plane have no fixed sign or order. Distances do not change.
     """
     turned = [maps[-1]]
     for earlier in reversed(maps[:-1]):

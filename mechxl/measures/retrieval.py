@@ -4,19 +4,20 @@
     mexa(a, b) = mean over f of 1{own exceeds every cos(h(f, a), h(g, b)) and cos(h(g, a), h(f, b)), g != f, by 1e-6}
 
 with own = cos(h(f, a), h(f, b)) and g in f's relation. Both lie in [0, 1]; means over relations and ordered pairs.
-Retrieval is the mutual-translation accuracy of the literature (f asks, b's facts are the gallery), MEXA is Kargaran et
-al. 2024, eq. 1, with the margin that float32 needs. By chance they are 1/n and 1/(2n - 1) for n facts in a relation, so
-that they fall with n: compare equal n only. A code of the value alone reaches n_values / n (`references`).
+Retrieval is the mutual-translation accuracy of the literature (f is the query, b's facts are the gallery). MEXA is
+Kargaran et al. 2024, eq. 1, with the margin that float32 needs. Their chance levels are 1/n and 1/(2n - 1) for n facts
+in a relation, so they fall with n: compare only equal n. Vectors that hold only the value reach n_values / n
+(`references`).
 
-What they cannot see: how much nearer (scale and offset of the languages cancel in a rank); whether it is the fact that
-is found or its name.
+What they cannot see: how much nearer the own vector is (a rank ignores the languages' scale and offset); whether the
+fact is found or only its name.
 
-Intervals. Entities cannot be drawn with replacement as competitors: a bootstrap sample holds 63 % of them, fewer
-competitors and two copies of some, so that it measures another quantity. What is resampled is who asks, before all
-competitors: the variance from leaving out each entity as asker, which becomes Wilson's interval with as many facts as
-would have that variance (at most the facts; where it is 0, the entities), since the shares are often near 0 or 1.
-Leaving entities out as competitors too was worse: 30 % too wide rather than 15 to 19 %. On planted samples retrieval
-covers in 98 to 99 %, MEXA in 95 to 97; MEXA's test at 5 % rejects 3 % where all is chance (docs/measures.md).
+Intervals: entities can't be drawn with replacement into the gallery. A bootstrap sample holds 63 % of them, and some
+twice, so it would measure another quantity. Only queries are resampled, with the whole gallery. Leaving out each entity
+as query gives a variance. It becomes Wilson's interval, since shares are often near 0 or 1; its n is the number of
+facts with that variance (at most all facts; if the variance is 0, the entities). Leaving entities out of the gallery
+too was worse: 30 % too wide instead of 15 to 19 %. Retrieval's intervals cover the truth in 98 to 99 % of planted
+samples, MEXA's in 95 to 97; MEXA's test at 5 % rejects 3 % if all is chance (docs/measures.md).
 """
 
 from dataclasses import dataclass
@@ -31,18 +32,18 @@ from mechxl.measures.score import gathered
 from mechxl.measures.statistics import jackknife_variance, wilson_ends
 from mechxl.measures.vectors import undefined
 
-MARGIN = 1e-6  # cosines nearer than this are ties: the error of a float32 product
+MARGIN = 1e-6  # cosines that differ by less are ties: it is the error of a float32 product
 NAMES = ("retrieval", "mexa")
 
 
 @dataclass(frozen=True)
 class References:
-    """What retrieval would be without facts.
+    """Reference values: retrieval without knowledge of facts.
 
     Attributes:
-        retrieval_chance: of a random order, the mean over relations of 1/n.
+        retrieval_chance: for a random order: the mean over relations of 1/n.
         mexa_chance: the same for the MEXA form, 1/(2n - 1).
-        value_code: retrieval if vectors told the value and nothing else; NaN for a sample without values.
+        value_code: retrieval if vectors hold the value and nothing else; NaN for a sample without values.
     """
 
     retrieval_chance: float
@@ -51,8 +52,8 @@ class References:
 
 
 def references(sample: Sample) -> References:
-    """Chance, and what a code of the value reaches: the mean over f of 1 / (facts g with f's value), 0 where f itself
-    has another value in the language searched. NaN where no relation has two facts, or there are no values."""
+    """Chance, and retrieval from the value alone: the mean over f of 1 / (number of facts with f's value), or 0 if
+    f has another value in the searched language. NaN if no relation has two facts, or there are no values."""
     sizes = np.array([len(members) for members, _ in sample.by_relation()], dtype=float)
     if not len(sizes) or sample.n_languages < 2:
         return References(np.nan, np.nan, np.nan)
@@ -72,8 +73,8 @@ def retrieval(u: Float[np.ndarray, "fact language d"], sample: Sample) -> dict[s
     """Retrieval and its MEXA form, by these names.
 
     Args:
-        u: unit vectors, centred as is wanted.
-        sample: which facts they are of.
+        u: unit vectors, centred as the caller chooses.
+        sample: the facts of these vectors.
     """
     if reason := undefined(u, sample.relation):
         return dict.fromkeys(NAMES, not_defined(sample, reason))
@@ -109,13 +110,13 @@ def retrieval(u: Float[np.ndarray, "fact language d"], sample: Sample) -> dict[s
 
 
 def nearest(cos: Float[np.ndarray, "member member"]) -> Float[np.ndarray, "member member"]:
-    """1 / ties where the column is among the row's nearest, within the margin; 0 elsewhere."""
+    """1 / (number of ties) if the column is among the row's nearest, within the margin; else 0."""
     near = cos >= cos.max(axis=1, keepdims=True) - MARGIN
     return near / near.sum(axis=1, keepdims=True, dtype=np.float32)
 
 
 def strictly_largest(cos: Float[np.ndarray, "member member"]) -> Float[np.ndarray, "member member"]:
-    """1 where an entry exceeds all others of its row and of its column by more than the margin."""
+    """1 if an entry exceeds all others of its row and of its column by more than the margin; else 0."""
     near_row = cos >= cos.max(axis=1, keepdims=True) - MARGIN
     near_column = cos >= cos.max(axis=0) - MARGIN
     alone = (near_row.sum(axis=1) == 1)[:, None] & (near_column.sum(axis=0) == 1)
@@ -123,13 +124,13 @@ def strictly_largest(cos: Float[np.ndarray, "member member"]) -> Float[np.ndarra
 
 
 def asked(cos: Float[np.ndarray, "member member"]) -> Float[np.ndarray, " member"]:
-    """Of each row, 1 / ties if no column is nearer than its own; else 0."""
+    """For each row, 1 / (number of ties) if no column is nearer than its own; else 0."""
     own = np.diag(cos)[:, None]
     ties = (cos >= own - MARGIN).sum(axis=1)  # its own column is one of them
     return np.where((cos > own + MARGIN).any(axis=1), 0, 1 / ties)
 
 
 def mutual(cos: Float[np.ndarray, "member member"]) -> Float[np.ndarray, " member"]:
-    """Of each member, 1 if its own entry exceeds all others of its row and of its column; else 0."""
+    """For each member, 1 if its own entry exceeds all others of its row and of its column; else 0."""
     own = np.diag(cos)[:, None]
     return ((np.maximum(cos, cos.T) >= own - MARGIN).sum(axis=1) == 1).astype(float)

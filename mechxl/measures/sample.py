@@ -1,8 +1,7 @@
-"""Which facts are measured, and what is drawn at random about them: once, for all layers, checkpoints and measures.
+"""The facts that are measured, with their random draws: made once for all layers, checkpoints and measures.
 
 Intervals resample entities, since the facts of one entity share a name. Nulls permute entities, one permutation for
-all relations. As all places of a scan see the same permutations, the largest value of a scan under each of them is had
-by `scan_p`.
+all relations. All places of a scan use the same permutations, so `scan_p` can test the largest value of a scan.
 """
 
 from collections.abc import Sequence
@@ -21,9 +20,9 @@ class Split:
     """Half of the entities, for measures that fit a map on one half and try it on the other.
 
     Attributes:
-        fitted: the facts of the entities that the map is fitted on.
-        relations: those with facts held out, in ascending order.
-        partners: as a sample's, for these relations and the entities that are held out.
+        fitted: whether the map is fitted on each fact.
+        relations: the relations with held-out facts, in ascending order.
+        partners: as a sample's, for these relations and the held-out entities.
     """
 
     fitted: Bool[np.ndarray, " fact"]
@@ -38,12 +37,12 @@ class Sample:
     Attributes:
         relation: of each fact.
         entity: of each fact; an entity has at most one fact in a relation.
-        n_languages: how many.
-        value: of each fact in each language; None where no measure needs it.
-        weights: bootstrap weights; no rows where only jackknifed measures are taken.
-        partners: by relation in ascending order, who stands for whom under each permutation of entities.
-        same_value_partners: the same, facts permuted among those of their relation and value; empty without values.
-        split: half of the entities, from `draw_split`; None where no measure fits a map.
+        n_languages: the number of languages.
+        value: of each fact in each language; None if no measure needs it.
+        weights: bootstrap weights; no rows if all measures use the jackknife.
+        partners: by relation in ascending order, which member replaces which under each permutation of entities.
+        same_value_partners: the same for permutations of facts with one relation and value; empty without values.
+        split: half of the entities, from `draw_split`; None if no measure fits a map.
     """
 
     relation: Int[np.ndarray, " fact"]
@@ -57,7 +56,7 @@ class Sample:
 
     @property
     def entities(self) -> int:
-        """How many entities the facts are of."""
+        """The number of entities."""
         return len(np.unique(self.entity))
 
     @property
@@ -72,7 +71,7 @@ class Sample:
         return self.partners[0].shape[1]
 
     def relabelled(self, which: int, a: int, b: int) -> Int[np.ndarray, "permutation member"]:
-        """Beside which member's vector in language b each member's in language a comes, under each permutation."""
+        """The member of language b that is paired with each member of language a, under each permutation."""
         back = np.argsort(self.partners[which][a], axis=1)
         return np.take_along_axis(self.partners[which][b], back, axis=1)
 
@@ -92,10 +91,10 @@ def draw_sample(
     permutations: int = 1000,
     value: Int[np.ndarray, "fact language"] | None = None,
 ) -> Sample:
-    """A sample with its bootstrap weights and permutations; 0 of either leaves intervals or nulls NaN, with the reason.
+    """A sample with its bootstrap weights and permutations. With 0 of them, intervals or nulls are NaN, with a reason.
 
     Raises:
-        ValueError: no facts, or an entity with two facts in one relation.
+        ValueError: there are no facts, or an entity has two facts in one relation.
     """
     if not len(relation):
         raise ValueError("a sample of no facts")
@@ -108,7 +107,7 @@ def draw_sample(
 
 
 def draw_split(sample: Sample, rng: np.random.Generator) -> Split:
-    """Half of the entities at random (the smaller half held out), and as many permutations as the sample has."""
+    """A random split of the entities (the smaller half is held out), with as many permutations as the sample has."""
     entities = np.unique(sample.entity)
     fitted = np.isin(sample.entity, rng.permutation(entities)[: (len(entities) + 1) // 2])
     held = ~fitted
@@ -126,14 +125,14 @@ def entity_permutations(
     draws: int,
     rng: np.random.Generator,
 ) -> list[Int[np.ndarray, "language permutation _"]]:
-    """Random relabellings of entities, one for each language but the first, and the same in all relations.
+    """Random permutations of entities, one for each language except the first, and the same in all relations.
 
-    Where an entity has no fact in a relation (of the group measured), the permutation is followed on until it meets one
-    that has: the permutation that is induced on the relation's entities, which is uniform too.
+    If the permutation leads to an entity without a fact in a relation, it is applied again until it leads to one with a
+    fact. This gives a permutation of the relation's entities that is uniform too.
 
     Returns:
-        For each relation in ascending order, indices among the relation's facts by (language, draw, member); in the
-        first language everyone stands for themselves.
+        For each relation in ascending order, indices among the relation's facts by (language, draw, member); the first
+        language is not permuted.
     """
     _, index = np.unique(entity, return_inverse=True)
     n = int(index.max()) + 1
@@ -159,9 +158,9 @@ def value_permutations(
     draws: int,
     rng: np.random.Generator,
 ) -> list[Int[np.ndarray, "language permutation _"]]:
-    """Random relabellings of facts among those of the same relation and value, as `entity_permutations` gives them.
+    """Random permutations of facts with the same relation and value, in the form of `entity_permutations`.
 
-    Each relation has permutations of its own: entities that agree in one relation do not in the next.
+    Each relation has its own permutations, since entities that share a value in one relation need not in another.
     """
     partners = []
     for r in np.unique(relation):
@@ -170,7 +169,7 @@ def value_permutations(
         rows = [np.broadcast_to(np.arange(n), (draws, n))]
         for a in range(1, value.shape[1]):
             in_order = np.argsort(values[:, a], kind="stable")
-            # within each value, members in random order stand for members in their own order
+            # within each value, members in random order replace members in sorted order
             shuffled = np.argsort(values[in_order, a] + rng.random((draws, n)), axis=1)
             row = np.empty((draws, n), dtype=np.intp)
             row[:, in_order] = in_order[shuffled]

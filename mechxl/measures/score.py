@@ -7,16 +7,16 @@ Our implementation, following the published description (Blum et al. 2025): Scor
     X(a, b) = mean over f != g of cos(h(f, a), h(g, b))     two facts of one relation in two languages
 
 Means are taken within a relation and ordered pair of languages, then equally over these. The score is fact alignment
-(S - X) minus language separation (W - X), ranges from -2 to 2, and needs all three to be read. The baseline of W and X
-may be facts of any relation (g runs over all facts but f); then sharing a relation counts as sharing a fact.
+(S - X) minus language separation (W - X) and ranges from -2 to 2; read it together with these two. The baseline of W
+and X may be facts of any relation (g is any fact except f); then sharing a relation counts as sharing a fact.
 
-What it cannot see: whether what is shared is the fact or only its entity's name or its answer (see `controls`, and the
-trained null); a similarity that takes a rotation to show (`cka`, `procrustes`); whether anything reads it.
+What it cannot see: whether languages share the fact or only its entity's name or its answer (see `controls`, and the
+trained null); a similarity that exists only after a rotation (`cka`, `procrustes`); whether the model uses it.
 
-Intervals are percentiles (`percentile_ends`) over entities drawn with replacement; weights count original facts, so
-that none is ever paired with its own copy, and the centre stays where it was. They cover in 93 to 96 % of planted
-samples (docs/measures.md). Nulls permute entities in every language but the first. That leaves W as it is and moves S
-and X to the mean of all pairs: the permuted mean of S - W is near X - W and not 0, and what is tested is S = X.
+Intervals are percentiles (`percentile_ends`) over entities drawn with replacement. Weights count original facts, so a
+fact is never paired with its own copy, and the centre stays fixed. They cover the truth in 93 to 96 % of planted
+samples (docs/measures.md). Nulls permute entities in every language except the first. This does not change W and moves
+S and X to the mean of all pairs. So the permuted mean of S - W is near X - W, not 0, and the test is of S = X.
 """
 
 from dataclasses import dataclass
@@ -45,8 +45,8 @@ class Parts:
 
     @property
     def score(self) -> np.ndarray:
-        """S - W. About 1: languages coincide; 0: the same fact in the other language is no closer than another
-        fact in this one, negative where the language dominates."""
+        """S - W. About 1: languages coincide. 0: the same fact in the other language is no closer than another fact in
+        this one. Negative: the language dominates."""
         return self.S - self.W
 
     @property
@@ -66,12 +66,12 @@ def score(
     """S, W, X, score, alignment, separation and normalised score, by these names.
 
     Args:
-        u: unit vectors, centred as is wanted (`vectors.unit(vectors.centre(h, how))`).
-        sample: which facts they are of.
-        baseline: W and X over facts g of the same relation, or of any.
+        u: unit vectors, centred as the caller chooses (`vectors.unit(vectors.centre(h, how))`).
+        sample: the facts of these vectors.
+        baseline: whether W and X use facts g of the same relation ("relation") or of any ("any").
 
     Raises:
-        ValueError: another baseline.
+        ValueError: an unknown baseline.
     """
     if baseline not in BASELINES:
         raise ValueError(f"baseline {baseline!r}: one of {', '.join(BASELINES)}")
@@ -81,7 +81,7 @@ def score(
     drawn = cell_parts(u.astype(np.float32), sample, sample.weights, baseline)
     null = permuted_parts(u, sample, observed, baseline)
     value, drawn, null = (_by_name(cells) for cells in (observed, drawn, null))
-    reason = "1 - W is below 1e-6"  # no other than the normalised score can be NaN here
+    reason = "1 - W is below 1e-6"  # only the normalised score can be NaN here
     return {
         name: estimate_places(
             sample, value[name][:, 0], percentile_ends(drawn[name], sample.entities), null[name], reason=reason
@@ -97,7 +97,7 @@ def _by_name(cells: Parts) -> dict[str, Float[np.ndarray, "place draw"]]:
 
 
 def normalised(S: Float[np.ndarray, "*draw"], W: Float[np.ndarray, "*draw"]) -> Float[np.ndarray, "*draw"]:
-    """(S - W) / (1 - W): 1 where languages coincide, whatever W is; NaN where 1 - W < 1e-6."""
+    """(S - W) / (1 - W): 1 if languages coincide, for any W; NaN if 1 - W < 1e-6."""
     room = 1 - W
     return (S - W) / np.where(room < SMALLEST_DIVISOR, np.nan, room)
 
@@ -111,18 +111,18 @@ def cell_parts(
     """S, W and X by (relation, ordered pair, draw), with facts counted by weight, for many sets of weights at once.
 
     A pair (f, g), f != g, counts w_f w_g, so that under bootstrap weights a fact is never paired with its own copy.
-    The sums over pairs are had from sums over facts: sum over f != g of w_f w_g u_f.u_g = |sum w u|^2 - sum w^2 |u|^2.
-    NaN where a draw leaves a relation with less than two facts.
+    Sums over pairs come from sums over facts: sum over f != g of w_f w_g u_f.u_g = |sum w u|^2 - sum w^2 |u|^2.
+    NaN if a draw leaves fewer than two facts in a relation.
     """
     pairs, languages, (_, n_languages, d) = sample.pairs, range(sample.n_languages), u.shape
     relations = sample.by_relation()
     cells = {name: np.empty((len(relations), len(pairs), len(weight))) for name in "SWX"}
-    every = (weight @ u.reshape(len(u), -1)).reshape(-1, n_languages, d) if baseline == "any" else None
+    all_facts = (weight @ u.reshape(len(u), -1)).reshape(-1, n_languages, d) if baseline == "any" else None
     for i, (members, _) in enumerate(relations):
         w, v = weight[:, members], u[members]
         w2, total = w * w, w.sum(axis=1)
         sums = (w @ v.reshape(len(members), -1)).reshape(-1, n_languages, d)
-        others, others_total = (sums, total) if every is None else (every, weight.sum(axis=1))
+        others, others_total = (sums, total) if all_facts is None else (all_facts, weight.sum(axis=1))
         defined = total**2 - w2.sum(axis=1) > 0.5
         n_pairs = np.where(defined, total * others_total - w2.sum(axis=1), np.nan)
         total = np.where(defined, total, np.nan)
@@ -138,9 +138,9 @@ def cell_parts(
 def permuted_parts(
     u: Float[np.ndarray, "fact language d"], sample: Sample, observed: Parts, baseline: str = "relation"
 ) -> Parts:
-    """S, W and X by (relation, ordered pair, permutation) with entities relabelled in each language by itself.
+    """S, W and X by (relation, ordered pair, permutation), with entities permuted separately in each language.
 
-    All pairs of vectors stay, only the ones that make up S change: what S loses X gains.
+    The set of all vector pairs does not change, only which of them belong to S: what S loses, X gains.
     """
     permuted = permuted_cells(u, sample, sample.partners)
     n = np.array([len(u) if baseline == "any" else len(members) for members, _ in sample.by_relation()])
@@ -151,7 +151,7 @@ def permuted_parts(
 def permuted_cells(
     u: Float[np.ndarray, "fact language d"], sample: Sample, partners: Partners
 ) -> Float[np.ndarray, "relation pair permutation"]:
-    """S by cell with vectors relabelled in each language by itself."""
+    """S by cell, with vectors permuted separately in each language."""
     relations, pairs = sample.by_relation(), sample.pairs
     cells = np.empty((len(relations), len(pairs), partners[0].shape[1]))
     for i, (members, which) in enumerate(relations):

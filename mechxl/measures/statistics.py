@@ -1,4 +1,4 @@
-"""Intervals over entities: the facts of one entity share a name, so entities are what is resampled."""
+"""Intervals over entities. Entities are resampled, not facts, since the facts of one entity share a name."""
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -6,7 +6,7 @@ from scipy.stats import norm, t
 
 
 def interval(draws: Float[np.ndarray, " draw"], level: float = 0.95) -> tuple[float, float]:
-    """Percentile interval of bootstrap draws; NaN where no draw is a number."""
+    """Percentile interval of bootstrap draws; NaN if all draws are NaN."""
     finite = draws[np.isfinite(draws)]
     if not len(finite):
         return float("nan"), float("nan")
@@ -19,8 +19,9 @@ def percentile_ends(
 ) -> tuple[Float[np.ndarray, " place"], Float[np.ndarray, " place"]]:
     """Expanded percentile interval (Hesterberg 2015, section 4.2) of each row of bootstrap draws.
 
-    A percentile interval is narrow by sqrt((n - 1) / n) and takes the normal's quantile for the t's; the levels of its
-    ends are moved so that for a mean it would be as wide as the t interval. 30 entities: .975 becomes .981.
+    A percentile interval is too narrow: by sqrt((n - 1) / n), and because it uses the normal quantile instead of the
+    t quantile. So the levels of its ends are moved outwards until, for a mean, it is as wide as the t interval. With 30
+    entities, .975 becomes .981.
     """
     n = max(entities, 2)
     level = 2 * float(norm.cdf(np.sqrt(n / (n - 1)) * t.ppf((1 + level) / 2, n - 1))) - 1
@@ -31,7 +32,7 @@ def percentile_ends(
 def jackknife_variance(deleted: Float[np.ndarray, "place entity"]) -> Float[np.ndarray, " place"]:
     """Variance of a measure from its values with each of m entities left out: (m - 1) / m sum (t_i - mean t)^2.
 
-    It errs upwards on average (Efron and Stein 1981, for m - 1 entities). NaN where leaving one out gives no number.
+    It is too large on average (Efron and Stein 1981, for m - 1 entities). NaN if a value without an entity is NaN.
     """
     m = deleted.shape[1]
     deleted = np.where(np.isfinite(deleted), deleted, np.nan)
@@ -53,15 +54,15 @@ def wilson_ends(
     entities: int,
     level: float = 0.95,
 ) -> tuple[Float[np.ndarray, " place"], Float[np.ndarray, " place"]]:
-    """Wilson's interval (1927) for a share whose variance is known otherwise: share (1 - share) / variance is its n.
+    """Wilson's interval (1927) for a share with a given variance; its n is share (1 - share) / variance.
 
-    It stays inside [0, 1] and does not shrink to a point at its ends, as share -+ t standard errors would.
+    It stays inside [0, 1] and does not shrink to a point at 0 or 1, unlike share -+ t standard errors.
 
     Args:
         share: in [0, 1].
-        variance: of it; where it is NaN the interval is.
-        most: items that the share is of: no more than that count.
-        entities: how many count where the variance is 0; their number less 1 is the degrees of freedom.
+        variance: of the share; if it is NaN, so is the interval.
+        most: the upper limit of n: the number of items of the share.
+        entities: the n to use if the variance is 0; the degrees of freedom are one less.
         level: of confidence.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -84,10 +85,10 @@ def entity_weights(
 
 
 class EntityBootstrap:
-    """Means over items with 95 % intervals over entities; entities are drawn once, for any number of means.
+    """Means over items with 95 % intervals over entities. Entities are drawn once, for any number of means.
 
     Args:
-        entities: all entities that items may be of.
+        entities: all entities that items may have.
         draws: how often entities are drawn with replacement.
         rng: a generator.
     """
@@ -101,7 +102,7 @@ class EntityBootstrap:
     def mean(
         self, values: Float[np.ndarray, " item"] | Bool[np.ndarray, " item"], entity: Int[np.ndarray, " item"]
     ) -> tuple[float, float, float]:
-        """(mean, low, high) of one value an item.
+        """(mean, low, high) of the items' values.
 
         Raises:
             ValueError: there are no items.
@@ -124,13 +125,13 @@ def permutation_p(observed: float, null: Float[np.ndarray, " draw"]) -> float:
 
 
 def scan_p(observed: Float[np.ndarray, " place"], null: Float[np.ndarray, "place draw"]) -> Float[np.ndarray, " place"]:
-    """p-values that hold over a whole scan: each place's studentised value against the largest of every draw.
+    """p-values corrected for a whole scan: each place's studentised value against the largest value of every draw.
 
-    Max-statistic permutation (Westfall and Young 1993): the chance that any place of a null scan looks as good.
+    Max-statistic permutation (Westfall and Young 1993): the chance that any place of a null scan has such a value.
 
     Args:
-        observed: the statistic at each place scanned.
-        null: the same statistic under each permutation, the same permutations at all places.
+        observed: the statistic at each place of the scan.
+        null: the statistic under each permutation, with the same permutations at all places.
     """
     centre, spread = null.mean(axis=1), null.std(axis=1)
     spread = np.where(spread > 1e-12, spread, np.inf)

@@ -1,8 +1,8 @@
-"""The measures of unification, a row each: how each is computed, what it can see, and where it is shown.
+"""The measures of unification, one row each: how it is computed, what it can see, and where it is shown.
 
-Everything that goes over the measures reads this table: the question `unification`, its words and figures, the study of
+All code that loops over measures reads this table: the question `unification`, its words and figures, the study of
 coverage, and the list in docs/measures.md. A new measure is one file with its function, one row here, and one test
-file. The order of the rows is the order of a finding's rows.
+file. A finding lists its rows in this order.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -37,27 +37,27 @@ class Measure:
     """One row.
 
     Attributes:
-        name: in tables of numbers.
-        label: as a reader names it, in sentences and figures.
-        function: what computes it, of activations and a sample; several rows may name one function.
-        key: which of the function's results it is; empty where the function gives one.
-        vectors: whether the function takes activations as they are (raw), or centred and of length 1 (unit).
-        kind: measure: says whether languages share facts. control: says what else they could share. context: says how
-            to read cosines. A place where facts are not defined has a row, with its reason, for each measure only.
+        name: its name in tables of numbers.
+        label: its name in sentences and figures.
+        function: computes it from activations and a sample; several rows may name one function.
+        key: which of the function's results it is; empty if the function gives only one.
+        vectors: whether the function takes raw activations (raw), or centred ones of length 1 (unit).
+        kind: measure: shows whether languages share facts. control: shows what else they could share. context: helps to
+            read cosines. If facts are not defined at a place, only measures have a row there, with the reason.
         cost: cheap: at every checkpoint, on all facts of the sample. moderate: at some checkpoints, on all facts.
             costly: at some checkpoints, on the facts of some entities.
-        centrings: under which it is taken (`vectors.CENTRINGS`).
+        centrings: the centrings under which it is computed (`vectors.CENTRINGS`).
         null: entities: entities are permuted, by one permutation for all places of a scan. same value: facts are
-            permuted among those of their relation and value; permutations differ between places, so that a scan takes
+            permuted among those of their relation and value; permutations differ between places, so a scan needs
             Bonferroni's correction. none: there is no null.
-        tested: whether the p-value is of a hypothesis. Permuted entities leave W as it is and only mirror S in X.
+        tested: whether its p-value tests a hypothesis. Permuting entities does not change W, and X only mirrors S.
         small_is_close: whether a small number means that the languages are close.
-        needs_values: whether facts must have values (unseen entities' have none).
-        sees_offset: whether a constant offset between languages that coincide otherwise takes it to its null or
-            beyond. The others may shrink, but still clear their nulls.
-        sees_turn: whether it changes when one language's vectors are turned and shifted.
+        needs_values: whether facts must have values (those of unseen entities have none).
+        sees_offset: whether a constant offset between languages that otherwise coincide moves it to its null or
+            beyond. The other measures may shrink, but stay above their nulls.
+        sees_turn: whether it changes when one language's vectors are rotated and shifted.
         studied: whether the study of coverage has rows for it.
-        in_words: whether the summary says if it clears its null and if it rose.
+        in_words: whether the summary says if it is above its null and if it rose.
         in_panel: whether the figure of measures draws it.
         in_groups: whether the figure of groups draws it.
         axis: the ends of its axis in the figure of measures, where curves are cut off.
@@ -150,13 +150,13 @@ def take(
     unit: Float[np.ndarray, "fact language d"],
     sample: Sample,
 ) -> dict[str, Measurement]:
-    """The measures of some facts by name, in the order of the rows; a function that several rows name is called once.
+    """The measures of some facts by name, in the order of the rows; a function that several rows name runs once.
 
     Args:
         measures: rows of a table.
         raw: activations.
-        unit: the same, centred and of length 1.
-        sample: which facts they are of.
+        unit: the same activations, centred and of length 1.
+        sample: the facts of these activations.
     """
     results: dict[tuple[Function, str], Measurement | Mapping[str, Measurement]] = {}
     measurements = {}

@@ -1,13 +1,13 @@
-"""Vectors before they are compared: centred, scaled to length 1, and refused where they have no direction.
+"""Prepares vectors for comparison: centres them, scales them to length 1, and refuses vectors without a direction.
 
-Throughout the measures, h[f, a] is the activation of fact f in language a, facts fully crossed with languages.
+In all measures, h[f, a] is the activation of fact f in language a, with every fact in every language.
 """
 
 import numpy as np
 from jaxtyping import Float, Int
 
 CENTRINGS = ("none", "whole", "per_language")
-SAME_VECTOR = 1e-6  # relative to the largest component: above float32's rounding, below any difference learned
+SAME_VECTOR = 1e-6  # relative to the largest component: above float32's rounding, below any learned difference
 
 
 def finite(h: Float[np.ndarray, "fact language d"]) -> Float[np.ndarray, "fact language d"]:
@@ -30,7 +30,7 @@ def centre(h: Float[np.ndarray, "fact language d"], how: str) -> Float[np.ndarra
             constant offset between the languages).
 
     Raises:
-        ValueError: another word.
+        ValueError: an unknown centring.
     """
     if how == "none":
         return h
@@ -56,10 +56,10 @@ def unit(h: Float[np.ndarray, "fact language d"]) -> Float[np.ndarray, "fact lan
 
 
 def undefined(h: Float[np.ndarray, "fact language d"], relation: Int[np.ndarray, " fact"]) -> str:
-    """Why nothing can be said of facts here; empty where it can.
+    """Why measures of facts are not defined for these vectors; empty if they are defined.
 
-    Nothing can where some relation's facts all have one vector in some language (layer 0 at the relation's token),
-    up to rounding; nor where no relation has two facts, or there is one language. Ask it of raw activations: centring
+    They are not defined if all facts of some relation have the same vector in some language, up to rounding (layer 0 at
+    the relation's token); if no relation has two facts; or if there is one language. Use raw activations: centring
     magnifies rounding.
     """
     if h.shape[1] < 2:
@@ -68,9 +68,9 @@ def undefined(h: Float[np.ndarray, "fact language d"], relation: Int[np.ndarray,
     if not (sizes >= 2).any():
         return "no relation has two facts"
     for r in np.flatnonzero(sizes >= 2):
-        of_relation = h[relation == r]
-        spread = np.abs(of_relation - of_relation[:1]).max(axis=(0, 2))
-        if (spread <= SAME_VECTOR * np.abs(of_relation).max(axis=(0, 2))).any():
+        vectors = h[relation == r]
+        spread = np.abs(vectors - vectors[:1]).max(axis=(0, 2))
+        if (spread <= SAME_VECTOR * np.abs(vectors).max(axis=(0, 2))).any():
             return "every fact of a relation has one vector here by construction"
     return ""
 

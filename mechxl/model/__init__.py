@@ -1,1 +1,1 @@
-"""What a model is and how it runs: the HookedTransformer, its lean forward, and the answers that it gives."""
+"""The model: the HookedTransformer, its lean forward, and its answers to questions."""

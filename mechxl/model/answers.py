@@ -1,4 +1,4 @@
-"""Recall and transfer: what the model answers, how surely, and of which kind the answer is."""
+"""Asks the model: its decoded answer, the log probability of the right answer, and the kind of the answer."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
     from mechxl.model.hooked import HookedTransformer
 
 KINDS = ("right", "right_value_other_language", "wrong_value", "other")
-ROWS_AT_ONCE = 2048  # what a processor cache holds the activations of
+ROWS_AT_ONCE = 2048  # so many rows' activations fit into a processor's cache
 
 
 @dataclass(frozen=True)
 class AnswerTrie:
-    """All value words of all languages as a trie over answer tokens: where a decoded token leads from each state.
+    """All value words of all languages as a trie over answer tokens: a decoded token leads from one state to the next.
 
     Attributes:
-        column: a column of `next` for each token; 0 for tokens that no answer has.
-        next: the state that a token leads to from each state; -1: no value's word begins so.
-        word: the value word that a state completes; -1 where none is complete.
-        longest: tokens of the longest answer.
+        column: the column of `next` for each token; 0 for tokens that are in no answer.
+        next: the state after a token; -1: no value word begins with these tokens.
+        word: the value word that a state completes; -1: it completes none.
+        longest: the number of tokens of the longest answer.
     """
 
     column: Int[np.ndarray, " token"]
@@ -39,7 +39,7 @@ class AnswerTrie:
     longest: int
 
     def read(self, tokens: Int[np.ndarray, "answer place"]) -> Int[np.ndarray, " answer"]:
-        """The value word that each decoded answer begins with; -1 where it is none."""
+        """The value word that each decoded answer begins with; -1: it begins with no value word."""
         state = np.zeros(len(tokens), dtype=int)
         word = np.full(len(tokens), -1)
         for token in tokens.T:
@@ -49,7 +49,7 @@ class AnswerTrie:
 
 
 def answer_trie(corpus: Corpus) -> AnswerTrie:
-    """The trie of the corpus's value words, as answers (with EOS where answers end with it)."""
+    """The trie of the corpus's value words as answers (with EOS if answers end with it)."""
     words = np.unique(corpus.lexicon.value_words[corpus.lexicon.value_words >= 0])
     end = [EOS_ID] if corpus.answers_end_with_eos else []
     answers = {int(word): [*(t for t in corpus.word_tokens[word].tolist() if t >= 0), *end] for word in words}
@@ -79,12 +79,12 @@ class Questions:
     """Facts asked in languages, as tensors on the model's device.
 
     Attributes:
-        corpus: where they come from.
-        fact: the fact asked about.
-        language: the language that it is asked in.
+        corpus: the corpus of the facts.
+        fact: the fact of each question.
+        language: the language of each question.
         tokens: the whole sentences, right-padded.
-        prompt_length: tokens of each prompt.
-        answer_length: tokens of each answer.
+        prompt_length: the number of tokens of each prompt.
+        answer_length: the number of tokens of each answer.
     """
 
     corpus: Corpus
@@ -119,7 +119,7 @@ class Questions:
 
     @cached_property
     def parts(self) -> list[tuple[Int[Tensor, " asked"], Shared]]:
-        """Which questions are asked at once, and what they share: neighbours in the order of their tokens."""
+        """The questions in batches, ordered by tokens, each batch with what its questions share."""
         order = torch.as_tensor(np.lexsort(self.tokens.cpu().numpy().T[::-1]), device=self.tokens.device)
         return [
             (rows, shared(self.tokens[rows], int(self.prompt_length[rows].min()) - 1, len(rows)))
@@ -129,11 +129,11 @@ class Questions:
 
 @dataclass(frozen=True)
 class Answers:
-    """What the model answers.
+    """The model's answers.
 
     Attributes:
-        log_prob: log p of the right answer, the sum over its tokens, in nats.
-        word: the value word that greedy decoding gives; -1 where it gives none.
+        log_prob: log p of the right answer, summed over its tokens, in nats.
+        word: the value word that greedy decoding gives; -1: it gives no value word.
         kind: index into KINDS.
     """
 
@@ -152,10 +152,10 @@ def ask_questions(model: "HookedTransformer", questions: Questions, trie: Answer
     if not len(questions):
         return Answers(np.zeros(0), np.zeros(0, dtype=int), np.zeros(0, dtype=int))
     if (questions.values[1] < 0).any():
-        raise ValueError("a fact without a value has no right answer; answer_log_probs takes such questions")
+        raise ValueError("a fact without a value has no right answer; use answer_log_probs for such questions")
     log_prob, decoded = np.zeros(len(questions)), np.zeros((len(questions), trie.longest), dtype=int)
     for rows, common in questions.parts:
-        lp, tokens = _answer(
+        right_log_prob, tokens = _answer(
             model,
             questions.tokens[rows],
             common,
@@ -163,8 +163,8 @@ def ask_questions(model: "HookedTransformer", questions: Questions, trie: Answer
             questions.answer_length[rows],
             trie.longest,
         )
-        place = rows.cpu().numpy()
-        log_prob[place], decoded[place] = lp.double().cpu().numpy(), tokens.cpu().numpy()
+        row_index = rows.cpu().numpy()
+        log_prob[row_index], decoded[row_index] = right_log_prob.double().cpu().numpy(), tokens.cpu().numpy()
     word = trie.read(decoded)
     return Answers(log_prob, word, kinds_of(questions, word))
 
@@ -187,40 +187,40 @@ def _answer(
     target = tokens.gather(1, positions + 1)
     log_prob = (logits.log_softmax(-1).gather(2, target[..., None])[..., 0] * inside).sum(1)
 
-    # The first token's logits do not depend on the answer, so greedy decoding starts from the pass above.
+    # The first token's logits do not depend on the answer, so greedy decoding reuses those from above.
     decoded = [logits[:, 0].argmax(-1)]
     grown = torch.cat([tokens, tokens.new_full((len(tokens), longest), PAD_ID)], dim=1)
     grown.masked_fill_(torch.arange(grown.shape[1], device=tokens.device) >= prompt_length[:, None], PAD_ID)
     common = common.beginnings()
     for done in range(1, longest):
-        at = (prompt_length - 1 + done)[:, None]
-        grown.scatter_(1, at, decoded[-1][:, None])
-        decoded.append(lean_logits(model, grown[:, : int(at.max()) + 1], at, common)[:, 0].argmax(-1))
+        position = (prompt_length - 1 + done)[:, None]
+        grown.scatter_(1, position, decoded[-1][:, None])
+        decoded.append(lean_logits(model, grown[:, : int(position.max()) + 1], position, common)[:, 0].argmax(-1))
     return log_prob, torch.stack(decoded, dim=1)
 
 
 def kinds_of(questions: Questions, word: Int[np.ndarray, " question"]) -> Int[np.ndarray, " question"]:
-    """The kind of each answer; where words coincide, the asked language wins."""
+    """The kind of each answer; if a word belongs to several languages, the asked language counts."""
     words = questions.corpus.lexicon.value_words
     relation, value = questions.values
-    named = word[:, None]
+    answered = word[:, None]
     right = word == words[relation, value, questions.language]
-    elsewhere = (words[relation, value] == named).any(axis=1)
-    wrong = (words[relation, :, questions.language] == named).any(axis=1)
-    none = word < 0
-    return np.select([none, right, wrong, elsewhere], [3, 0, 2, 1], 3)
+    other_language = (words[relation, value] == answered).any(axis=1)
+    wrong_value = (words[relation, :, questions.language] == answered).any(axis=1)
+    no_word = word < 0
+    return np.select([no_word, right, wrong_value, other_language], [3, 0, 2, 1], 3)
 
 
 @torch.no_grad()
 def answer_log_probs(
     model: "HookedTransformer", questions: Questions, words: Int[np.ndarray, "question candidate"]
 ) -> Float[np.ndarray, "question candidate"]:
-    """log p of candidate answers to each question, in nats: the sum over their tokens, EOS included if they end so.
+    """log p of candidate answers to each question, in nats: the sum over their tokens (and EOS if answers end so).
 
     Args:
         model: a HookedTransformer.
-        questions: their prompts count only.
-        words: word indices; -1 gives NaN.
+        questions: only their prompts are used.
+        words: the candidates as word indices; -1 gives NaN.
     """
     corpus, device = questions.corpus, questions.tokens.device
     answers = corpus.word_tokens[words]
@@ -236,10 +236,10 @@ def answer_log_probs(
     for asked, common in questions.parts:
         for chosen in torch.arange(len(asked), device=device).split(max(1, ROWS_AT_ONCE // words.shape[1])):
             rows = asked[chosen]
-            found = _log_probs(
+            log_probs = _log_probs(
                 model, questions.tokens[rows], common[chosen], questions.prompt_length[rows], target[rows]
             )
-            by_token[rows.cpu().numpy()] = found.double().cpu().numpy()
+            by_token[rows.cpu().numpy()] = log_probs.double().cpu().numpy()
     total = np.where(np.arange(width) < length[..., None], by_token, 0.0).sum(axis=2)
     return np.where(words >= 0, total, np.nan)
 

@@ -1,4 +1,4 @@
-"""Which HookedTransformers the lean forward computes: those that mechxl's own settings can describe."""
+"""Checks whether the lean forward can compute a HookedTransformer: only those that mechxl's settings can describe."""
 
 import dataclasses
 from typing import TYPE_CHECKING
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 ACTIVATIONS = {"gelu": F.gelu, "relu": F.relu}
 
-# Fields of HookedTransformerConfig; one that is in neither set must have its default.
+# Fields of HookedTransformerConfig. A field in neither set must have its default value.
 COVERED = {
     *("d_model", "d_head", "n_layers", "n_ctx", "n_heads", "d_mlp", "d_vocab", "d_vocab_out", "dtype", "act_fn"),
     *("normalization_type", "attn_scale", "eps"),

@@ -1,7 +1,7 @@
-"""The model block by block, with a place to patch every component: what the patching engine runs.
+"""The model block by block, so that the patching engine can read and replace every component.
 
-It starts at any block and any position, since a patch changes nothing before it: earlier positions are given by their
-keys and values. The numbers are those of the hooked forward; a test compares each component.
+It can start at any block and any position, since a patch changes nothing before it; earlier positions are given by
+their keys and values. The results equal those of the hooked forward; a test compares each component.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,16 +19,16 @@ from mechxl.model.weights import Weights
 
 COMPONENTS = ("resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out", "q", "k", "v", "z", "pattern")
 BY_HEAD = ("q", "k", "v", "z", "pattern")
-READ_LATER = ("resid_pre", "k", "v")  # by later positions of the same block
-Projected = tuple[Tensor, ...]  # queries where they are asked for, keys and values with the past's
-Visit = Callable[[str, int, Tensor, Tensor], Tensor]  # (component, block, content, positions) -> what goes on instead
+READ_LATER = ("resid_pre", "k", "v")  # components that later positions of the same block read
+Projected = tuple[Tensor, ...]  # queries of the wanted positions; keys and values, with those of the past
+Visit = Callable[[str, int, Tensor, Tensor], Tensor]  # (component, block, content, positions) -> content to use
 
 
 @dataclass(frozen=True)
 class Past:
     """Keys and values of the positions before the first one that is run, block by block.
 
-    It has as many rows as are run, or fewer where the rows that are run repeat them.
+    It may have fewer rows than are run: the rows that are run then repeat it.
     """
 
     k: Sequence[Float[Tensor, "row pos head d_head"]]
@@ -36,7 +36,7 @@ class Past:
 
 
 def embed(weights: Weights, tokens: Int[Tensor, "row pos"], start: int = 0) -> Float[Tensor, "row pos d_model"]:
-    """The stream that block 0 reads, of tokens that stand from position `start` on."""
+    """The stream that block 0 reads; `start` is the position of the first token."""
     return F.embedding(tokens, weights.W_E) + weights.W_pos[start : start + tokens.shape[1]]
 
 
@@ -54,15 +54,15 @@ def blocks_from(
 
     Args:
         weights: of the model.
-        resid: what block `first` reads.
-        first: of the blocks run; their number: none.
-        visit: called with each component's name, block, content and the content's positions (a row's, or one row for
-            all); what it returns goes on. Contents are laid out as TransformerLens's hooks: q, k, v and z (row, pos,
-            head, d_head), pattern (row, head, pos, key). Keys and values are given with those of the past.
-        past: of the positions before those of `resid`; None: there are none.
-        asked: the position of each row whose stream is wanted: the last block then runs for it alone, but for its
-            keys and values; the result has one position. None: all.
-        projected: block `first`'s queries, keys and values, where they are known; its resid_pre is then not visited.
+        resid: the stream that block `first` reads.
+        first: the first block to run; the number of blocks: run none.
+        visit: called with each component's name, block, content and positions (one row of positions for each row, or
+            one for all); what it returns replaces the content. Contents have the shapes of TransformerLens's hooks: q,
+            k, v and z (row, pos, head, d_head), pattern (row, head, pos, key). Keys and values include the past's.
+        past: of the positions before those of `resid`; None: there are no earlier positions.
+        asked: the one wanted position of each row. The last block then computes only keys and values elsewhere, and the
+            result has one position. None: all positions.
+        projected: block `first`'s queries, keys and values, if they are known; its resid_pre is then not visited.
     """
     start = 0 if past is None else past.k[0].shape[1]
     positions = torch.arange(start, start + resid.shape[1], device=resid.device)[None]
@@ -71,9 +71,9 @@ def blocks_from(
         return at_columns(resid, asked - start)
     for number in range(first, n_blocks):
         before = None if past is None else (past.k[number], past.v[number])
-        wanted = asked if number == n_blocks - 1 else None
+        asked_in_block = asked if number == n_blocks - 1 else None
         known = projected if number == first else None
-        resid = _block(weights, number, resid, positions, before, wanted, visit, known)
+        resid = _block(weights, number, resid, positions, before, asked_in_block, visit, known)
     return resid
 
 
@@ -95,15 +95,15 @@ def _block(
     weights: Weights,
     number: int,
     resid: Float[Tensor, "row pos d_model"],
-    every: Int[Tensor, "one pos"],
+    all_positions: Int[Tensor, "one pos"],
     past: tuple[Tensor, Tensor] | None,
     asked: Int[Tensor, " row"] | None,
     visit: Visit,
     projected: Projected | None,
 ) -> Float[Tensor, "row wanted d_model"]:
-    block, n, positions = weights.blocks[number], len(resid), every if asked is None else asked[:, None]
-    resid = resid if projected else visit("resid_pre", number, resid, every)
-    wanted = resid if asked is None else at_columns(resid, asked - every[0, 0])
+    block, n, positions = weights.blocks[number], len(resid), all_positions if asked is None else asked[:, None]
+    resid = resid if projected else visit("resid_pre", number, resid, all_positions)
+    wanted = resid if asked is None else at_columns(resid, asked - all_positions[0, 0])
     if projected:
         q, k, v = projected
     elif asked is None:
@@ -114,10 +114,10 @@ def _block(
     if past is not None and not projected:
         past_k, past_v = past
         k, v = _after(past_k, k), _after(past_v, v)
-    resid, everywhere = wanted, torch.arange(k.shape[1], device=k.device)
+    resid, key_positions = wanted, torch.arange(k.shape[1], device=k.device)
     q = visit("q", number, q, positions)
-    k, v = visit("k", number, k, everywhere[None]), visit("v", number, v, everywhere[None])
-    pattern = visit("pattern", number, _pattern(q, k, everywhere > positions[:, :, None]), positions)
+    k, v = visit("k", number, k, key_positions[None]), visit("v", number, v, key_positions[None])
+    pattern = visit("pattern", number, _pattern(q, k, key_positions > positions[:, :, None]), positions)
     z = visit("z", number, _mixed(pattern, v), positions)
     attn_out = torch.addmm(block.b_O, z.flatten(2).flatten(0, 1), block.W_O).unflatten(0, (n, -1))
     resid = visit("resid_mid", number, resid + visit("attn_out", number, attn_out, positions), positions)
@@ -127,9 +127,9 @@ def _block(
 
 
 def _after(past: Float[Tensor, "few before head d_head"], own: Float[Tensor, "row pos head d_head"]) -> Tensor:
-    """What is run after what was before it; the past's rows are repeated."""
-    many = own.unflatten(0, (-1, len(past)))
-    return torch.cat([past.expand(len(many), *past.shape), many], dim=2).flatten(0, 1)
+    """The past's keys or values, then the block's own; the past's rows are repeated."""
+    repeats = own.unflatten(0, (-1, len(past)))
+    return torch.cat([past.expand(len(repeats), *past.shape), repeats], dim=2).flatten(0, 1)
 
 
 def _pattern(
@@ -137,7 +137,7 @@ def _pattern(
     k: Float[Tensor, "row key head d_head"],
     later: Bool[Tensor, "#row pos key"],
 ) -> Float[Tensor, "row head pos key"]:
-    """Softmax of the scaled products; of few, elementwise products are quickest (benchmarks/RESULTS.md)."""
+    """Softmax of the scaled scores; elementwise products are fastest if there are few (benchmarks/RESULTS.md)."""
     scale = q.shape[-1] ** -0.5
     if q.is_cpu and q.shape[1] * k.shape[1] <= FEW_PAIRS:
         scores = ((q * scale)[:, :, None] * k[:, None]).sum(-1)
@@ -161,5 +161,5 @@ def at_columns(content: Float[Tensor, "row pos *d"], column: Int[Tensor, " row"]
 def at_rows(
     content: Float[Tensor, "row pos *d"], row: Int[Tensor, " some"], column: Int[Tensor, " some"]
 ) -> Float[Tensor, "some *d"]:
-    """content[row, column], each copied as a whole: twice as fast as indexing with two tensors."""
+    """content[row, column], by index_select: twice as fast as indexing with two tensors."""
     return content.flatten(0, 1).index_select(0, row * content.shape[1] + column)

@@ -1,7 +1,7 @@
-"""The lean forward: logits on the HookedTransformer's own parameters, without its hooks.
+"""The lean forward: logits from the HookedTransformer's own parameters, without its hooks.
 
-In the last block, queries, attention output, MLP and unembedding are computed only at the positions asked for, and what
-sequences share is computed once. Sequences are right-padded, so the causal mask alone keeps padding out.
+It saves work in two ways. The last block computes queries, attention output, MLP and unembedding only at the wanted
+positions. What sequences share is computed once. Sequences are right-padded, so the causal mask also hides the padding.
 """
 
 from collections.abc import Collection
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 Positions = slice | Int[Tensor, "batch asked"]
 
-FEW_PAIRS = 16  # queries x keys of a sequence up to which elementwise products are quickest (benchmarks/RESULTS.md)
+FEW_PAIRS = 16  # up to so many (query, key) pairs a sequence, elementwise products are fastest (benchmarks/RESULTS.md)
 
 
 def lean_logits(
@@ -31,13 +31,13 @@ def lean_logits(
 ) -> Float[Tensor, "batch asked d_vocab"]:
     """The model's logits at some positions, equal to those of its hooked forward.
 
-    A model with hooks attached is run by its own forward, so that they take part.
+    If hooks are attached to the model, its own forward runs, so that they have their effect.
 
     Args:
         model: of an architecture that mechxl's settings can describe, or one with hooks attached.
         tokens: right-padded.
-        positions: a slice if the same for all sequences, else an index per sequence; none lies inside a shared
-            beginning.
+        positions: a slice if they are the same for all sequences, else indices for each sequence. None of them may lie
+            inside a shared beginning.
         common: what the sequences share; None: nothing.
 
     Raises:
@@ -64,14 +64,14 @@ def residual_stream(
     common: Shared | None = None,
     names: Collection[str] = (),
 ) -> tuple[Float[Tensor, "batch asked d_model"], dict[str, Float[Tensor, "batch asked d_model"]]]:
-    """The residual stream at some positions after the last block that the weights have, and what led to it.
+    """The residual stream at some positions after the last block of `weights`, and the contents of earlier hooks.
 
     Args:
         weights: of the model.
         tokens: right-padded.
         positions: as in `lean_logits`.
         common: what the sequences share; None: nothing.
-        names: hooks of the residual stream (TransformerLens's names) whose content is returned too.
+        names: hooks of the residual stream (TransformerLens's names) to return as well.
     """
     common = common or nothing_shared(tokens)
     rows, shared, heads = rows_of(tokens, common), common.tokens.shape[1], weights.n_heads
@@ -82,7 +82,7 @@ def residual_stream(
     else:
         asked, asked_of_own = positions, positions - shared
     contents: dict[str, Tensor] = {}
-    everywhere = True  # whether there is a row for each position, or for those asked for alone
+    everywhere = True  # whether there is a row for each position, or only for the wanted ones
 
     def pick(flat: Float[Tensor, "row d"]) -> Float[Tensor, "batch asked d"]:
         return _pick(rows.own(flat), asked_of_own) if everywhere else flat.unflatten(0, (len(tokens), -1))
@@ -101,7 +101,7 @@ def residual_stream(
     for layer, block in enumerate(weights.blocks):
         hook = f"blocks.{layer}.hook_"
         keep(f"{hook}resid_pre", resid)
-        # Before any attention the stream depends on the kind alone.
+        # Before any attention the stream depends only on the kind.
         read = (
             Read(by_kind, rows.begun_kind, rows.sequence_kind) if layer == 0 else Read(resid, rows.begun, rows.sequence)
         )
@@ -121,12 +121,12 @@ def residual_stream(
 
 @dataclass(frozen=True)
 class Read:
-    """What a block's attention reads.
+    """The input of a block's attention.
 
     Attributes:
         source: the stream, once for each row or each kind.
-        begun: where in the source the positions of the beginnings stand.
-        sequence: where in the source the positions of the sequences stand.
+        begun: the index in `source` of each position of the beginnings.
+        sequence: the index in `source` of each position of the sequences.
     """
 
     source: Float[Tensor, "source d_model"]
@@ -137,15 +137,15 @@ class Read:
 def _mix_everywhere(
     block: Block, rows: Rows, read: Read, kind: Int[Tensor, " row"] | None, places: Int[Tensor, " pos"], heads: int
 ) -> Float[Tensor, "row z"]:
-    """What the heads mix at every row: the beginnings attend to themselves, the sequences to theirs and to themselves.
+    """The heads' output at every row. Beginnings attend to themselves; sequences to their beginning and themselves.
 
     Args:
-        block: its weights.
-        rows: of the forward.
-        read: what attention reads.
-        kind: the kind of each row, where the source holds kinds.
+        block: the block's weights.
+        rows: the rows of the forward.
+        read: the input of attention.
+        kind: the kind of each row, if the source holds kinds.
         places: all positions.
-        heads: their number.
+        heads: the number of heads.
     """
     width, shared = len(block.W_O), rows.begun.shape[1]
     qkv = project(block, read.source)
@@ -167,7 +167,7 @@ def _pick(x: Float[Tensor, "batch pos d"], positions: Positions) -> Float[Tensor
 
 
 def _bias(queries: Int[Tensor, "*batch i"], keys: Int[Tensor, " j"], like: Tensor) -> Float[Tensor, "*batch i j"]:
-    """What is added to attention scores: -inf where a key comes after the query, else 0."""
+    """The mask that is added to attention scores: -inf if the key comes after the query, else 0."""
     later = keys > queries[..., None]
     return torch.zeros(later.shape, dtype=like.dtype, device=like.device).masked_fill_(later, -torch.inf)
 
@@ -177,7 +177,8 @@ def _attend(
 ) -> Float[Tensor, "batch i z"]:
     """Attention of the queries to the keys, head by head.
 
-    On a CPU and few tokens PyTorch's fused attention is slower than plain products, and these than elementwise ones.
+    On a CPU with few tokens, PyTorch's fused attention is slower than matrix products, and elementwise products are
+    the fastest.
     """
     q = q.unflatten(-1, (heads, -1))
     k, v = kv.unflatten(-1, (2, heads, -1)).unbind(-3)

@@ -18,12 +18,12 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64}
 def build_model(
     config: ModelConfig, tokenizer: Tokenizer, n_ctx: int, seed: int, precision: str = "float32", device: str = "cpu"
 ) -> HookedTransformer:
-    """A HookedTransformer with seeded initial weights and its tokenizer attached; the global generators are left alone.
+    """A HookedTransformer with seeded initial weights and its tokenizer; global random generators do not change.
 
     Args:
         config: the model's settings.
         tokenizer: gives the vocabulary.
-        n_ctx: positions.
+        n_ctx: the number of positions.
         seed: of the initial weights.
         precision: float32 or float64.
         device: a torch device.
@@ -44,7 +44,7 @@ def build_model(
         device=device,
         model_name="mechxl",
     )
-    # Weights are drawn on the CPU, so that every device starts from the same ones.
+    # Weights are drawn on the CPU, so that they are the same for every device.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return HookedTransformer(settings, tokenizer=transformers_tokenizer(tokenizer), move_to_device=False).to(
@@ -63,7 +63,7 @@ def load_parameters(model: HookedTransformer, path: Path) -> None:
     Raises:
         ValueError: names or shapes are not the model's.
     """
-    saved = load(path.read_bytes())  # a third of the time of mapping a file as small as this
+    saved = load(path.read_bytes())  # a third of the time of mapping such a small file
     try:
         copy_parameters(model, saved)
     except ValueError as error:

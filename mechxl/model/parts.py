@@ -1,9 +1,9 @@
-"""The parts of a block: what attention reads, and what follows attention.
+"""Parts of a block: the projections before attention, and everything after attention.
 
-Both forwards take the first from here. blocks.py has attention and what follows it in a shape of its own, since every
-component of it can be patched: it scales queries before the product, so that one attention for both would change the
-last bits of checkpoints or of findings; and with `after_attention` in patching too, a patch took 5 to 8 % more
-processor time (medians of 5 turns, on a busy machine).
+Both forwards use `normalize` and `project`. blocks.py has its own attention and its own steps after it, since every
+component there can be patched. It scales queries before the product, so one attention for both would change the last
+bits of checkpoints or of findings. With `after_attention` there, a patch took 5 to 8 % more processor time (medians of
+5 repetitions, on a busy machine).
 """
 
 from collections.abc import Callable
@@ -16,11 +16,11 @@ from torch import Tensor
 from mechxl.model.architecture import ACTIVATIONS
 from mechxl.model.weights import Block, Norm
 
-See = Callable[[str, Float[Tensor, "row d_model"]], Float[Tensor, "row d_model"]]  # (component, content) -> goes on
+See = Callable[[str, Float[Tensor, "row d_model"]], Float[Tensor, "row d_model"]]  # (component, content) -> content
 
 
 def normalize(norm: Norm, x: Float[Tensor, "row d"]) -> Float[Tensor, "row d"]:
-    """LayerNorm, or RMSNorm where the norm has no bias, as the model has it."""
+    """LayerNorm; RMSNorm if the norm has no bias."""
     if norm.b is None:
         return F.rms_norm(x, x.shape[-1:], norm.w, norm.eps)
     return F.layer_norm(x, x.shape[-1:], norm.w, norm.b, norm.eps)
@@ -43,14 +43,14 @@ def after_attention(
     mixed: Float[Tensor, "row z"],
     see: See,
 ) -> Float[Tensor, "row d_model"]:
-    """The stream after the block, from the stream before it and what its heads mix.
+    """The stream after the block, from the stream before it and the output of its heads.
 
     Args:
-        block: its weights.
-        act_fn: of the MLP.
+        block: the block's weights.
+        act_fn: the MLP's activation function.
         resid: the stream that the block reads.
-        mixed: the values that the heads attend to, (head; d_head) in a row.
-        see: called with attn_out, resid_mid, mlp_out and resid_post; what it returns goes on.
+        mixed: the heads' outputs, (head; d_head) in a row.
+        see: called with attn_out, resid_mid, mlp_out and resid_post; what it returns replaces the content.
     """
     attn_out = see("attn_out", torch.addmm(block.b_O, mixed, block.W_O))
     resid = see("resid_mid", resid + attn_out)

@@ -1,4 +1,4 @@
-"""What the hooks of the residual stream hold, by the lean forward."""
+"""Activations of the residual stream's hooks, computed by the lean forward."""
 
 import re
 from collections.abc import Collection
@@ -21,7 +21,7 @@ STREAMS = re.compile(r"hook_(pos_)?embed|blocks\.(\d+)\.hook_(resid_pre|resid_mi
 
 
 def stream_weights(model: "HookedTransformer", names: Collection[str]) -> Weights | None:
-    """What `lean_streams` needs for these hooks; None where it does not give all of them, or not of this model.
+    """The weights that `lean_streams` needs for these hooks; None if it can't compute all of them, or not this model.
 
     Args:
         model: a HookedTransformer.
@@ -34,9 +34,9 @@ def stream_weights(model: "HookedTransformer", names: Collection[str]) -> Weight
 
 
 def _blocks_before(name: str) -> int:
-    """How many blocks a hook needs; resid_pre is what the block before left."""
-    found = re.fullmatch(r"blocks\.(\d+)\.(.*)", name)
-    return 0 if found is None else int(found[1]) + (found[2] != "hook_resid_pre")
+    """How many blocks a hook needs; resid_pre is the output of the block before."""
+    match = re.fullmatch(r"blocks\.(\d+)\.(.*)", name)
+    return 0 if match is None else int(match[1]) + (match[2] != "hook_resid_pre")
 
 
 @torch.no_grad()
@@ -47,23 +47,23 @@ def lean_streams(
     names: Collection[str],
     common: Shared | None = None,
 ) -> dict[str, Float[Tensor, "batch asked d_model"]]:
-    """What hooks of the residual stream hold at some positions, equal to `run_with_cache`.
+    """Activations of the residual stream's hooks at some positions, equal to those of `run_with_cache`.
 
     Args:
         weights: `stream_weights` of these names.
         tokens: right-padded.
-        positions: of each sequence; none lies inside a shared beginning.
+        positions: of each sequence; none may lie inside a shared beginning.
         names: TransformerLens's names.
         common: what the sequences share; None: nothing.
     """
-    resid, found = residual_stream(weights, tokens, _one_for_all(positions), common, names)
+    resid, contents = residual_stream(weights, tokens, _as_slice(positions), common, names)
     if (after := f"blocks.{len(weights.blocks)}.hook_resid_pre") in names:
-        found[after] = resid
-    return found
+        contents[after] = resid
+    return contents
 
 
-def _one_for_all(positions: Int[Tensor, "batch asked"]) -> Positions:
-    """Neighbouring positions that are the same in all sequences as a slice, which copies nothing."""
+def _as_slice(positions: Int[Tensor, "batch asked"]) -> Positions:
+    """A slice if the positions are neighbours and the same in all sequences, since a slice copies nothing."""
     first = positions[0]
     if (positions == first).all() and (first.diff() == 1).all():
         return slice(int(first[0]), int(first[-1]) + 1)

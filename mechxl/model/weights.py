@@ -1,8 +1,8 @@
-"""A HookedTransformer's parameters as the lean forward multiplies them.
+"""A HookedTransformer's parameters in the form that the lean forward multiplies.
 
-Queries, keys and values of all heads are one matrix here, where HookedTransformer has three a layer with a dimension
-for heads. `weights_of` joins them anew at every call; `pack` lays them out so for good, so that a training step has no
-copies to make and its optimizer one vector to update, while the model's own parameters are views of that vector.
+Here one matrix of a layer holds queries, keys and values of all heads; HookedTransformer has three tensors with a
+dimension for heads. `weights_of` joins them at every call. `pack` joins them permanently: a training step then copies
+nothing, the optimizer updates one vector, and the model's own parameters are views of that vector.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Norm:
-    """LayerNorm, or RMSNorm where there is no b."""
+    """LayerNorm; RMSNorm if b is None."""
 
     w: Float[Tensor, " d_model"]
     b: Float[Tensor, " d_model"] | None
@@ -48,7 +48,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Weights:
-    """All parameters, and what a forward needs to know beside them."""
+    """All parameters, and the settings that a forward needs."""
 
     W_E: Float[Tensor, "d_vocab d_model"]
     W_pos: Float[Tensor, "n_ctx d_model"]
@@ -65,8 +65,8 @@ class Packed:
     """A model's parameters in one vector.
 
     Attributes:
-        vector: all parameters; its gradient is a vector too. What the optimizer updates.
-        weights: views of the vector whose gradients are views of its gradient. What the loss is computed on.
+        vector: all parameters; its gradient is a vector too. The optimizer updates it.
+        weights: views of the vector; their gradients are views of its gradient. The loss is computed on them.
     """
 
     vector: nn.Parameter
@@ -97,7 +97,7 @@ def weights_of(model: "HookedTransformer") -> Weights:
 
 
 def pack(model: "HookedTransformer") -> Packed:
-    """Moves a model's parameters into one vector; they stay the model's, as views of it.
+    """Moves a model's parameters into one vector; the model keeps them as views of it.
 
     Raises:
         InputError: as `weights_of`.
@@ -127,7 +127,7 @@ def pack(model: "HookedTransformer") -> Packed:
 
 
 def _share(model: "HookedTransformer", weights: Weights) -> None:
-    """Lets the model's parameters be views of the weights."""
+    """Makes the model's parameters views of the weights."""
     model.embed.W_E.data, model.pos_embed.W_pos.data = weights.W_E.data, weights.W_pos.data
     model.unembed.W_U.data, model.unembed.b_U.data = weights.W_U.data, weights.b_U.data
     norms = [(model.ln_final, weights.ln_final)]

@@ -1,1 +1,1 @@
-"""Findings to one HTML page."""
+"""Lays out findings as one HTML page."""

@@ -11,7 +11,7 @@ from mechxl.report.page import render_page, write_page
 from mechxl.report.sections import drawn, for_figures, table
 from mechxl.run import Run
 
-MOST_ROWS = 4000  # longer tables are left out of the page; each run's own report has its part of them
+MOST_ROWS = 4000  # the page leaves out longer tables; each run's own report has its rows of them
 CAPTIONS = {
     "by_group": "Half-rise steps by group on each clock: the geometric mean over seeds with its 95 % t interval in ln.",
     "differences": "Half-rise steps divided by those of the first group, paired by seed; p after Holm over all tests.",
@@ -36,7 +36,8 @@ def write_comparison(
         The page's path.
 
     Raises:
-        InputError: fewer than two runs, one given twice or without checkpoints; or the page can't be written.
+        InputError: there are fewer than two runs; a run is given twice or has no checkpoints; or the page can't be
+            written.
     """
     finding = compare(runs, thorough, quiet=quiet)
     return write_page(render_comparison(finding, Path(out).stem, inline=plotly == "inline"), Path(out), plotly)

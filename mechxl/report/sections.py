@@ -30,11 +30,11 @@ class Figure:
 
 @dataclass(frozen=True)
 class Table:
-    """A table as columns, which the page lays out, sorts and saves.
+    """A table as columns; the page lays it out, sorts it and saves it.
 
     Attributes:
         name: of the table.
-        n: rows.
+        n: the number of rows.
         content: {"columns": names, "values": one list per column}; a missing value is null.
     """
 
@@ -53,7 +53,7 @@ class Section:
         summary: sentences, the most important first.
         figures, tables: shown below the summary.
         overview: a figure for the page's first screen.
-        facts: answers about single facts over training; empty where there are none.
+        facts: answers about single facts over training; may be empty.
         error: the error that the question raised, and where; empty if it raised none.
     """
 

@@ -20,7 +20,7 @@ def write_study(
         title: of the study.
         paragraphs: its question, then what was fixed before the runs.
         panels: its figures.
-        tables: what came out, by name.
+        tables: its results, by name.
 
     Raises:
         InputError: the page can't be written.

@@ -1,4 +1,4 @@
-"""Many runs: a study's grid with its seeds, trained on all cores. `sweep(read_study("study.toml"))` in a notebook.
+"""Trains many runs, a study's grid and seeds, on all cores. In a notebook: `sweep(read_study("study.toml"))`.
 
 Names are imported on first use, so that `python -m mechxl.sweep --help` is quick.
 """
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from mechxl.sweep.study import read_study as read_study
     from mechxl.sweep.sweeping import sweep as sweep
 
-_FACE = {
+_MODULES = {
     "Study": "mechxl.sweep.study",
     "parse_study": "mechxl.sweep.study",
     "read_study": "mechxl.sweep.study",
@@ -23,6 +23,6 @@ __all__ = ["Study", "parse_study", "read_study", "sweep"]
 
 
 def __getattr__(name: str) -> Any:
-    if name in _FACE:
-        return getattr(import_module(_FACE[name]), name)
+    if name in _MODULES:
+        return getattr(import_module(_MODULES[name]), name)
     raise AttributeError(f"module 'mechxl.sweep' has no attribute {name!r}")

@@ -18,8 +18,8 @@ HELP = """Trains the many runs of a study: variants x grid x seeds. Complete run
 
 A study is a TOML file:
 
-    name = "sizes"                # without it the file's name
-    seeds = 3                     # 0, 1, 2; or a list; without it [0]
+    name = "sizes"                # default: the file's name
+    seeds = 3                     # means 0, 1, 2; may be a list; default: [0]
 
     [base]                        # settings of all runs, as in a run's config.toml
     training.steps = 500
@@ -34,24 +34,24 @@ A study is a TOML file:
 
     [[runs]]
     name = "together"
-    seeds = 1                     # its own, if it needs fewer or more
+    seeds = 1                     # for this variant only; default: the study's
     mixture = { parallel_fraction = 0.8 }
 
-Each run is a directory (apart,n_entities=100,kind=bpe,seed=0), and all of them a row of sweep.parquet:
+Each run has a directory (apart,n_entities=100,kind=bpe,seed=0) and a row in sweep.parquet:
 pandas.read_parquet("runs/sizes/sweep.parquet"). Exit status: 0 all complete, 1 some run failed, 2 bad input,
-130 interrupted (the same command goes on)."""
+130 interrupted (run the same command again to continue)."""
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """Which study, and where."""
+    """The command's arguments."""
 
     study: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(help="TOML file of the study")]
     workers: Annotated[
-        int | None, tyro.conf.arg(help="runs at a time, at most; without it as many as fill the cores")
+        int | None, tyro.conf.arg(help="most runs to train at once; default: as many as fill the cores")
     ] = None
-    out: Annotated[Path | None, tyro.conf.arg(help="the runs' directory; without it runs/NAME")] = None
-    quiet: Annotated[bool, tyro.conf.arg(help="no progress and no summary; failures are named")] = False
+    out: Annotated[Path | None, tyro.conf.arg(help="directory for the runs; default: runs/NAME")] = None
+    quiet: Annotated[bool, tyro.conf.arg(help="print failures only: no progress, no summary")] = False
     version: Annotated[bool, tyro.conf.arg(help="print the version")] = False
 
 
@@ -75,7 +75,7 @@ def _sweep(argv: Sequence[str]) -> int:
     if not options.quiet:
         print(f"{out / TABLE}: {len(table)} runs\n{summary(table, study.varied)}")
     if failed := list(table["run"][table["status"] == "failed"]):
-        raise Failure(f"{len(failed)} of {len(table)} runs failed, each with its reason above and in {out / TABLE}")
+        raise Failure(f"{len(failed)} of {len(table)} runs failed; the reasons are above and in {out / TABLE}")
     return DONE
 
 

@@ -1,4 +1,4 @@
-"""What an engine is: the function that carries out the runs of a sweep. engines/ lists those that exist."""
+"""The type of an engine: a function that carries out the runs of a sweep. The folder engines/ holds the engines."""
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from mechxl.config import RunConfig
 
 @dataclass(frozen=True)
 class Job:
-    """A run to carry out: train it in the directory `out` with this many threads, resuming what is there."""
+    """A run to carry out: train it in the directory `out` with this many threads; resume what the directory holds."""
 
     name: str
     config: RunConfig
@@ -24,7 +24,7 @@ class Outcome:
 
     Attributes:
         job: the job that ended.
-        status: complete, failed, or stopped (interrupted with its state saved, or never begun).
+        status: complete, failed, or stopped (interrupted with its state saved, or never started).
         reason: why the run is not complete, in a sentence that names its directory; empty if it is complete.
     """
 
@@ -36,8 +36,8 @@ class Outcome:
 Engine = Callable[[Sequence[Job], int, Callable[[Job], None], Callable[[], bool]], Generator[Outcome, None, None]]
 """engine(jobs, workers, began, stopping): carries out jobs, `workers` at a time, and yields an outcome as each ends.
 
-It calls `began(job)` when a job begins. It calls `stopping()` at least every half second; once that returns True, it
-begins no further job and lets the running ones save their state and stop. A job that fails, for whatever reason, is an
+It calls `began(job)` when a job starts. It calls `stopping()` at least every half second; once that returns True, it
+starts no further job, and the running jobs save their state and stop. A job that fails, for whatever reason, is an
 outcome and not an exception. When the generator is closed, or an exception passes through it, it kills every running
-job before it returns. It need not report progress, which is read from each run's directory.
+job before it returns. It need not report progress: the sweep reads that from each run's directory.
 """

@@ -1,7 +1,7 @@
-"""A study: which runs there are. Variants x grid x seeds, read from a TOML file and checked before anything runs.
+"""A study lists runs: variants x grid x seeds. It is read from a TOML file and checked before any run starts.
 
-name = "sizes"                          # without it the file's name
-seeds = 3                               # 0, 1, 2; or a list; without it [0]
+name = "sizes"                          # default: the file's name
+seeds = 3                               # means 0, 1, 2; may be a list; default: [0]
 
 [base]                                  # settings of all runs, as in a run's config.toml
 training.steps = 500
@@ -12,11 +12,11 @@ tokenization.kind = ["syllable", "bpe"]
 
 [[runs]]                                # variants: settings that change together; crossed with the grid
 name = "apart"
-seeds = 1                               # its own, if it needs fewer or more
+seeds = 1                               # for this variant only; default: the study's
 mixture = { parallel_fraction = 0.2, unit = "entity" }
 
-A run is called after its variant, its values in the grid and its seed: `apart,n_entities=100,kind=bpe,seed=0`. Further
-values, variants and seeds leave the names of the others as they are.
+A run's name states its variant, its values in the grid and its seed: `apart,n_entities=100,kind=bpe,seed=0`. The names
+of existing runs stay the same when values, variants or seeds are added.
 """
 
 import difflib
@@ -34,7 +34,7 @@ from mechxl.cli import read_toml
 from mechxl.config import RunConfig, flat, parse_config
 from mechxl.errors import InputError
 
-LONGEST = 200  # characters of a run's name; file systems take 255 bytes, and a new run needs some of them
+LONGEST = 200  # characters of a run's name: file systems allow 255 bytes, and temporary files need longer names
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=,-]*")
 _FIELDS = Counter(
     field
@@ -46,7 +46,7 @@ _FIELDS = Counter(
 
 @dataclass(frozen=True)
 class Planned:
-    """One run of a study: its name (also that of its directory), its settings, and the variant that it belongs to."""
+    """One run of a study: its name (also its directory's name), its settings, and its variant."""
 
     name: str
     config: RunConfig
@@ -58,8 +58,8 @@ class Study:
     """All runs of a study.
 
     Attributes:
-        name: of the study, and of its directory.
-        runs: in the file's order: variants, the grid with its last setting fastest, seeds.
+        name: the name of the study and of its directory.
+        runs: in the file's order: by variant, then by grid point (the last setting varies fastest), then by seed.
         varied: dotted names of the settings that variants and grid set.
     """
 
@@ -72,7 +72,7 @@ def read_study(path: str | Path) -> Study:
     """The study that a TOML file describes.
 
     Raises:
-        InputError: no such file, no TOML, or a study that can't be; the file and the run are named.
+        InputError: the file is missing, is not TOML, or is not a valid study; the message names the file and the run.
     """
     path = Path(path)
     raw = read_toml(path, "a study is a TOML file with [base], [grid] and seeds")
@@ -83,7 +83,7 @@ def read_study(path: str | Path) -> Study:
 
 
 def parse_study(raw: Mapping[str, Any], name: str = "study") -> Study:
-    """The study that nested plain values (a TOML file's) describe; `name` is used where they have none.
+    """The study that nested plain values (a TOML file's) describe; `name` is the default for its name.
 
     Raises:
         InputError: one sentence that names the run, the setting and its value, the reason and what works.
@@ -96,14 +96,14 @@ def parse_study(raw: Mapping[str, Any], name: str = "study") -> Study:
             raise InputError(f"grid: {setting} = {values!r}: must be a list of values; write [{values!r}] for one")
     variants = raw.get("runs", [{}])
     if not (isinstance(variants, list) and variants and all(isinstance(item, dict) for item in variants)):
-        raise InputError("runs: must be tables, each headed [[runs]]; leave it out where there are none")
+        raise InputError("runs: must be tables, each headed [[runs]]; leave it out if there are no variants")
     runs: list[Planned] = []
     varied: dict[str, None] = {}
     for variant in variants:
         label = _plain("runs: name", variant.get("name")) if "runs" in raw else ""
         own = _settings({key: value for key, value in variant.items() if key not in ("name", "seeds")}, label)
         if both := own.keys() & axes.keys():
-            raise InputError(f"{min(both)}: stands in [grid] and in the variant {label}; which of them holds? Drop one")
+            raise InputError(f"{min(both)}: is set in [grid] and in the variant {label}; remove one of them")
         seeds = _seeds(variant.get("seeds", raw.get("seeds", [0])))
         varied |= dict.fromkeys(own)
         for *values, seed in itertools.product(*axes.values(), seeds):
@@ -124,10 +124,10 @@ def _planned(variant: str, settings: dict[str, Any], point: dict[str, Any], seed
         section, dot, field = setting.partition(".")
         if not dot:
             raw[section] = value
-        elif isinstance(inner := raw.setdefault(section, {}), dict):  # else it is refused as no section
+        elif isinstance(inner := raw.setdefault(section, {}), dict):  # if not, parse_config refuses it
             inner[field] = value
     if "seed" in raw:
-        raise InputError(f"seed = {raw['seed']!r}: a study's seeds stand at its top; write seeds = [0, 1, 2], or 3")
+        raise InputError(f"seed = {raw['seed']!r}: seeds belong at the top of a study; write seeds = [0, 1, 2], or 3")
     try:
         return Planned(name, parse_config(raw | {"seed": seed}), variant)
     except InputError as error:
@@ -146,12 +146,12 @@ def _settings(table: Any, where: str) -> dict[str, Any]:
     """Nested tables by dotted name; `world.n_entities` may be quoted or not."""
     if not isinstance(table, dict):
         raise InputError(f"{where} = {table!r}: must be a table of settings, [{where}]")
-    found: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     for setting, value in _leaves(table):
-        if setting in found:
-            raise InputError(f"{where}: {setting} stands there twice; drop one")
-        found[setting] = value
-    return found
+        if setting in settings:
+            raise InputError(f"{where}: {setting} is set twice; remove one")
+        settings[setting] = value
+    return settings
 
 
 def _leaves(table: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
@@ -181,7 +181,7 @@ def _check_keys(raw: Mapping[str, Any]) -> None:
     known = ("name", "seeds", "base", "grid", "runs")
     for key in raw:
         if key in RunConfig.model_fields:
-            raise InputError(f"{key}: a study's settings stand in [base], [grid] or [[runs]]; write base.{key}")
+            raise InputError(f"{key}: settings belong in [base], [grid] or [[runs]]; write base.{key}")
         if key not in known:
             near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
             raise InputError(f"{key}: there is no such key; did you mean {' or '.join(near or known)}")
@@ -192,8 +192,8 @@ def _check_distinct(runs: list[Planned]) -> None:
     settings: dict[tuple[Any, ...], str] = {}
     for run in runs:
         if run.name in names:
-            raise InputError(f"run {run.name}: there are two; a value, a seed or a variant's name stands there twice")
+            raise InputError(f"run {run.name}: there are two; a value, a seed or a variant's name is given twice")
         names.add(run.name)
         twin = settings.setdefault(tuple(flat(run.config).values()), run.name)
         if twin != run.name:
-            raise InputError(f"runs {twin} and {run.name}: their settings are the same, seeds filled in; drop one")
+            raise InputError(f"runs {twin} and {run.name}: have the same settings and seeds; remove one")

@@ -1,4 +1,4 @@
-"""Trains the runs of a study: skips the complete ones, hands the others to an engine, and writes a table of all."""
+"""Trains the runs of a study: skips complete runs, hands the others to an engine, and writes a table of all runs."""
 
 import signal
 from collections.abc import Callable, Iterator
@@ -37,7 +37,7 @@ def sweep(
     Args:
         study: the runs to train.
         out: the directory for the runs; None: runs/ and the study's name.
-        workers: how many runs to train at a time, at most; None: as many as fill the cores.
+        workers: most runs to train at once; None: as many as fill the cores.
         engine: what carries out the runs: a name of `mechxl.sweep.engines.ENGINES`, or a function.
         quiet: print failures only.
 
@@ -50,15 +50,15 @@ def sweep(
 
     Raises:
         InputError: there is no such engine, or `out` can't be a study's directory.
-        KeyboardInterrupt: stopped by Ctrl-C. Every run's state is saved and the table is written; the same call
-            continues. After a second Ctrl-C all runs are killed, and continue from their newest checkpoint.
+        KeyboardInterrupt: stopped by Ctrl-C. Every run's state is saved and the table is written; call it again to
+            continue. A second Ctrl-C kills all runs; a later call continues them from their newest checkpoint.
     """
     if isinstance(engine, str) and engine not in ENGINES:
         raise InputError(f"engine = {engine}: there is no such engine; there are: {', '.join(ENGINES)}")
     carry_out = ENGINES[engine] if isinstance(engine, str) else engine
     out = Path("runs") / study.name if out is None else Path(out)
     _make(out)
-    together, threads = allot([run.config for run in study.runs], workers, cores())
+    runs_at_once, threads = allot([run.config for run in study.runs], workers, cores())
     jobs = [Job(run.name, run.config, out / run.name, n) for run, n in zip(study.runs, threads, strict=True)]
     outcomes = {job.name: Outcome(job, "complete") for job in jobs if _is_complete(job)}
     waiting = [job for job in jobs if job.name not in outcomes]
@@ -66,7 +66,7 @@ def sweep(
         View(waiting, len(outcomes), quiet) as view,
         _stopping(view.stop) as stopping,
         closing(
-            carry_out(waiting, together, view.began, stopping)
+            carry_out(waiting, runs_at_once, view.began, stopping)
         ) as outcomes_as_they_end,  # a second Ctrl-C may come outside the generator
     ):
         for outcome in outcomes_as_they_end:
@@ -76,8 +76,8 @@ def sweep(
     write_table(table, out / TABLE)
     if stopped := sum(outcome.status == "stopped" for outcome in outcomes.values()):
         raise KeyboardInterrupt(
-            f"{out}: stopped with everything saved, {stopped} of {len(jobs)} runs not finished; the same command goes "
-            f"on; {out / TABLE} has what is complete"
+            f"{out}: stopped with everything saved, {stopped} of {len(jobs)} runs not finished; run the same command "
+            f"again to continue; {out / TABLE} has a row for every run"
         )
     return table
 
@@ -85,7 +85,7 @@ def sweep(
 def _make(out: Path) -> None:
     if (out / "config.toml").is_file():
         raise InputError(
-            f"{out}: is the directory of one run, and a study needs a directory for runs; choose another --out"
+            f"{out}: is the directory of one run, and a study needs a directory for many; choose another --out"
         )
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -109,13 +109,13 @@ def _stopping(on_press: Callable[[], None]) -> Iterator[Callable[[], bool]]:
 
     def handler(number: int, frame: FrameType | None) -> None:
         if pressed:
-            raise KeyboardInterrupt("stopped at once: every run goes on from its newest checkpoint")
+            raise KeyboardInterrupt("stopped at once; a later sweep continues each run from its newest checkpoint")
         pressed.append(number)
         on_press()
 
     try:
         before = signal.signal(signal.SIGINT, handler)
-    except ValueError:  # not the main thread: signals are not ours
+    except ValueError:  # only the main thread may handle signals
         yield lambda: False
         return
     try:

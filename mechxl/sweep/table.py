@@ -1,4 +1,4 @@
-"""The runs of a study as one table: a row a run, with the settings that vary and the final metrics."""
+"""The runs of a study as one table: one row for each run, with the settings that vary and the final metrics."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,24 +10,24 @@ from mechxl.config import flat
 from mechxl.files import read_rows, whole_file
 from mechxl.run import Run
 from mechxl.sweep.engine import Outcome
-from mechxl.sweep.study import Study
+from mechxl.sweep.study import Planned, Study
 
 
 def runs_table(study: Study, outcomes: Mapping[str, Outcome]) -> pd.DataFrame:
-    """A row a run, in the study's order.
+    """One row for each run, in the study's order.
 
-    Columns: `run` (its name), `path`, `variant` where there are variants, every setting that varies by dotted name,
+    Columns: `run` (its name), `path`, `variant` (if the study has variants), every setting that varies by dotted name,
     `seed`, `status` (complete, failed, stopped) and `reason`, `steps` (of its newest metrics). Complete runs also have
     the last row of their metrics as dotted columns; `rests`, `rest_reason`, and how far `loss_range`, `recall_range`
     and `transfer_range` move over the last tenth of training; `wall_seconds`, `threads`, and `examples_per_second`
     (steps x batch size / wall seconds, evaluations included).
     """
-    rows = [_row(study, at, outcomes[run.name]) for at, run in enumerate(study.runs)]
+    rows = [_row(study, run, outcomes[run.name]) for run in study.runs]
     return pd.json_normalize(rows)
 
 
-def _row(study: Study, at: int, outcome: Outcome) -> dict[str, Any]:
-    run, job = study.runs[at], outcome.job
+def _row(study: Study, run: Planned, outcome: Outcome) -> dict[str, Any]:
+    job = outcome.job
     settings = flat(run.config)
     row: dict[str, Any] = {"run": run.name, "path": str(job.out)}
     if any(other.variant for other in study.runs):
@@ -61,7 +61,7 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
 
 
 def summary(table: pd.DataFrame, varied: tuple[str, ...]) -> str:
-    """What varies beside recall and transfer (means over the n complete runs) and how many of these rest, aligned."""
+    """An aligned text table: what varies, mean recall and transfer over the n complete runs, how many of these rest."""
     keys = [name for name in ("variant", *varied) if name in table and table[name].astype(str).nunique() > 1]
     rows = [[*(_field(name) for name in keys), "n", "recall", "transfer", "rest"]]
     groups = table.groupby(table[keys].astype(str).agg(tuple, axis=1), sort=False) if keys else [((), table)]

@@ -1,4 +1,4 @@
-"""What a sweep shows on stderr: bars where that is a terminal, else a line as each run ends."""
+"""A sweep's progress on stderr: bars on a terminal, otherwise one line when a run ends."""
 
 import json
 import threading
@@ -15,15 +15,15 @@ from rich.table import Column
 
 from mechxl.sweep.engine import Job, Outcome
 
-TAIL = 65_536  # bytes; the newest row is at the end
+TAIL = 65_536  # bytes read from the end of a metrics file; they hold its newest row
 
 
 class View:
-    """One view of all runs. How far each is, is read from its directory.
+    """One view of all runs. It reads the progress of each run from the run's directory.
 
     Args:
-        jobs: what is to be done.
-        complete: runs that were complete before.
+        jobs: the runs to train.
+        complete: how many runs were complete before.
         quiet: show failures only.
     """
 
@@ -40,7 +40,7 @@ class View:
             TextColumn("{task.description}", table_column=name, markup=False),
             BarColumn(bar_width=12),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[found]}"),
+            TextColumn("{task.fields[metrics]}"),
             expand=True,
         )
         self.lock = threading.Lock()
@@ -57,14 +57,14 @@ class View:
             self.live.stop()
 
     def began(self, job: Job) -> None:
-        """Shows a run at work."""
+        """Adds a run's bar."""
         steps = job.config.training.steps
         with self.lock:
-            task = self.runs.add_task(job.name, total=steps, completed=self.steps[job.name], found="starting")
+            task = self.runs.add_task(job.name, total=steps, completed=self.steps[job.name], metrics="starting")
             self.at_work[job.name] = job, task
 
     def ended(self, outcome: Outcome) -> None:
-        """Counts a run that has ended; says so where there are no bars. A failure is said always."""
+        """Counts a run that has ended. Prints a line if there are no bars; a failure is always printed."""
         job, row = outcome.job, newest_row(outcome.job.out)
         with self.lock:
             if at_work := self.at_work.pop(job.name, None):
@@ -72,39 +72,39 @@ class View:
             self.complete += outcome.status == "complete"
             self.failed += outcome.status == "failed"
             self.steps[job.name] = _steps(row)
-            if outcome.status == "failed":  # what it leaves undone is neither left nor was it done quickly
+            if outcome.status == "failed":  # its missing steps count neither as time left nor as speed
                 self.before += job.config.training.steps - _steps(row)
                 self.steps[job.name] = job.config.training.steps
         if outcome.status == "failed":
-            self._say(f"mechxl: {outcome.reason}")
+            self._print(f"mechxl: {outcome.reason}")
         if outcome.status == "complete" and not (self.shown or self.quiet):
-            self._say(f"{self.complete + self.failed}/{self.total} {job.name}: complete, {_found(row)}")
+            self._print(f"{self.complete + self.failed}/{self.total} {job.name}: complete, {_metrics(row)}")
 
     def stop(self) -> None:
-        """Says that runs are being stopped; called in a signal handler."""
+        """Shows that runs are being stopped; called in a signal handler."""
         self.stopping = True
         if not (self.shown or self.quiet):
-            self._say("stopping, each run saves itself; Ctrl-C again to kill them at once")
+            self._print("stopping: each run saves its state; press Ctrl-C again to kill them at once")
 
-    def _say(self, text: str) -> None:
+    def _print(self, text: str) -> None:
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def _look(self) -> Group:
-        """The bars as of now; called in a thread of their own."""
+        """The bars with their current values; called in a separate thread."""
         with self.lock:
             for job, task in self.at_work.values():
                 if row := newest_row(job.out):
                     self.steps[job.name] = _steps(row)
-                    self.runs.update(task, completed=_steps(row), found=_found(row))
+                    self.runs.update(task, completed=_steps(row), metrics=_metrics(row))
             done = sum(self.steps.values())
             counts = f"{self.complete} of {self.total} runs" + (f", {self.failed} failed" if self.failed else "")
             if self.stopping:
-                counts += "; stopping, Ctrl-C again to kill"
+                counts += "; stopping, press Ctrl-C again to kill"
             self.sum.update(self.whole, description=counts, completed=done, rate=self._rate(done))
         return Group(self.sum, self.runs)
 
     def _rate(self, done: int) -> str:
-        """Steps a second of all runs together since the first step, and the time left at that rate."""
+        """The steps per second of all runs together since the first step, and the time left at that rate."""
         if done <= self.before:
             self.since = time.monotonic()
             return ""
@@ -114,7 +114,7 @@ class View:
 
 
 def newest_row(run: Path) -> dict[str, Any] | None:
-    """The last whole row of a run's metrics.jsonl; None where there is none."""
+    """The last whole row of a run's metrics.jsonl; None if there is none."""
     try:
         with (run / "metrics.jsonl").open("rb") as file:
             file.seek(max(0, file.seek(0, 2) - TAIL))
@@ -127,7 +127,7 @@ def _steps(row: dict[str, Any] | None) -> int:
     return row["step"] if row else 0
 
 
-def _found(row: dict[str, Any] | None) -> str:
+def _metrics(row: dict[str, Any] | None) -> str:
     shown = {"loss": "loss", "recall_accuracy": "recall", "transfer_accuracy": "transfer"}
     values = {short: (row or {}).get(name) for name, short in shown.items()}
     return "  ".join(f"{short} {'-' if value is None else f'{value:.3f}'}" for short, value in values.items())

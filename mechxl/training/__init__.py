@@ -1,1 +1,1 @@
-"""How a model is trained: the loop, its batches and metrics, and the run directory that it fills."""
+"""Training: the loop, its batches and metrics, and the run directory that it fills."""

@@ -21,8 +21,8 @@ class TrainingBatch:
 
     Attributes:
         tokens: the model's input.
-        positions: where the model is asked for the next token.
-        targets: the next token at those positions; padding where a sentence has no loss.
+        positions: the positions at which the model predicts the next token.
+        targets: the next token at these positions; padding if the position has no loss.
         is_answer: which targets belong to the answer.
         common: the beginnings that sentences share.
     """
@@ -42,7 +42,7 @@ class TrainingBatches:
         objective: answer (loss on the answer's tokens) or all (on every token after BOS).
         batch_size: sentences a step.
         seed: of the order of batches.
-        device: where the tensors lie.
+        device: the tensors' device.
     """
 
     def __init__(self, corpus: Corpus, objective: str, batch_size: int, seed: int, device: str) -> None:

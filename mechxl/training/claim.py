@@ -1,7 +1,7 @@
-"""Claims a directory for a training: what is there already, who else trains there, how a new run takes its place.
+"""Claims a directory for a training: checks its content, locks it, and moves a new run into place.
 
-A new run starts in a hidden directory next to its place. It moves into place when its first checkpoint is saved, so
-that nobody finds half a run, and `--overwrite` deletes the old run only then.
+A new run starts in a hidden directory next to its place. It moves into place when its first checkpoint is saved. So no
+reader sees half a run, and `--overwrite` deletes the old run only then.
 """
 
 import platform
@@ -34,11 +34,11 @@ class Claim:
     """A directory that one training alone writes to.
 
     Attributes:
-        directory: where the training writes now.
-        place: where the run belongs, links resolved.
+        directory: the directory that the training writes to now.
+        place: the run's final path, with links resolved.
         out: the same path as the user wrote it, for messages.
-        resume: whether the training continues the run that is there.
-        corpus: what is trained on; None if the run is complete already.
+        resume: whether the training continues an existing run.
+        corpus: the training data; None if the run is complete already.
     """
 
     directory: Path
@@ -67,7 +67,7 @@ def claim(config: RunConfig, out: Path, *, resume: bool, overwrite: bool, quiet:
     Raises:
         InputError: nothing can be trained there, for one of the reasons that `train_run` lists.
     """
-    place = out.resolve()  # `.` and links stand for what they name
+    place = out.resolve()  # resolves `.` and links
     if not place.exists() and (old := _hidden(place, "old")).is_dir():  # killed between the two moves of a replacement
         old.rename(place)
     if place.exists() and not place.is_dir():
@@ -127,14 +127,14 @@ def _continue(config: RunConfig, out: Path, place: Path, resume: bool, quiet: bo
         raise InputError(
             f"{out}: this run is not complete; continue it with --resume, or train it again with --overwrite"
         )
-    for folder in (place, place / "checkpoints"):  # others may be writing to the caches below
+    for folder in (place, place / "checkpoints"):  # not the caches: other processes may be writing there
         for leftover in folder.glob(TEMPORARY):
             leftover.unlink()
     return Claim(place, place, out, resume=True, corpus=run.corpus)
 
 
 def _begin(config: RunConfig, corpus: Corpus, directory: Path) -> None:
-    """Empties the directory except for its lock, and writes what is known before training."""
+    """Empties the directory except for its lock, and writes the files that do not depend on training."""
     for path in directory.iterdir():
         if path.name != "lock":
             shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -151,10 +151,10 @@ def _hidden(place: Path, kind: str) -> Path:
 
 @contextmanager
 def _lock(directory: Path, out: Path) -> Iterator[list[Claim]]:
-    """Holds the directory's lock; the system frees it when the process ends, however that happens.
+    """Holds the directory's lock; the system frees it when the process ends for any reason.
 
     Yields:
-        A list for claims whose directory may move meanwhile: the lock is deleted where it is then.
+        A list for claims whose directory may move meanwhile: the lock file is also deleted in the new directory.
     """
     lock = FileLock(directory / "lock")
     try:
@@ -170,15 +170,15 @@ def _lock(directory: Path, out: Path) -> Iterator[list[Claim]]:
         yield moved
     finally:
         for path in (directory, *(claimed.directory for claimed in moved)):
-            (path / "lock").unlink(missing_ok=True)  # while it is held, so that it is nobody else's
+            (path / "lock").unlink(missing_ok=True)  # while it is held, so that it can't be another process's lock
         lock.release()
 
 
 def environment(n_ctx: int, device: str, data_digest: str, least_loss: float) -> dict[str, Any]:
-    """What a run's numbers depend on besides its settings: versions, commit, threads, device, command line.
+    """Everything except settings that a run's numbers depend on: versions, commit, threads, device, command line.
 
     Args:
-        n_ctx: tokens of the model's context.
+        n_ctx: the number of positions of the model's context.
         device: torch device of the training.
         data_digest: hash of the corpus.
         least_loss: the loss of a model that knows all facts, in nats.
@@ -199,7 +199,7 @@ def environment(n_ctx: int, device: str, data_digest: str, least_loss: float) ->
 
 
 def _commit() -> str | None:
-    """The commit of the checkout that this code stands in; None if it is installed without one."""
+    """The commit of the checkout that contains this code; None if it is installed without one."""
     source = Path(__file__).parents[2]
     if not (source / "pyproject.toml").is_file():
         return None

@@ -1,4 +1,4 @@
-"""Ctrl-C during a training: the step under way is finished, and everything is saved."""
+"""Ctrl-C during a training: the training finishes its step and saves everything."""
 
 import signal
 import sys
@@ -11,7 +11,7 @@ from types import FrameType
 def interrupts() -> Iterator[list[int]]:
     """Yields a list that Ctrl-C fills, so that a loop can stop after its step; a second Ctrl-C stops at once.
 
-    In a thread other than the main one, Python can't handle signals: there the list stays empty.
+    Python handles signals in the main thread only; in other threads the list stays empty.
     """
     received: list[int] = []
 

@@ -19,8 +19,8 @@ LARGEST = 32 << 20  # bytes of the largest block that comes from the heap; glibc
 def kept_memory() -> Iterator[None]:
     """Lets glibc keep freed memory inside the context, and returns it to the system at the end.
 
-    Other allocators are left alone. glibc's thresholds belong to the process and can't be read, so they stay as they
-    are set here.
+    With other allocators it does nothing. glibc's thresholds belong to the process and can't be read, so they keep the
+    values that are set here.
     """
     if platform.libc_ver()[0] != "glibc":
         yield

@@ -1,8 +1,8 @@
-"""Which library multiplies float32 matrices on the CPU.
+"""Chooses the library that multiplies float32 matrices on the CPU.
 
 PyTorch uses MKL by default. On AMD processors, MKL is half as fast as oneDNN. PyTorch uses oneDNN if oneDNN may round
-its inputs to bfloat16. A processor without bfloat16 matrix units does not round all the same, since rounding would gain
-nothing: its products stay exact float32. This module tries whether they do, and switches to oneDNN only then.
+its inputs to bfloat16. On a processor without bfloat16 matrix units, oneDNN does not round, since rounding would gain
+nothing: products stay exact float32. This module tests whether they are exact, and switches to oneDNN only then.
 """
 
 from collections.abc import Iterator
@@ -37,7 +37,7 @@ def quick_products() -> Iterator[bool]:
 
 @cache
 def _exact() -> bool:
-    """Whether products are as exact as float32 under the present setting, in the forms that training needs."""
+    """Whether products are as exact as float32 under the current setting, in the shapes that training needs."""
     if not torch.backends.mkldnn.is_available():
         return False
     rng = torch.Generator().manual_seed(0)

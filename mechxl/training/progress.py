@@ -1,4 +1,4 @@
-"""What a training prints: a progress bar on stderr if that is a terminal, and one line on stdout at the end."""
+"""The output of a training: a progress bar on stderr if that is a terminal, and one line on stdout at the end."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""What a stopped training goes on from: one file, resume.safetensors, written whole."""
+"""The state from which a stopped training continues: one file, resume.safetensors, written as a whole."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -16,10 +16,10 @@ from mechxl.files import whole_file
 
 @dataclass(frozen=True)
 class Position:
-    """Where a training stands.
+    """The progress of a training.
 
     Attributes:
-        step: updates that are done.
+        step: the number of updates so far.
         since: updates since the last evaluation.
         seconds: time spent so far.
     """
@@ -40,10 +40,10 @@ def save_state(
 
     Args:
         path: of resume.safetensors.
-        position: where the training stands.
+        position: the progress of the training.
         parameters: all parameters as one vector, the only one that the optimizer holds.
         optimizer: its moments are saved.
-        losses: sums since the last evaluation: of the loss that is trained, and of the answers' part of it.
+        losses: sums since the last evaluation: of the training loss, and of its part for answers.
     """
     tensors = {"losses": losses, "parameters": parameters.detach(), **optimizer.state[parameters]}
     with whole_file(path) as temporary:

@@ -43,7 +43,7 @@ def with_kinds(common: Shared, tokens: Tensor, generator: torch.Generator) -> Sh
         torch.tensor([[every.index(pair) for pair in row] for row in pairs(rows)], dtype=torch.long).view(rows.shape)
         for rows in (common.tokens, tokens)
     )
-    return Shared(common.tokens, common.of, torch.tensor(every).T, begun, kind)
+    return Shared(common.tokens, common.beginning, torch.tensor(every).T, begun, kind)
 
 
 @st.composite

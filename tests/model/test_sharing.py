@@ -43,8 +43,8 @@ def longest_shared(tokens: Tensor, longest: int, at_once: int) -> int:
 def assert_beginnings_of(common: Shared, tokens: Tensor) -> None:
     """Each sequence's beginning is made of its own first tokens."""
     length = common.tokens.shape[1]
-    assert common.of.shape == (len(tokens),)
-    assert beginnings(common.tokens[common.of], length) == beginnings(tokens, length)
+    assert common.beginning.shape == (len(tokens),)
+    assert beginnings(common.tokens[common.beginning], length) == beginnings(tokens, length)
 
 
 @MANY

@@ -71,7 +71,7 @@ def test_names_tell_apart_fields_that_sections_share():
 BAD = {
     "no TOML": ("[base", "is not valid TOML"),
     "unknown key": ("[gird]\nworld.n_entities = [1]", "gird: there is no such key; did you mean grid"),
-    "a section outside": ("[world]\nn_entities = 5", "world: a study's settings stand in [base]"),
+    "a section outside": ("[world]\nn_entities = 5", "world: settings belong in [base]"),
     "unknown setting": ("base.world.n_entites = 5", "world.n_entites: there is no such setting; did you mean"),
     "unknown setting in the grid": (
         '[grid]\n"world.n_entites" = [5]',
@@ -91,7 +91,7 @@ BAD = {
     "no list": ("[grid]\nworld.n_entities = 5", "grid: world.n_entities = 5: must be a list of values; write [5]"),
     "an empty list": ("[grid]\nworld.n_entities = []", "grid: world.n_entities = []: must be a list"),
     "a value twice": ("[grid]\nmixture.parallel_fraction = [0, 0.0]", "run parallel_fraction=0,seed=0: there are two"),
-    "a setting twice": ('grid.model.d_mlp = [8]\ngrid."model.d_mlp" = [9]', "model.d_mlp stands there twice"),
+    "a setting twice": ('grid.model.d_mlp = [8]\ngrid."model.d_mlp" = [9]', "model.d_mlp is set twice"),
     "one run under two names": (
         "[grid]\nworld.seed = [1]\nlanguages.seed = [1]\nmixture.seed = [1]\ntraining.init_seed = [1]\n"
         "training.order_seed = [1]\n[[runs]]\nname = 'a'\n[[runs]]\nname = 'b'",
@@ -101,8 +101,8 @@ BAD = {
     "seeds: negative": ("seeds = [-1]", "seeds = [-1]"),
     "seeds: no numbers": ("seeds = [true]", "seeds = [True]"),
     "seeds: twice": ("seeds = [1, 1]", "run seed=1: there are two"),
-    "a seed in base": ("base.seed = 1", "seed = 1: a study's seeds stand at its top"),
-    "a seed in the grid": ("grid.seed = [1, 2]", "seed = 1: a study's seeds stand at its top"),
+    "a seed in base": ("base.seed = 1", "seed = 1: seeds belong at the top of a study"),
+    "a seed in the grid": ("grid.seed = [1, 2]", "seed = 1: seeds belong at the top of a study"),
     "no name": ("[[runs]]\nworld.n_entities = 5", "runs: name is missing"),
     "a name that leads away": ("[[runs]]\nname = '../away'", "runs: name = '../away': can't name a directory"),
     "a study's name": ("name = 'a/b'", "name = 'a/b': can't name a directory"),
@@ -110,7 +110,7 @@ BAD = {
     "runs is one table": ("[runs]\nname = 'a'", "runs: must be tables, each headed [[runs]]"),
     "in variant and grid": (
         "[grid]\nmodel.d_mlp = [8]\n[[runs]]\nname = 'a'\nmodel.d_mlp = 9",
-        "model.d_mlp: stands in [grid] and in the variant a",
+        "model.d_mlp: is set in [grid] and in the variant a",
     ),
     "a name too long": ("[[runs]]\nname = '" + "a" * 200 + "'", "its name is longer than 200 characters"),
     "base is a value": ("base = 3", "base = 3: must be a table"),

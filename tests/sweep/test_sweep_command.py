@@ -68,7 +68,7 @@ def test_ctrl_c_saves_and_shows(folder: Path, interrupted: tuple[int, str, str])
     assert (status, out) == (INTERRUPTED, "")
     assert "Traceback" not in err
     assert "stopped with everything saved" in err
-    assert "the same command goes on" in err
+    assert "run the same command again to continue" in err
     table = pd.read_parquet(folder / "runs" / "sweep.parquet").set_index("run")
     assert list(table["status"][:4]) == ["failed", "failed", "complete", "complete"]
     assert table["status"]["long,seed=1"] == "stopped"
@@ -78,7 +78,7 @@ def test_ctrl_c_saves_and_shows(folder: Path, interrupted: tuple[int, str, str])
     assert not list(folder.glob("runs/.*"))
     # what the terminal showed meanwhile: each run at work, and all together
     assert re.search(r"diverging,seed=0 +.* +0/400 +starting", err)
-    assert "2 of 6 runs, 2 failed; stopping, Ctrl-C again to kill" in err
+    assert "2 of 6 runs, 2 failed; stopping, press Ctrl-C again to kill" in err
     assert "steps/s, 0:" in err
 
 
@@ -93,7 +93,7 @@ def test_going_on_reports_failures_and_completes_the_rest(folder: Path, rerun: t
     (diverged,) = (line for line in failures if "diverging,seed=0: the loss is" in line)
     (foreign,) = (line for line in failures if "foreign,seed=0: is a run with other settings" in line)
     assert "training.steps is 2 there and 12 here" in foreign
-    assert lines[-1] == f"mechxl: 2 of 6 runs failed, each with its reason above and in {runs / 'sweep.parquet'}"
+    assert lines[-1] == f"mechxl: 2 of 6 runs failed; the reasons are above and in {runs / 'sweep.parquet'}"
     assert any("/6 long,seed=1: complete, loss " in line for line in lines)
     table = pd.read_parquet(runs / "sweep.parquet").set_index("run")
     assert list(table["status"]) == ["failed"] * 2 + ["complete"] * 4

@@ -45,7 +45,7 @@ class OneByOne:
                 if self.failing in job.name:
                     yield Outcome(job, "failed", f"{job.out}: it broke")
                 elif stopping():
-                    yield Outcome(job, "stopped", f"{job.out}: not begun")
+                    yield Outcome(job, "stopped", f"{job.out}: not started")
                 else:
                     train_alone(self.zygote, job.config, job.out)
                     yield Outcome(job, "complete")
@@ -131,7 +131,7 @@ def test_ctrl_c_writes_the_table_of_what_is_complete(zygote: Zygote, tmp_path: P
                     signal.raise_signal(signal.SIGINT)
                 yield outcome
 
-    with pytest.raises(KeyboardInterrupt, match="4 of 6 runs not finished; the same command goes on"):
+    with pytest.raises(KeyboardInterrupt, match="4 of 6 runs not finished; run the same command again"):
         sweep(STUDY, tmp_path, engine=Pressed(zygote), quiet=True)
     assert list(pd.read_parquet(tmp_path / "sweep.parquet")["status"]) == ["complete"] * 2 + ["stopped"] * 4
     assert signal.getsignal(signal.SIGINT) is before

@@ -1,1 +1,1 @@
-"""activations(run, ...): what the model holds at each hook, labelled, lazy, and kept beside the run."""
+"""activations(run, ...): a model's activations at any hook, as a labelled lazy array, cached in the run."""

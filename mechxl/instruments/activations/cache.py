@@ -1,11 +1,11 @@
-"""activations.zarr: what was computed, by checkpoint, hook and role; a cache, which may be deleted.
+"""activations.zarr: a cache of computed activations, by checkpoint, hook and role. It may be deleted.
 
     activations.zarr/step-000512-DIGEST/HOOK.ROLE   (language, fact, *trailing), NaN where not computed
 
-DIGEST is that of the parameters, the sentences and the architecture. It stands in the path, not beside the values, so
-that at no moment values and digest disagree, whoever writes and whenever they are killed. A chunk is about 1 MiB of one
-language's facts. Facts that were not asked for stay NaN; asking for them later fills them in. Two processes that fill
-one chunk at once write what each knows: the later stands, and what it lacks is computed when it is asked for again.
+DIGEST is the digest of the parameters, the sentences and the architecture. It is part of the path, so that values and
+digest can never disagree, even if a writer is killed. A chunk holds about 1 MiB of one language's facts. Facts that
+nobody has requested are NaN; a later request fills them in. If two processes write one chunk at the same time, the last
+write wins; values that it lacks are computed at the next request.
 """
 
 import shutil
@@ -23,18 +23,18 @@ from mechxl.files import TEMPORARY
 from mechxl.instruments.activations.chunks import Layout, make_group
 
 CHUNK_BYTES = 2**20
-LEFT_BEHIND = 3600  # seconds after which a temporary file has no writer any more
+LEFT_BEHIND = 3600  # seconds; an older temporary file comes from a killed writer
 
 Rows = slice | Int[np.ndarray, " some"]
 
 
 class Cache:
-    """The cache of one run, for one computation; says on stderr, once a kind, what it could not use or keep.
+    """The cache of one run, for one computation. It warns on stderr, once for each kind of problem.
 
     Args:
         root: activations.zarr.
-        shape: (language, fact, *trailing) of an array.
-        dims: their names.
+        shape: an array's shape, (language, fact, *trailing).
+        dims: the names of these dimensions.
         dtype: of the values.
     """
 
@@ -42,26 +42,26 @@ class Cache:
         blocks = -(-int(np.prod(shape[1:])) * dtype.itemsize // CHUNK_BYTES)
         self.root, self.layout = root, Layout(shape, dims, dtype, -(-shape[1] // blocks))
         self.writable = True
-        self.said: set[str] = set()
+        self.warned: set[str] = set()
 
-    def say(self, kind: str, text: str) -> None:
-        """A message on stderr, one of a kind."""
-        if kind not in self.said:
-            self.said.add(kind)
+    def warn(self, kind: str, text: str) -> None:
+        """Prints a warning on stderr, unless one of the same kind was printed before."""
+        if kind not in self.warned:
+            self.warned.add(kind)
             print(f"mechxl: {text}", file=sys.stderr, flush=True)
 
     def prepare(self, groups: list[str]) -> None:
-        """Removes what was computed from other parameters at the steps of these groups."""
+        """Removes activations that other parameters gave at the steps of these groups."""
         self._clear(self.root)
-        of_step = {group.rsplit("-", 1)[0]: group for group in groups}
-        here: list[Path] = []
+        group_of_step = {group.rsplit("-", 1)[0]: group for group in groups}
+        paths: list[Path] = []
         with suppress(OSError):
-            here = list(self.root.iterdir())
-        others = [path for path in here if of_step.get(path.name.rsplit("-", 1)[0], path.name) != path.name]
-        if others:
-            listed = ", ".join(map(str, sorted({int(path.name.split("-")[1]) for path in others})))
-            self.say("others", f"{self.root}: holds other parameters' activations (step {listed}); computed anew")
-        for path in others:
+            paths = list(self.root.iterdir())
+        outdated = [path for path in paths if group_of_step.get(path.name.rsplit("-", 1)[0], path.name) != path.name]
+        if outdated:
+            steps = ", ".join(map(str, sorted({int(path.name.split("-")[1]) for path in outdated})))
+            self.warn("outdated", f"{self.root}: holds other parameters' activations (step {steps}); computed again")
+        for path in outdated:
             _remove(path)
         for path in (self.root, *(self.root / group for group in groups)):
             if path.is_dir():
@@ -69,7 +69,7 @@ class Cache:
                     make_group(path)
 
     def sweep(self) -> None:
-        """Removes what killed writers left behind."""
+        """Removes temporary files that killed writers left."""
         for pattern in (TEMPORARY, ".old-*"):
             with suppress(OSError):
                 for path in list(self.root.rglob(pattern)):
@@ -79,10 +79,10 @@ class Cache:
     def read(
         self, group: str, name: str, language: int, facts: Int[np.ndarray, " n"], out: Float[np.ndarray, "n *d"]
     ) -> bool:
-        """Puts the activations of facts in a language into `out`, NaN where they are not here.
+        """Copies the cached activations of facts in a language into `out`, with NaN for facts that are not cached.
 
         Returns:
-            Whether any are here; if not, `out` is left as it is.
+            Whether any chunk was read; if not, `out` does not change.
         """
         array = self.root / group / name
         if not self.layout.described(array):
@@ -106,7 +106,7 @@ class Cache:
         values: Float[np.ndarray, "n *d"],
         rows: Int[np.ndarray, " kept"],
     ) -> None:
-        """Adds the activations of facts in a language to what is here, for those rows of them."""
+        """Saves the given rows of the activations of facts in a language."""
         if not self.writable:
             return
         array = self.root / group / name
@@ -117,23 +117,23 @@ class Cache:
                 self.layout.describe(array)
             for block, part, inside in self._blocks(facts[rows]):
                 path = self.layout.file(array, language, block)
-                of_rows = part if len(rows) == len(values) else rows[part]
+                value_rows = part if len(rows) == len(values) else rows[part]
                 if isinstance(inside, slice) and inside.stop == self.layout.block:
-                    self.layout.write(path, values[of_rows])  # all there is to know
+                    self.layout.write(path, values[value_rows])  # a whole chunk: nothing to merge
                     continue
                 chunk = self._chunk(path)
                 chunk = self.layout.empty() if chunk is None else chunk.copy()
-                chunk[inside] = values[of_rows]
+                chunk[inside] = values[value_rows]
                 self.layout.write(path, chunk)
         except (OSError, ValueError) as error:
             self.writable = False
             reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-            self.say("unkept", f"{self.root}: can't be written ({reason}); activations are computed and not kept")
+            self.warn("unsaved", f"{self.root}: can't be written ({reason}); activations are computed but not saved")
 
     def _blocks(self, facts: Int[np.ndarray, " n"]) -> Iterator[tuple[int, Rows, Rows]]:
-        """By chunk: its number, which of the facts are in it, and their rows there."""
+        """For each chunk: its number, which of the facts are in it, and their rows in the chunk."""
         size = self.layout.block
-        if len(facts) == self.layout.shape[1] and (np.diff(facts) == 1).all():  # all, in order: no copies by index
+        if len(facts) == self.layout.shape[1] and (np.diff(facts) == 1).all():  # all facts in order: slices copy less
             for start in range(0, len(facts), size):
                 part = slice(start, min(start + size, len(facts)))
                 yield start // size, part, slice(0, part.stop - start)
@@ -144,37 +144,37 @@ class Cache:
             yield int(number), part, row[part]
 
     def _chunk(self, path: Path) -> Float[np.ndarray, "block *d"] | None:
-        """A chunk; None where it is missing or damaged."""
+        """A chunk; None if it is missing or damaged."""
         try:
             return self.layout.read(path)
         except (OSError, ValueError) as error:
-            self._say_damaged(path, error)
+            self._warn_damaged(path, error)
             return None
 
     def _mend(self, array: Path) -> None:
-        """Writes metadata anew that is missing or damaged; the chunks have checksums of their own."""
+        """Rewrites an array's metadata if it is missing or damaged. (Chunks have their own checksums.)"""
         self._clear(array.parent)
         self._clear(array)
         with suppress(OSError):
-            # A writer describes an array before its first chunk: whoever sees a chunk must look again at what was not
-            # there before. Without a chunk there is no such array, or someone is about to describe it.
+            # A writer writes the metadata before the first chunk. So a reader that finds a chunk rereads the metadata,
+            # which may be new. Without a chunk there is no array, or another process is about to write its metadata.
             if any(array.glob("c.*")) and not self.layout.described(array):
-                self._say_damaged(array / "zarr.json", ValueError("it does not describe this array"))
+                self._warn_damaged(array / "zarr.json", ValueError("it describes another array"))
                 self.layout.describe(array)
 
     def _clear(self, path: Path) -> None:
-        """Removes a file where a folder belongs."""
+        """Removes a file that has a folder's name."""
         if path.is_file():
-            self._say_damaged(path, ValueError("it is no folder"))
+            self._warn_damaged(path, ValueError("it is not a folder"))
             _remove(path)
 
-    def _say_damaged(self, path: Path, error: Exception) -> None:
+    def _warn_damaged(self, path: Path, error: Exception) -> None:
         reason = error.strerror if isinstance(error, OSError) else error
-        self.say("damaged", f"{path}: is damaged ({reason}); what it lacks is computed anew")
+        self.warn("damaged", f"{path}: is damaged ({reason}); lost activations are computed again")
 
 
 def _remove(path: Path) -> None:
-    """Moves something away, then deletes it, so that nobody finds half of it; what can't be removed stays."""
+    """Renames a path, then deletes it, so that no reader sees it half deleted. A path that can't be removed stays."""
     old = path.with_name(f".old-{uuid.uuid4().hex}")
     with suppress(OSError):
         path.rename(old)

@@ -1,8 +1,8 @@
-"""Arrays of activations.zarr on disk: Zarr 3, made and replaced in whole files.
+"""Arrays of activations.zarr on disk, in the format Zarr 3. Each file is written and replaced as a whole.
 
-The zarr package writes the metadata, and any reader of Zarr reads the arrays. Chunks are written and read here, as
-their bytes and a checksum: zarr hands each chunk to a loop in another thread, which for chunks of this size costs more
-than the writing.
+The zarr package makes the metadata, so any Zarr reader can read the arrays. This module reads and writes the chunks
+itself, as bytes and a checksum: zarr passes each chunk to an event loop in another thread, and for chunks of this size
+that takes longer than writing them.
 """
 
 import json
@@ -22,21 +22,21 @@ GROUP = {"zarr_format": 3, "node_type": "group", "attributes": {}}
 
 
 class Layout:
-    """How the arrays (language, fact, *trailing) are stored: a chunk is some facts of one language; NaN: not there.
+    """How an array (language, fact, *trailing) is stored. A chunk holds some facts of one language; NaN means missing.
 
     Args:
         shape: (language, fact, *trailing).
-        dims: their names.
+        dims: the names of these dimensions.
         dtype: floating point.
-        block: facts of a chunk.
+        block: the number of facts in a chunk.
     """
 
     def __init__(self, shape: tuple[int, ...], dims: tuple[str, ...], dtype: np.dtype, block: int) -> None:
         self.shape, self.dtype, self.block = shape, dtype.newbyteorder("<"), block
         self.chunk = (block, *shape[2:])
-        found = {}
+        files = {}
         zarr.create_array(
-            MemoryStore(found),
+            MemoryStore(files),
             shape=shape,
             dtype=dtype,
             chunks=(1, *self.chunk),
@@ -44,9 +44,9 @@ class Layout:
             dimension_names=dims,
             chunk_key_encoding={"name": "default", "separator": "."},  # files in one folder
             serializer=BytesCodec(endian="little"),
-            compressors=Crc32cCodec(),  # activations hardly compress; truncated and changed bytes are seen
+            compressors=Crc32cCodec(),  # a checksum only: activations hardly compress
         )
-        self.metadata: bytes = found["zarr.json"].to_bytes()
+        self.metadata: bytes = files["zarr.json"].to_bytes()
 
     def described(self, array: Path) -> bool:
         """Whether the array's metadata is that of this layout."""
@@ -57,12 +57,12 @@ class Layout:
             return False
 
     def describe(self, array: Path) -> None:
-        """Writes an array's metadata: it is of full size, and nothing is in it yet."""
+        """Writes the metadata of an array of full size that has no chunks yet."""
         array.mkdir(exist_ok=True)
         write_bytes(array / "zarr.json", self.metadata)
 
     def empty(self) -> Float[np.ndarray, "block *d"]:
-        """A chunk in which nothing is."""
+        """A chunk of NaN."""
         return np.full(self.chunk, np.nan, self.dtype)
 
     def file(self, array: Path, language: int, block: int) -> Path:
@@ -70,11 +70,11 @@ class Layout:
         return array / ".".join(map(str, ("c", language, block, *(0 for _ in self.shape[2:]))))
 
     def read(self, path: Path) -> Float[np.ndarray, "block *d"] | None:
-        """A chunk; None where there is none yet.
+        """A chunk; None if its file does not exist yet.
 
         Raises:
-            ValueError: it is damaged.
-            OSError: it can't be read.
+            ValueError: the file is damaged.
+            OSError: the file can't be read.
         """
         try:
             content = path.read_bytes()
@@ -82,25 +82,25 @@ class Layout:
             return None
         values = memoryview(content)[:-4]
         if _checksum(values) != content[-4:]:
-            raise ValueError("its checksum is another")
+            raise ValueError("its checksum is wrong")
         return np.frombuffer(values, self.dtype).reshape(self.chunk)
 
     def write(self, path: Path, values: Float[np.ndarray, "block *d"]) -> None:
-        """Writes a whole chunk, or nothing."""
+        """Writes a chunk: the whole file, or nothing."""
         content = np.ascontiguousarray(values, self.dtype).data.cast("B")
         write_bytes(path, content, _checksum(content))
 
 
 def _checksum(content: memoryview) -> bytes:
-    """CRC32C as Zarr's codec appends it; in pieces, as the library takes bytes and a copy of all would cost memory."""
-    found = 0
+    """CRC32C as Zarr's codec appends it. In pieces: the library takes bytes, and copying all at once costs memory."""
+    checksum = 0
     for start in range(0, len(content), PIECE):
-        found = google_crc32c.extend(found, bytes(content[start : start + PIECE]))
-    return found.to_bytes(4, "little")
+        checksum = google_crc32c.extend(checksum, bytes(content[start : start + PIECE]))
+    return checksum.to_bytes(4, "little")
 
 
 def make_group(path: Path) -> None:
-    """A group, so that other tools can walk the store; one that is damaged is made anew."""
+    """Makes a Zarr group, so that other tools can list the store. A damaged group is written again."""
     try:
         if json.loads((path / "zarr.json").read_bytes()) == GROUP:
             return

@@ -1,4 +1,4 @@
-"""Which of TransformerLens's hooks a name means, and what they hold beside batch and position."""
+"""Finds the TransformerLens hooks that a name means, and their dimensions after batch and position."""
 
 import difflib
 import re
@@ -12,7 +12,7 @@ from mechxl.errors import InputError
 from mechxl.model.hooked import HookedTransformer, build_model
 from mechxl.run import Run
 
-# Trailing dimensions by the last part of a name; d_model where it is none of these.
+# Trailing dimensions by the last part of a hook's name; all others have d_model.
 TRAILING = {
     "hook_scale": ("scale",),
     **dict.fromkeys(("hook_q", "hook_k", "hook_v", "hook_z"), ("head_index", "d_head")),
@@ -23,12 +23,12 @@ TRAILING = {
 
 @dataclass(frozen=True)
 class Hooks:
-    """Hooks whose activations stand in one array.
+    """Hooks whose activations are stacked in one array.
 
     Attributes:
         names: TransformerLens's names.
-        dim: what they are stacked along: layer or component.
-        labels: along that dimension: numbers of layers, or the names.
+        dim: the dimension that they are stacked along: layer or component.
+        labels: the labels of that dimension: numbers of layers, or the names.
         trailing: the dimensions after batch and position, and their sizes.
     """
 
@@ -39,35 +39,35 @@ class Hooks:
 
 
 def empty_model(run: Run) -> HookedTransformer:
-    """The run's model with some parameters, to read checkpoints into."""
+    """The run's model with arbitrary parameters; checkpoints are then loaded into it."""
     config = run.config
     n_ctx, precision = run.environment["n_ctx"], config.training.precision
     return build_model(config.model, run.tokenizer, n_ctx, config.seeds.init, precision)
 
 
 def hooks_of(run: Run, hook: str | Sequence[str], layers: int | Sequence[int] | None = None) -> Hooks:
-    """The hooks that are meant: one name or several.
+    """The hooks that one name, or several, stand for.
 
     Args:
-        run: gives the model.
-        hook: a short name (resid_post, mlp_out, z, attn.hook_z) is every block's hook of that name, stacked along
-            `layer`; a whole name, or several of either sort, stand along `component`.
-        layers: which layers of short names: l is TransformerLens's block l - 1, and 0 the embeddings, which resid_post
-            alone has (as blocks.0.hook_resid_pre).
+        run: the run whose model has the hooks.
+        hook: a short name (resid_post, mlp_out, z, attn.hook_z) means the hook of that name in every block, stacked
+            along `layer`. A full name, or several names of either kind, are stacked along `component`.
+        layers: which layers of short names. Layer l is TransformerLens's block l - 1. Layer 0 is the embeddings
+            (blocks.0.hook_resid_pre); only resid_post has it.
 
     Raises:
-        InputError: there is no such hook or layer, the model does not run it, or several differ in their dimensions.
+        InputError: a hook or layer does not exist, the model does not run it, or the hooks differ in dimensions.
     """
     model = empty_model(run)
     _, cache = model.run_with_cache(torch.tensor([[BOS_ID]]), return_type="logits")
     run_hooks, n_layers = list(cache.keys()), run.config.model.n_layers
     asked = [hook] if isinstance(hook, str) else list(hook)
     if not asked:
-        raise InputError("hook: names no hook; name one, as resid_post or blocks.0.attn.hook_z")
-    found = [(name, _stack(name, run_hooks, list(model.hook_dict), n_layers)) for name in asked]
-    stacks = [_some_layers(name, stack, layers) if isinstance(stack, dict) else stack for name, stack in found]
+        raise InputError("hook: names no hook; name one, for example resid_post or blocks.0.attn.hook_z")
+    all_layers = [(name, _stack(name, run_hooks, list(model.hook_dict), n_layers)) for name in asked]
+    stacks = [_some_layers(name, stack, layers) if isinstance(stack, dict) else stack for name, stack in all_layers]
     if layers is not None and not any(isinstance(stack, dict) for stack in stacks):
-        raise InputError(f"layers = {layers}: {', '.join(asked)} is one hook already; give layers with a short name")
+        raise InputError(f"layers = {layers}: {', '.join(asked)} is one hook already; use layers with a short name")
     if isinstance(hook, str) and isinstance(stacks[0], dict):
         dim, labels, names = "layer", list(stacks[0]), list(stacks[0].values())
     else:
@@ -83,16 +83,16 @@ def hooks_of(run: Run, hook: str | Sequence[str], layers: int | Sequence[int] | 
 
 
 def _stack(name: str, run_hooks: list[str], all_hooks: list[str], n_layers: int) -> str | dict[int, str]:
-    """One whole name, or what a short name means by layer."""
+    """A full name as it is; for a short name, the full name at each layer."""
     if name in run_hooks:
         return name
     suffixes = [hook.removeprefix("blocks.0.") for hook in run_hooks if hook.startswith("blocks.0.")]
-    meant = [suffix for suffix in suffixes if name in _short(suffix)]
-    if len(meant) == 1:
-        stack = {layer: f"blocks.{layer - 1}.{meant[0]}" for layer in range(1, n_layers + 1)}
-        return {0: "blocks.0.hook_resid_pre"} | stack if meant[0] == "hook_resid_post" else stack
-    if meant:
-        raise InputError(f"hook = {name}: may be {' or '.join(meant)}; name one of them")
+    matches = [suffix for suffix in suffixes if name in _short(suffix)]
+    if len(matches) == 1:
+        stack = {layer: f"blocks.{layer - 1}.{matches[0]}" for layer in range(1, n_layers + 1)}
+        return {0: "blocks.0.hook_resid_pre"} | stack if matches[0] == "hook_resid_post" else stack
+    if matches:
+        raise InputError(f"hook = {name}: may be {' or '.join(matches)}; name one of them")
     if name in all_hooks or any(name in _short(hook.removeprefix("blocks.0.")) for hook in all_hooks):
         raise InputError(f"hook = {name}: TransformerLens does not run this hook with the settings of this model")
     known = list(dict.fromkeys([*(short for suffix in suffixes for short in _short(suffix)), *run_hooks]))
@@ -102,7 +102,7 @@ def _stack(name: str, run_hooks: list[str], all_hooks: list[str], n_layers: int)
 
 
 def _short(suffix: str) -> list[str]:
-    """How a block's hook may be called: attn.hook_z, attn.z, hook_z or z."""
+    """The short names of a block's hook: attn.hook_z, attn.z, hook_z or z."""
     last = suffix.split(".")[-1]
     return [suffix, suffix.replace("hook_", ""), last, last.replace("hook_", "")]
 
@@ -120,16 +120,16 @@ def _some_layers(name: str, stack: dict[int, str], layers: int | Sequence[int] |
 
 
 def _trailing(name: str, shape: tuple[int, ...], n_ctx: int) -> dict[str, int]:
-    """The dimensions beside batch and position of a hook, from its shape for one token."""
+    """A hook's dimensions after batch and position, from its shape for one token."""
     last = name.split(".")[-1]
     dims = ("d_vocab",) if name == "unembed.hook_out" else TRAILING.get(last, ("d_model",))
-    if dims[-1] == "key_pos":  # batch, head, query, key: the query is the position asked for
+    if dims[-1] == "key_pos":  # (batch, head, query, key): the query is the position
         return {"head_index": shape[1], "key_pos": n_ctx}
     return dict(zip(dims, shape[2:], strict=True))
 
 
 def block_after(names: Sequence[str], n_layers: int) -> int | None:
-    """The first block that need not run for these hooks; None: all must, and what follows them."""
+    """The first block that these hooks do not need; None: they need all blocks, or what follows the last one."""
     blocks = [re.match(r"blocks\.(\d+)\.", name) for name in names]
     needed = max(0 if block is None else int(block[1]) + 1 for block in blocks)
     after_all = any(name.startswith(("ln_final", "unembed")) for name in names)

@@ -1,4 +1,4 @@
-"""Activations of some facts under some parameters: lean where that gives the same numbers, else by TransformerLens."""
+"""Computes the activations of facts at a checkpoint: by the lean forward if it can, else by TransformerLens."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,18 +25,18 @@ from mechxl.training.memory import kept_memory
 if TYPE_CHECKING:
     from mechxl.model.hooked import HookedTransformer
 
-AT_ONCE, AT_ONCE_BYTES = 4096, 2**26  # sentences in a batch, and about what they take
+AT_ONCE, AT_ONCE_BYTES = 4096, 2**26  # most sentences in a batch, and about the most memory of their activations
 
 
 @dataclass(frozen=True)
 class SentenceBatch:
-    """Sentences that are run at once.
+    """Sentences that are run together.
 
     Attributes:
-        rows: which of those asked for.
-        tokens: up to the last position asked for.
-        positions: of each role; where a sentence lacks the role, some other one.
-        common: what the sentences begin with.
+        rows: the index of each sentence among all requested sentences.
+        tokens: the sentences' tokens, up to the last requested position.
+        positions: the position of each role; an arbitrary one if the sentence lacks the role.
+        common: the beginnings that the sentences share.
     """
 
     rows: Int[np.ndarray, " batch"]
@@ -53,39 +53,39 @@ def sentence_batches(
     tag: bool,
     at_once: Callable[[int], int],
 ) -> list[SentenceBatch]:
-    """The sentences of facts in languages, those that begin alike beside each other.
+    """The sentences of facts in languages, in batches; sentences with the same beginning are neighbours.
 
     Args:
-        corpus: gives the sentences.
-        fact: which facts.
-        language: the language of each.
-        roles: whose positions are asked for.
+        corpus: the corpus of the sentences.
+        fact: the fact of each sentence.
+        language: the language of each sentence.
+        roles: the requested roles.
         tag: whether the tag is shown.
-        at_once: sentences in a batch, given the tokens of the longest.
+        at_once: gives the number of sentences in a batch from the number of tokens of the longest.
     """
     tokens = corpus.sequences(fact, language, tag).tokens
     positions = role_positions(corpus, fact, language, roles, tag)
     positions = np.where(positions < 0, positions.max(axis=1, keepdims=True), positions)
     batch_size = at_once(int(positions.max()) + 1)
     order = np.lexsort(tokens.T[::-1])
-    found = []
+    batches = []
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
-        at, width = positions[rows], int(positions[rows].max()) + 1
+        row_positions, width = positions[rows], int(positions[rows].max()) + 1
         sentences = torch.as_tensor(tokens[rows, :width])
-        common = shared(sentences, int(at.min()), len(rows))
-        found.append(SentenceBatch(rows, sentences, torch.as_tensor(at), common))
-    return found
+        common = shared(sentences, int(row_positions.min()), len(rows))
+        batches.append(SentenceBatch(rows, sentences, torch.as_tensor(row_positions), common))
+    return batches
 
 
 @torch.no_grad()
 def read_batch(
     model: "HookedTransformer", weights: Weights | None, batch: SentenceBatch, names: list[str]
 ) -> Iterator[tuple[str, Float[np.ndarray, "batch role *d"]]]:
-    """The activations of each hook at the positions of a batch; weights: of the lean forward, if that gives them."""
+    """The activations of each hook at the positions of a batch; by the lean forward if its weights are given."""
     if weights is not None:
-        found = lean_streams(weights, batch.tokens, batch.positions, names, batch.common)
-        yield from ((name, found[name].numpy()) for name in names)
+        streams = lean_streams(weights, batch.tokens, batch.positions, names, batch.common)
+        yield from ((name, streams[name].numpy()) for name in names)
         return
     stop, logits = block_after(names, model.cfg.n_layers), any(name.startswith("unembed") for name in names)
     _, cache = model.run_with_cache(
@@ -94,23 +94,23 @@ def read_batch(
         stop_at_layer=stop,
         return_type="logits" if logits else None,
     )
-    every = torch.arange(len(batch.tokens))[:, None]
+    row = torch.arange(len(batch.tokens))[:, None]
     for name in names:
         values = cache[name]
-        if name.endswith(("hook_pattern", "hook_attn_scores")):  # batch, head, query, key: no query reads later keys
+        if name.endswith(("hook_pattern", "hook_attn_scores")):  # batch, head, query, key
             values = values.transpose(1, 2)
-            beyond = values.new_full((*values.shape[:3], model.cfg.n_ctx - values.shape[3]), _never(name))
-            values = torch.cat([values, beyond], dim=3)
-        yield name, values[every, batch.positions].numpy()
+            later_keys = values.new_full((*values.shape[:3], model.cfg.n_ctx - values.shape[3]), _masked_value(name))
+            values = torch.cat([values, later_keys], dim=3)
+        yield name, values[row, batch.positions].numpy()
 
 
-def _never(name: str) -> float:
-    """What an attention hook holds for a key that comes after the query."""
+def _masked_value(name: str) -> float:
+    """The value of an attention hook for a key that comes after the query."""
     return 0.0 if name.endswith("hook_pattern") else -torch.inf
 
 
 class Computer:
-    """Reads activations checkpoint after checkpoint, with one model and, for the same sentences, the same batches."""
+    """Computes activations, one checkpoint after the other, with one model; equal sentences reuse their batches."""
 
     def __init__(self, run: Run, roles: list[str], tag: bool, batch_size: int | None, bar: Progress) -> None:
         self.run, self.roles, self.tag, self.batch_size, self.bar = run, roles, tag, batch_size, bar
@@ -126,32 +126,32 @@ class Computer:
         fact: Int[np.ndarray, " row"],
         language: Int[np.ndarray, " row"],
     ) -> Iterator[tuple[Int[np.ndarray, " batch"], int, Float[np.ndarray, "batch role *d"]]]:
-        """Batches of (rows, index of the hook, activations) of facts in languages under a checkpoint's parameters."""
+        """Yields (rows, index of the hook, activations), batch by batch, of facts in languages at a checkpoint."""
         use_checkpoint(self.run, step, checkpoint, self.model)
         with torch.no_grad():
             weights = stream_weights(self.model, names)
-        kept = 0 if weights is not None else len(names)  # what TransformerLens keeps, it keeps at all positions
+        kept = 0 if weights is not None else len(names)  # TransformerLens keeps these hooks at all positions
 
         def at_once(width: int) -> int:
             cfg = self.model.cfg
-            each = width * max(cfg.d_mlp or 0, 4 * cfg.d_model) * cfg.dtype.itemsize * (2 + kept)
-            return self.batch_size or min(max(AT_ONCE_BYTES // each, 1), AT_ONCE)
+            sentence_bytes = width * max(cfg.d_mlp or 0, 4 * cfg.d_model) * cfg.dtype.itemsize * (2 + kept)
+            return self.batch_size or min(max(AT_ONCE_BYTES // sentence_bytes, 1), AT_ONCE)
 
         key = b" ".join((fact.tobytes(), language.tobytes(), bytes(kept)))
         if self.planned[0] != key:
             self.planned = (key, sentence_batches(self.run.corpus, fact, language, self.roles, self.tag, at_once))
         for batch in self.planned[1]:
-            for at, (_, values) in enumerate(read_batch(self.model, weights, batch, names)):
-                yield batch.rows, at, values
+            for hook_index, (_, values) in enumerate(read_batch(self.model, weights, batch, names)):
+                yield batch.rows, hook_index, values
 
     def show(self, done: int, total: int) -> None:
-        """Moves the bar."""
+        """Updates the progress bar."""
         self.bar.update(self.task, completed=done, total=total)
 
 
 @contextmanager
 def computing(run: Run, roles: list[str], tag: bool, batch_size: int | None) -> Iterator[Computer]:
-    """A Computer, and a bar on stderr where that is a terminal."""
+    """A Computer with a progress bar on stderr, if stderr is a terminal."""
     console = Console(stderr=True)
     shown = console.is_terminal or console.is_jupyter
     with kept_memory(), Progress(console=console, transient=True, disable=not shown) as bar:

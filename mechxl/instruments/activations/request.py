@@ -1,4 +1,4 @@
-"""What is asked for, and how it is filled: from the cache, and from the model where the cache has nothing."""
+"""A request for activations, filled from the cache; what the cache lacks is computed with the model."""
 
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -19,15 +19,15 @@ class Request:
     """Activations of hooks at roles of facts in languages at steps.
 
     Attributes:
-        run: whose.
+        run: the run that is read.
         steps: saved steps.
         names: TransformerLens's names of the hooks.
         languages: which languages, by number.
         facts: which facts.
-        roles: of the run's roles.
-        trailing: the hooks' dimensions beside batch and position, with their sizes.
+        roles: which of the run's roles.
+        trailing: the hooks' dimensions after batch and position, with their sizes.
         tag: whether the tag is shown.
-        batch_size: sentences run at once; None: as many as pay and fit.
+        batch_size: how many sentences run at once; None: chosen by size.
     """
 
     run: Run
@@ -42,9 +42,9 @@ class Request:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of what is asked for."""
-        asked = (self.steps, self.names, self.languages, self.facts, self.roles)
-        return (*(len(axis) for axis in asked), *self.trailing.values())
+        """The shape of the requested array."""
+        axes = (self.steps, self.names, self.languages, self.facts, self.roles)
+        return (*(len(axis) for axis in axes), *self.trailing.values())
 
     @property
     def dtype(self) -> np.dtype:
@@ -52,9 +52,9 @@ class Request:
         return np.dtype(self.run.config.training.precision)
 
     def part(self, *index: Int[np.ndarray, " _"]) -> "Request":
-        """Some of the steps, hooks, languages, facts and roles."""
+        """The request for some of the steps, hooks, languages, facts and roles: an index into each."""
         fields = ("steps", "names", "languages", "facts", "roles")
-        return replace(self, **{field: getattr(self, field)[at] for field, at in zip(fields, index, strict=True)})
+        return replace(self, **{field: getattr(self, field)[which] for field, which in zip(fields, index, strict=True)})
 
     @cached_property
     def rows(self) -> tuple[Int[np.ndarray, " row"], Int[np.ndarray, " row"]]:
@@ -63,12 +63,12 @@ class Request:
 
     @cached_property
     def lacking(self) -> Bool[np.ndarray, "language fact role"]:
-        """Where a sentence lacks a role."""
-        found = role_positions(self.run.corpus, *self.rows, self.roles.tolist(), self.tag) < 0
-        return found.reshape(len(self.languages), len(self.facts), len(self.roles))
+        """Whether a sentence lacks a role."""
+        lacking = role_positions(self.run.corpus, *self.rows, self.roles.tolist(), self.tag) < 0
+        return lacking.reshape(len(self.languages), len(self.facts), len(self.roles))
 
     def fill(self) -> np.ndarray:
-        """Reads or computes all that is asked for; beside the result, one batch and one chunk are in memory.
+        """Reads or computes all requested activations. Memory holds the result, one batch and one chunk.
 
         Raises:
             InputError: a checkpoint can't be read.
@@ -90,46 +90,46 @@ class Request:
                             computing(self.run, self.roles.tolist(), self.tag, self.batch_size)
                         )
                     checkpoint = read_checkpoint(self.run, step)
-                    if _group(step, checkpoint) != group:  # written anew meanwhile
+                    if _group(step, checkpoint) != group:  # the checkpoint was replaced meanwhile
                         missing[:] = True
                     self._compute(computer, step, checkpoint, out, missing)
                     self._keep(cache, _group(step, checkpoint), out, missing)
-                for at, r in np.argwhere(self.lacking.any(axis=1)):
-                    out[:, at, self.lacking[at, :, r], r] = np.nan
+                for lang, r in np.argwhere(self.lacking.any(axis=1)):
+                    out[:, lang, self.lacking[lang, :, r], r] = np.nan
                 if computer is not None:
                     computer.show(done + 1, len(self.steps))
         return result
 
     def _read(self, cache: Cache, group: str, out: np.ndarray) -> Bool[np.ndarray, "hook language fact"]:
-        """Puts what the cache has of one step into `out`, (hook, language, fact, role, ...); returns what it lacks."""
+        """Copies one step's cached values into `out`, (hook, language, fact, role, ...); returns which are missing."""
         missing = np.zeros(out.shape[:3], bool)
-        for h, at, r in np.ndindex(len(self.names), len(self.languages), len(self.roles)):
-            place = out[h, at, :, r]
-            some = cache.read(group, self._array(h, r), int(self.languages[at]), self.facts, place)
-            absent = np.isnan(place[(slice(None), *(0 for _ in self.trailing))]) if some else True
-            missing[h, at] |= absent & ~self.lacking[at, :, r]
+        for h, lang, r in np.ndindex(len(self.names), len(self.languages), len(self.roles)):
+            values = out[h, lang, :, r]
+            any_cached = cache.read(group, self._array(h, r), int(self.languages[lang]), self.facts, values)
+            absent = np.isnan(values[(slice(None), *(0 for _ in self.trailing))]) if any_cached else True
+            missing[h, lang] |= absent & ~self.lacking[lang, :, r]
         return missing
 
     def _compute(
         self, computer: Computer, step: int, checkpoint: Checkpoint, out: np.ndarray, missing: Bool[np.ndarray, "h l f"]
     ) -> None:
-        """Fills in the sentences of which any hook is missing, for the hooks of which any sentence is."""
+        """Computes every hook that misses a sentence, for every sentence that misses a hook, and fills `out`."""
         hooks = np.flatnonzero(missing.any(axis=(1, 2)))
         language, fact = np.nonzero(missing.any(axis=0))
-        found = computer.read(step, checkpoint, self.names[hooks].tolist(), self.facts[fact], self.languages[language])
+        names, facts, languages = self.names[hooks].tolist(), self.facts[fact], self.languages[language]
         sentence = language * len(self.facts) + fact
-        for rows, hook, values in found:
+        for rows, hook, values in computer.read(step, checkpoint, names, facts, languages):
             flat = out[hooks[hook]].reshape(-1, *out.shape[3:])
             flat[sentence[rows]] = values
 
     def _keep(self, cache: Cache, group: str, out: np.ndarray, missing: Bool[np.ndarray, "hook language fact"]) -> None:
-        for h, at, r in np.ndindex(len(self.names), len(self.languages), len(self.roles)):
-            rows = np.flatnonzero(missing[h, at] & ~self.lacking[at, :, r])
+        for h, lang, r in np.ndindex(len(self.names), len(self.languages), len(self.roles)):
+            rows = np.flatnonzero(missing[h, lang] & ~self.lacking[lang, :, r])
             if len(rows):
-                cache.write(group, self._array(h, r), int(self.languages[at]), self.facts, out[h, at, :, r], rows)
+                cache.write(group, self._array(h, r), int(self.languages[lang]), self.facts, out[h, lang, :, r], rows)
 
     def _array(self, hook: int, role: int) -> str:
-        """The name of an array of the cache."""
+        """The name of the cache's array for a hook and a role."""
         name = f"{self.names[hook]}.{self.roles[role]}"
         return name if self.tag or not self.run.corpus.has_tags else f"{name}.no_tag"
 

@@ -1,4 +1,4 @@
-"""`activations(run, ...)`: labelled activations across checkpoints, computed when they are looked at, and kept."""
+"""`activations(run, ...)`: labelled activations across checkpoints, computed on first use and then cached."""
 
 from collections.abc import Sequence
 from itertools import compress
@@ -33,39 +33,38 @@ def activations(
     tag: bool = True,
     batch_size: int | None = None,
 ) -> xr.DataArray:
-    """What hooks hold at positions of facts told in every language, told so in training or not, across checkpoints.
+    """Activations of facts in every language (also in languages that training does not tell them in), by checkpoint.
 
-    The answer is lazy, as that of `xarray.open_dataset`: this call checks what is asked, and values are computed, or
-    read from the run's activations.zarr, when they are looked at (.values, .load(), arithmetic), and only those that
-    are selected by then. What has been looked at stays in that array's memory. All dimensions are always there, also
-    those of length 1; `.squeeze()` or `.sel` drops them.
+    The array is lazy, as with `xarray.open_dataset`. This call only checks the arguments. Values are computed, or read
+    from the run's activations.zarr, when they are used (.values, .load(), arithmetic), and only the selected ones. Used
+    values stay in the array's memory. Every dimension is kept, even of length 1; `.squeeze()` or `.sel` drops it.
 
     Args:
         run: a run with checkpoints.
-        hook: a short name (resid_post, attn_out, mlp.hook_post, z) is that hook of every block; a whole name of
-            TransformerLens, or several names of either sort, stand along `component`.
+        hook: a short name (resid_post, attn_out, mlp.hook_post, z) means that hook of every block. A full name of
+            TransformerLens, or several names of either kind, are stacked along `component`.
         steps: "all", a saved step (negative: from the end), several, or a slice of step numbers, both ends included.
         layers: which layers of a short name; None: all.
-        facts: "all" (unseen entities' too), "mono", "parallel", "unseen", a list of indices, or a truth value a fact.
-        relation: of these facts, those of one or some relations.
-        n: of these facts, a sample of n, in the order of the facts.
+        facts: "all" (with unseen entities), "mono", "parallel", "unseen", a list of indices, or one bool for each fact.
+        relation: keep only the facts of this relation, or of these.
+        n: keep only a sample of n facts, in the order of the facts.
         seed: of the sample.
-        role: one or several of `mechxl.data.roles.role_names`, or "all" that these facts have. A sentence that lacks a
-            role (a shorter answer; an unseen entity's answer) has NaN there, and position -1.
-        tag: whether the tag is shown; without effect where languages have none.
-        batch_size: sentences run at once; None: as many as pay and fit.
+        role: one or several of `mechxl.data.roles.role_names`, or "all" that these facts have. If a sentence lacks a
+            role (a shorter answer; an unseen entity's answer), its values are NaN and its position is -1.
+        tag: whether the tag is shown; no effect if the languages have no tag.
+        batch_size: how many sentences run at once; None: chosen by size.
 
     Returns:
         float, in the model's own units and precision: (checkpoint, layer or component, language, fact, role,
         *TransformerLens's trailing dimensions: d_model | head_index d_head | d_mlp | head_index key_pos | scale).
-        Layer l is the stream after l blocks, or what TransformerLens's block l - 1 holds; layer 0 is the embeddings
-        with positions, which resid_post alone has. Attention patterns stand at the query's position, key_pos being
-        n_ctx long. Beside the labels: entity, relation, group (fact); value, told (language, fact); position
-        (language, fact, role).
+        Layer l is the stream after l blocks; for other hooks, layer l is TransformerLens's block l - 1. Layer 0 is the
+        embeddings with positions; only resid_post has it. An attention pattern is indexed by its query's position;
+        key_pos has length n_ctx. Further coordinates: entity, relation, group (fact); value, told (language, fact);
+        position (language, fact, role).
 
     Raises:
-        InputError: an unknown hook, a step that is not saved, a role, split, fact, relation or layer that this run
-            does not have. When values are looked at: a checkpoint that can't be read.
+        InputError: an unknown hook, a step that is not saved, or a role, split, fact, relation or layer that this run
+            does not have. When values are used: a checkpoint that can't be read.
 
     Example:
         >>> h = activations(run, "resid_post", facts="mono", role=["name_last", "prompt_last"])
@@ -86,7 +85,7 @@ def activations(
         roles, position = list(compress(roles, present)), position[:, :, present]
     elif not all(present):
         lacked = roles[present.index(False)]
-        raise InputError(f"role = {lacked}: none of the facts asked for has it, as unseen entities have no answer")
+        raise InputError(f"role = {lacked}: none of these facts has it: unseen entities have no answer")
     request = Request(
         run, np.array(chosen_steps), np.array(hooks.names), languages, chosen, np.array(roles), hooks.trailing, tag,
         batch_size,
@@ -136,13 +135,13 @@ class _Lazy(BackendArray):
         return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.OUTER, self._read)
 
     def _read(self, key: tuple[int | slice | Int[np.ndarray, " _"], ...]) -> np.ndarray:
-        index = [np.atleast_1d(np.arange(size)[at]) for at, size in zip(key, self.shape, strict=True)]
-        found = (
+        index = [np.atleast_1d(np.arange(size)[which]) for which, size in zip(key, self.shape, strict=True)]
+        values = (
             self.request.part(*index[:5]).fill()
             if all(map(len, index))
             else np.empty([len(i) for i in index], self.dtype)
         )
-        for axis, at in enumerate(index[5:], start=5):
-            if len(at) != found.shape[axis] or (at != np.arange(len(at))).any():
-                found = found.take(at, axis=axis)
-        return found[tuple(0 if isinstance(at, int | np.integer) else slice(None) for at in key)]
+        for axis, which in enumerate(index[5:], start=5):
+            if len(which) != values.shape[axis] or (which != np.arange(len(which))).any():
+                values = values.take(which, axis=axis)
+        return values[tuple(0 if isinstance(which, int | np.integer) else slice(None) for which in key)]

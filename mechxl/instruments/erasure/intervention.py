@@ -32,7 +32,7 @@ class Slots:
 
     Attributes:
         names: the slots' names: "cue", "name 1", "name 2", "relation 1", ...
-        index: which of `names` each position is; -1 for BOS, the answer and padding.
+        index: the slot of each position, as an index into `names`; -1 for BOS, the answer and padding.
         last: the slot of each prompt's last token, as an index into `names`.
     """
 

@@ -1,1 +1,1 @@
-"""patch(run, ...): a donor's activation in a receiver's run, and the engine behind it."""
+"""patch(run, ...) puts a donor's activation into a receiver's run; the other files are its engine."""

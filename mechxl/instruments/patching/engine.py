@@ -1,11 +1,11 @@
-"""The patching engine: a donor's activation is put into a receiver's run; what is then answered, and how surely?
+"""The patching engine: puts a donor's activation into a receiver's run and reads the answer and its log probability.
 
 Activation patching (interchange intervention: Geiger et al. 2021; Vig et al. 2020): the donor is a fact told in one
-language, the receiver another fact in the same or another language. The donor's component at (layer, role) takes the
-receiver's place there, prompt positions only, and stays through greedy decoding of the whole answer. Donors run once;
-receivers restart at the patched layer, all roles (and heads) of a layer run in one batch, and roles at one position
-run once. A donor may come from another checkpoint, and the donors' mean may take each donor's place (mean ablation);
-resample ablation is a donor of the receiver's own language.
+language, the receiver is another fact in the same or another language. The donor's component at (layer, role) replaces
+the receiver's. Only prompt positions are patched, and the patch stays in place while the whole answer is decoded
+greedily. Donors run once. Receivers restart at the patched layer; all roles and heads of a layer run in one batch, and
+roles at the same position run once. A donor may come from another checkpoint. The donors' mean may replace each donor's
+activation (mean ablation). Resample ablation takes a donor of the receiver's own language.
 """
 
 from collections.abc import Sequence
@@ -22,17 +22,18 @@ from mechxl.instruments.patching.prompts import KEYS, PatchPrompts, contents
 from mechxl.instruments.patching.restart import Restart
 from mechxl.model.weights import Weights
 
-ROWS_AT_ONCE = 2048  # what a processor's cache holds the activations of
+ROWS_AT_ONCE = 2048  # so many rows' activations fit into a processor's cache
 
 
 @dataclass(frozen=True)
 class Patched:
-    """What came out of patches.
+    """The results of patches.
 
     Attributes:
-        word: the value word decoded; -1: none.
+        word: the value word that is decoded; -1: no value word.
         log_prob: of the donor's and the receiver's value in the receiver's language, summed over tokens, in nats.
-        logit_diff: the first of these two less the second, at the first token where they differ; NaN if they do not.
+        logit_diff: the logit of the donor's value minus the logit of the receiver's value, at the first token where
+            they differ; NaN if they do not differ.
         there: whether both sentences have the role.
     """
 
@@ -42,7 +43,7 @@ class Patched:
     there: Bool[np.ndarray, "place pair"]
 
     def split(self, sizes: Sequence[int]) -> list["Patched"]:
-        """The same by consecutive parts of the pairs, of these sizes."""
+        """The results of consecutive parts of the pairs, of these sizes."""
         parts, start = [], 0
         for size in sizes:
             part = slice(start, start + size)
@@ -68,7 +69,7 @@ def run_patches(
     donor_weights: Weights | None = None,
     mean: bool = False,
 ) -> Patched:
-    """Runs every place on every pair once; `run_plan` for many checkpoints."""
+    """Patches every place on every pair at one checkpoint; `run_plan` serves many checkpoints."""
     plan = PatchPlan.of(corpus, pairs, roles, places, len(weights.blocks), weights.W_E.device)
     return run_plan(plan, weights, donor_weights=donor_weights, mean=mean)
 
@@ -80,11 +81,11 @@ def run_plan(plan: PatchPlan, weights: Weights, *, donor_weights: Weights | None
     Args:
         plan: places and pairs.
         weights: of the model.
-        donor_weights: of the model that donors run in; None: the same.
-        mean: put the donors' mean at a role in the place of each donor's activation: mean ablation.
+        donor_weights: of the model that the donors run in; None: the same model.
+        mean: replace each donor's activation by the donors' mean at its role (mean ablation).
 
     Returns:
-        By (place, pair). A pattern fits prompts of its own length only: elsewhere `there` is False.
+        Results by (place, pair). A pattern fits only prompts of the same length; for other pairs `there` is False.
     """
     needed, n = {place.component for place in plan.places}, len(plan.candidates.tokens)
     receivers = {"resid_pre", "q", *KEYS}
@@ -95,12 +96,12 @@ def run_plan(plan: PatchPlan, weights: Weights, *, donor_weights: Weights | None
     else:
         from_donors = contents(donor_weights, PatchPrompts.of([plan.donor]), needed, plan.donors_at_last)
         unpatched = contents(weights, PatchPrompts.of([plan.receiver]), receivers, True)
-    each = max(1, ROWS_AT_ONCE // max(n, 1))
+    places_at_once = max(1, ROWS_AT_ONCE // max(n, 1))
     batches = [
         Restart(
             weights=weights,
             plan=plan,
-            place_numbers=place_numbers[first : first + each],
+            place_numbers=place_numbers[first : first + places_at_once],
             from_donors=from_donors,
             unpatched=unpatched,
             block=block,
@@ -108,14 +109,14 @@ def run_plan(plan: PatchPlan, weights: Weights, *, donor_weights: Weights | None
             mean=mean,
         )
         for (block, start), place_numbers in plan.restarts.items()
-        for first in range(0, len(place_numbers), each)
+        for first in range(0, len(place_numbers), places_at_once)
     ]
     word = np.full((len(plan.places), n), -1)
     log_prob, logit_diff = np.full((*word.shape, 2), np.nan), np.full(word.shape, np.nan)
     finals = [(batch, batch.final()) for batch in batches]
-    if finals and plan.trie.longest == 1:  # answers of one token need no further run: all are read off together
-        every = replace(batches[0], place_numbers=[number for batch in batches for number in batch.place_numbers])
-        finals = [(every, torch.cat([final for _, final in finals]))]
+    if finals and plan.trie.longest == 1:  # one-token answers need no further run, so all are decoded together
+        joined = replace(batches[0], place_numbers=[number for batch in batches for number in batch.place_numbers])
+        finals = [(joined, torch.cat([final for _, final in finals]))]
     for batch, final in finals:
         numbers = batch.place_numbers
         word[numbers], log_prob[numbers], logit_diff[numbers] = batch.answers(final)

@@ -1,4 +1,4 @@
-"""Pairs of a donor and a receiver, and whose answer, in which language, comes out of a patch."""
+"""Pairs of a donor and a receiver; and the outcome of a patch: whose value, in which language, is answered."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -19,14 +19,14 @@ OUTCOMES = (
     "donor's value, donor's language",
     "receiver's value, receiver's language",
     "receiver's value, donor's language",
-    "donor's fact as the receiver's language has it",  # another value than the donor's in worlds of unshared facts
+    "donor's fact as the receiver's language has it",  # if facts are not shared, it may differ from the donor's value
     "other",
 )
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Donors and receivers, pair by pair: facts, and the languages that they are told in."""
+    """Pairs of a donor and a receiver: their facts, and the languages of their prompts."""
 
     donor_fact: Int[np.ndarray, " pair"]
     donor_language: Int[np.ndarray, " pair"]
@@ -46,12 +46,12 @@ class Pairs:
 
     @classmethod
     def of(cls, donor_fact: np.ndarray, donor: int, fact: np.ndarray, receiver: int) -> "Pairs":
-        """Pairs of one donor's and one receiver's language."""
+        """Pairs whose donors share one language and whose receivers share one language."""
         return cls(donor_fact, np.full(len(fact), donor), fact, np.full(len(fact), receiver))
 
     @classmethod
     def joined(cls, several: Sequence["Pairs"]) -> "Pairs":
-        """All pairs, one after the other."""
+        """All pairs in one Pairs, in order."""
         return cls(
             donor_fact=np.concatenate([pairs.donor_fact for pairs in several]),
             donor_language=np.concatenate([pairs.donor_language for pairs in several]),
@@ -60,7 +60,7 @@ class Pairs:
         )
 
     def within(self) -> "Pairs":
-        """The same donor facts in the receiver's language: the ceiling of an interchange."""
+        """The same facts with donors in the receiver's language: they give the ceiling of an interchange."""
         return Pairs(self.donor_fact, self.language, self.fact, self.language)
 
 
@@ -74,21 +74,21 @@ def draw_pairs(
     seed: int = 0,
     without: Collection[int] = (),
 ) -> Pairs:
-    """Pairs of one relation and different values, told in training. No entity is in two pairs.
+    """Pairs of facts that training tells, with one relation and different values. No entity is in two pairs.
 
     So pairs are independent given the model, and resampling pairs resamples donors' and receivers' entities jointly.
 
     Args:
         corpus: of the facts.
-        n: pairs at most; seeded.
+        n: the most pairs to draw.
         donor: the donors' language: training tells the donor facts in it.
-        receiver: the receivers' language.
+        receiver: the receivers' language: training tells the receiver facts in it.
         group: mono or parallel.
         seed: of the draw.
         without: entities to leave out.
 
     Returns:
-        Fewer than n pairs where entities run out; perhaps none.
+        n pairs; fewer, or none, if there are not enough entities.
     """
     world, told, in_group = corpus.world, corpus.mixture.told, corpus.mixture.group == group
     rng, used = generator(seed, f"pairs {group} {donor} {receiver}"), set(without)
@@ -124,10 +124,10 @@ def answered_rightly(
 
 
 def outcomes(corpus: Corpus, pairs: Pairs, word: Int[np.ndarray, "place pair"]) -> Int[np.ndarray, "place pair"]:
-    """Whose value in whose language each answer is, as an index into OUTCOMES; where words coincide, the first.
+    """The outcome of each patch, as an index into OUTCOMES; if a word fits several outcomes, the first counts.
 
-    The donor's value is the one that its own language tells: where facts are not shared, the receiver's language may
-    have another for the same fact, which counts apart.
+    The donor's value is its value in its own language. If facts are not shared, the receiver's language may have
+    another value for the same fact; that is a separate outcome.
     """
     value = corpus.world.value
     donors = value[pairs.donor_fact, pairs.donor_language]
@@ -147,5 +147,5 @@ def outcomes(corpus: Corpus, pairs: Pairs, word: Int[np.ndarray, "place pair"]) 
 def value_words(
     corpus: Corpus, pairs: Pairs, value: Int[np.ndarray, " pair"], language: Int[np.ndarray, " pair"]
 ) -> Int[np.ndarray, " pair"]:
-    """The words of values of the receivers' relations."""
+    """The words of the given values, of the receivers' relations, in the given languages."""
     return corpus.lexicon.value_words[corpus.world.relation[pairs.fact], value, language]

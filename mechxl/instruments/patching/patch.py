@@ -1,4 +1,4 @@
-"""`patch(run, donor=, receiver=, at=)`: the engine as a notebook calls it."""
+"""`patch(run, donor=, receiver=, at=)`: patching for notebooks."""
 
 from collections.abc import Mapping, Sequence
 
@@ -42,45 +42,45 @@ def patch(
         donor: language of the donors, by name or number.
         receiver: language of the receivers.
         at: a component: resid_pre, resid_mid, resid_post, attn_out, mlp_out, q, k, v, z or pattern.
-        roles: of the prompt; "all" that the sentences have.
-        layers: resid_post: 0 (embeddings) to the number of blocks; the others: from 1. None: all.
-        heads: of q, k, v, z, pattern: one at a time; None: all heads at once.
+        roles: roles of the prompt, or "all".
+        layers: for resid_post, 0 (embeddings) to the number of blocks; for the others, from 1. None: all.
+        heads: for q, k, v, z and pattern: the heads to patch, each alone; None: all heads together.
         step: a saved step; negative: from the end.
-        donor_step: the checkpoint that donors run in; None: the same.
-        mean: mean ablation: the donors' mean takes the place of each donor's activation. For resample ablation, take
-            donors of the receiver's language and read what becomes of the receiver's value.
-        n: pairs at most.
+        donor_step: the checkpoint that the donors run in; None: `step`.
+        mean: mean ablation: the donors' mean replaces each donor's activation. For resample ablation, take donors of
+            the receiver's language and look at the receiver's value.
+        n: the most pairs.
         group: mono or parallel facts.
-        seed: of the pairs.
-        pairs: None: a sample. Else these pairs (donor fact, receiver fact); the two facts have one relation and
-            different values. All of them are kept, whatever the unpatched answers; n, group and seed have no effect.
+        seed: of the sample of pairs.
+        pairs: None: a sample. Else pairs (donor fact, receiver fact) whose facts have one relation and different
+            values. They are all kept, even if an unpatched answer is wrong; n, group and seed have no effect.
 
     Returns:
-        By (layer, role, head, pair): outcome (index into OUTCOMES), answer (the value's word that is decoded; empty:
+        By (layer, role, head, pair): outcome (index into OUTCOMES), answer (the decoded value word; empty if it is
         none), log_prob_donor and log_prob_receiver (nats, of the two values in the receiver's language), logit_diff,
         and there (whether both sentences have the role). The coordinates donor_fact and fact name the pairs; in a
-        sample no entity is in two of them. The attribute `kept` is the share of pairs whose unpatched answers are both
+        sample no entity is in two pairs. The attribute `kept` is the share of pairs whose unpatched answers are both
         right.
 
     Example:
         >>> patched = patch(run, donor="A", receiver="B", at="attn_out")
         >>> (patched["outcome"] == 0).mean("pair")  # interchange accuracy by layer and role
         >>> pair = (int(patched["donor_fact"][0]), int(patched["fact"][0]))
-        >>> patch(run, donor="A", receiver="B", pairs=[pair])["answer"].squeeze().to_pandas()  # of one pair, in words
+        >>> patch(run, donor="A", receiver="B", pairs=[pair])["answer"].squeeze().to_pandas()  # one pair's answers
 
     Raises:
         InputError: a component, layer, head, role, language or step is unknown; no pair has both answers right; the
-            facts of a given pair differ in relation or have one value; no pair has a role in both sentences; or the
-            model's architecture is not mechxl's.
+            facts of a given pair differ in relation or have the same value; no pair has a role in both sentences; or
+            the model's architecture is not mechxl's.
     """
     corpus, names, model = run.corpus, run.corpus.lexicon.language_names, run.config.model
     if at not in COMPONENTS:
         raise InputError(f"at = {at!r}: there is no such component; there are: {', '.join(COMPONENTS)}")
     donor, receiver = _language(names, donor), _language(names, receiver)
-    layers = _among("layers", layers, range(0 if at == "resid_post" else 1, model.n_layers + 1))
+    layers = _choose("layers", layers, range(0 if at == "resid_post" else 1, model.n_layers + 1))
     if heads is not None and at not in BY_HEAD:
         raise InputError(f"heads: {at} has none; {', '.join(BY_HEAD)} have")
-    head_choices = [None] if heads is None else _among("heads", heads, range(model.n_heads))
+    head_choices = [None] if heads is None else _choose("heads", heads, range(model.n_heads))
     chosen_roles = choose_prompt_roles(corpus, roles)
     (receiver_step,) = choose_steps(run, step)
     (from_step,) = choose_steps(run, step if donor_step is None else donor_step)
@@ -94,8 +94,8 @@ def patch(
     right &= answered_rightly(donor_model, corpus, drawn.donor_fact, drawn.donor_language)
     if pairs is None and not right.any():
         raise InputError(
-            f"{run.path}, step {receiver_step}: no pair of {group} facts, donor in {names[donor]}, receiver in "
-            f"{names[receiver]}, with one relation, different values and both answers right (of {len(drawn)} drawn); "
+            f"{run.path}, step {receiver_step}: the model answers both facts rightly in none of {len(drawn)} pairs "
+            f"of {group} facts (donors in {names[donor]}, receivers in {names[receiver]}); "
             "take a later step or another group (there are: "
             f"{', '.join(sorted(set(corpus.mixture.group) - {'unseen'}))})"
         )
@@ -118,7 +118,7 @@ def patch(
     if not patched.there.any():
         raise InputError(
             f"roles = {', '.join(chosen_roles)}: no pair has one of them in both sentences"
-            + (", in prompts of one length, as a pattern needs; q, k and v fit any" if at == "pattern" else "")
+            + (", with prompts of one length, as a pattern needs; use q, k or v" if at == "pattern" else "")
             + f"; roles: {', '.join(choose_prompt_roles(corpus, 'all'))}"
         )
     coordinates = {
@@ -134,7 +134,7 @@ def patch(
 def _dataset(
     corpus: Corpus, pairs: Pairs, patched: Patched, coordinates: Mapping[str, Sequence[int] | Sequence[str]]
 ) -> xr.Dataset:
-    """What came out, by layer, role, head and pair."""
+    """The results by layer, role, head and pair."""
     shape = (*map(len, coordinates.values()), len(pairs))
     by_place_and_pair = {
         "outcome": outcomes(corpus, pairs, patched.word),
@@ -151,36 +151,36 @@ def _dataset(
 
 
 def choose_prompt_roles(corpus: Corpus, roles: Sequence[str] | str) -> list[str]:
-    """Roles of the prompt that sentences have; InputError for others."""
-    there = [role for role in role_names(corpus) if role in PROMPT_ROLES]
+    """The given roles, or all roles of the prompt; InputError if these prompts lack one."""
+    known = [role for role in role_names(corpus) if role in PROMPT_ROLES]
     if roles == "all":
-        return there
+        return known
     asked = [roles] if isinstance(roles, str) else list(roles)
     for role in asked:
-        if role not in there:
-            raise InputError(f"roles = {role!r}: no such role in these prompts; there are: {', '.join(there)}")
+        if role not in known:
+            raise InputError(f"roles = {role!r}: no such role in these prompts; there are: {', '.join(known)}")
     return asked
 
 
 def _given(corpus: Corpus, pairs: ArrayLike, donor: int, receiver: int) -> Pairs:
-    """Pairs as they were asked for; InputError for those that can't be patched into one another."""
+    """The pairs that the caller gives; InputError if a pair can't be patched."""
     asked = np.asarray(pairs)
     if asked.ndim != 2 or asked.shape[1] != 2 or not np.issubdtype(asked.dtype, np.integer):
-        raise InputError("pairs: must be one or several (donor fact, receiver fact), as numbers of facts")
+        raise InputError("pairs: must be a list of pairs (donor fact, receiver fact) of fact numbers")
     world, relation = corpus.world, corpus.world.relation
     for f, g in asked.tolist():
         for fact in (f, g):
             if not 0 <= fact < world.n_facts:
                 raise InputError(f"pairs: fact {fact}: there are 0 to {world.n_facts - 1:,}")
             if (world.value[fact, [donor, receiver]] < 0).any():
-                raise InputError(f"pairs: fact {fact}: has no value, as its entity is in no telling; take another")
+                raise InputError(f"pairs: fact {fact}: has no value: its entity is unseen; take another fact")
         if relation[f] != relation[g]:
             raise InputError(
                 f"pairs: facts {f} and {g} have relations {relation[f]} and {relation[g]}; take two of one relation"
             )
         if world.value[f, donor] == world.value[g, receiver]:
             raise InputError(
-                f"pairs: facts {f} and {g} have one value, and no answer could tell them apart; take others"
+                f"pairs: facts {f} and {g} have the same value, so answers can't tell them apart; take others"
             )
     return Pairs.of(asked[:, 0], donor, asked[:, 1], receiver)
 
@@ -193,9 +193,9 @@ def _language(names: Sequence[str], language: str | int) -> int:
     raise InputError(f"language {language!r}: there is no such language; there are: {', '.join(names)}")
 
 
-def _among(what: str, asked: Sequence[int] | None, there: range) -> list[int]:
-    chosen = list(there) if asked is None else list(asked)
-    for one in chosen:
-        if one not in there:
-            raise InputError(f"{what} = {one}: there is none; there are {there[0]} to {there[-1]}")
+def _choose(argument: str, asked: Sequence[int] | None, known: range) -> list[int]:
+    chosen = list(known) if asked is None else list(asked)
+    for number in chosen:
+        if number not in known:
+            raise InputError(f"{argument} = {number}: there is none; there are {known[0]} to {known[-1]}")
     return chosen

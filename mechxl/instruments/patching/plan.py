@@ -1,4 +1,4 @@
-"""Where to patch, and on which pairs: places and sentences made ready for any number of checkpoints."""
+"""The plan of a patching run: the places and the pairs, prepared once for any number of checkpoints."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class Place:
         component: of `mechxl.model.blocks.COMPONENTS`; NOTHING: the receiver's own answer, unpatched.
         block: TransformerLens's number of the block.
         role: index into the roles asked for.
-        head: of q, k, v, z or pattern; None: all heads, and for the other components.
+        head: of q, k, v, z or pattern; None: all heads together; always None for the other components.
     """
 
     component: str
@@ -37,10 +37,10 @@ class Place:
 
 @dataclass(frozen=True)
 class Move:
-    """Which pairs have a place's role, and where.
+    """Which pairs have a place's role, and at which positions.
 
     Attributes:
-        pair: index of each pair that has it.
+        pair: index of each pair that has the role.
         donor_position: the role's position in the donors' prompts.
         receiver_position: the role's position in the receivers' prompts.
     """
@@ -52,7 +52,7 @@ class Move:
 
 @dataclass(frozen=True)
 class PatchPlan:
-    """Places and pairs made ready to be run on any number of checkpoints.
+    """Places and pairs, prepared for any number of checkpoints.
 
     Attributes:
         places: where to patch.
@@ -60,11 +60,11 @@ class PatchPlan:
         receiver: prompts of the receivers.
         candidates: the answers whose log probabilities are computed.
         trie: of all answers.
-        there: whether both sentences have the role (and, for a pattern, are as long as each other).
-        run_at: of each place, the place that is run for it: one for all that are at the same position.
-        restarts: places that run together, by the block and the position that they restart at.
-        moves: of each place.
-        donors_at_last: whether of the last block no donor's content is needed but at the prompt's last position.
+        there: whether both sentences have the role (and, for a pattern, equal length).
+        run_at: for each place, the place that is run for it; places at the same position share one run.
+        restarts: the places that run together, by the block and the position where they restart.
+        moves: for each place.
+        donors_at_last: whether the last block's donor contents are needed only at the prompt's last position.
     """
 
     places: Sequence[Place]
@@ -88,12 +88,12 @@ class PatchPlan:
         n_blocks: int,
         device: torch.device | str = "cpu",
     ) -> "PatchPlan":
-        """Sentences and places as tensors.
+        """Prepares sentences and places as tensors.
 
         Args:
             corpus: of the facts.
             pairs: donors and receivers.
-            roles: that places refer to.
+            roles: the roles that places index.
             places: where to patch.
             n_blocks: of the model.
             device: of the model.
@@ -136,10 +136,10 @@ class PatchPlan:
 def _run_at(
     places: Sequence[Place], donor: Side, receiver: Side, at_last: Bool[np.ndarray, "place pair"], n_blocks: int
 ) -> list[int]:
-    """Of each place, the first place with the same effect."""
+    """For each place, the first place with the same effect."""
     keys = []
     for place, last in zip(places, at_last, strict=True):
-        # What the last block makes at a position that nothing is predicted from is never read.
+        # In the last block, only the position that predicts the answer is read.
         read = place.block < n_blocks - 1 or place.component in READ_LATER or last.any()
         positions = (side.positions[:, place.role].tobytes() for side in (donor, receiver))
         has_effect = read and place.component != NOTHING
@@ -155,14 +155,14 @@ def _restarts(
     run_at: Sequence[int],
     n_blocks: int,
 ) -> dict[tuple[int, int], list[int]]:
-    """The places that are run, by the block and the position that they restart at."""
+    """The places that are run, by the block and the position where they restart."""
     restarts: dict[tuple[int, int], list[int]] = {}
     for number in dict.fromkeys(reversed(run_at)):
         if not there[number].any():
             continue
         place = places[number]
         block = place.block + (place.component == "resid_post")
-        # The last block runs at one position, wherever it starts: there places of all roles go together.
+        # The last block runs at one position only, so places of all roles can run together.
         start = int(receiver.positions[there[number], place.role].min()) if block < n_blocks - 1 else BOS
         restarts.setdefault((block, start), []).append(number)
     return restarts

@@ -1,4 +1,4 @@
-"""Prompts, candidates and unpatched contents: what the patching engine makes ready before it patches."""
+"""Prompts, candidate answers and unpatched contents: what the patching engine prepares before it patches."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,20 +16,20 @@ from mechxl.instruments.patching.pairs import Pairs, value_words
 from mechxl.model.blocks import READ_LATER, Past, Visit, at_columns, blocks_from, embed
 from mechxl.model.weights import Weights
 
-BOS = 1  # positions that all prompts share
+BOS = 1  # number of positions that all prompts share
 KEYS = ("k", "v")
-# What an unpatched run holds, by (component, block): from position BOS on; keys and values from 0 on.
+# Activations of an unpatched run, by (component, block): from position BOS on; keys and values from position 0 on.
 Contents = dict[tuple[str, int], Tensor]
 
 
 @dataclass(frozen=True)
 class Side:
-    """Prompts of the donors or of the receivers, and where their roles are.
+    """Prompts of the donors or of the receivers, and the positions of their roles.
 
     Attributes:
         tokens: right-padded.
-        length: tokens of each prompt.
-        positions: of each role; -1 where a prompt does not have it.
+        length: the number of tokens of each prompt.
+        positions: of each role; -1 if a prompt does not have it.
     """
 
     tokens: Int[Tensor, "pair pos"]
@@ -53,11 +53,11 @@ class Side:
 
     @property
     def last(self) -> Int[np.ndarray, " pair"]:
-        """Where the answer is predicted."""
+        """The position that predicts the answer."""
         return self.length.cpu().numpy() - 1
 
     def has(self, receiver: "Side", role: int, pattern: bool) -> Bool[np.ndarray, " pair"]:
-        """Whether donors (these) and receivers have a role; a pattern's prompts must be as long as each other."""
+        """Whether the donors (self) and the receivers have a role; for a pattern, also whether lengths are equal."""
         both = (self.positions[:, role] >= 0) & (receiver.positions[:, role] >= 0)
         return both & (self.last == receiver.last) if pattern else both
 
@@ -68,7 +68,7 @@ class Candidates:
 
     Attributes:
         tokens: padded with -1.
-        differ: the first place where the two have different tokens; -1: nowhere.
+        differ: the first place where their tokens differ; -1: nowhere.
     """
 
     tokens: Int[Tensor, "pair 2 place"]
@@ -91,13 +91,13 @@ class Candidates:
 
 @dataclass(frozen=True)
 class PatchPrompts:
-    """Prompts as they are run: many begin with the same two tokens, and each such beginning is run once.
+    """Prompts in the form that is run: many begin with the same two tokens, and each such beginning runs once.
 
     Attributes:
-        beginning: each distinct BOS with a first token.
-        which: the beginning of each prompt.
-        rest: the tokens after it, right-padded.
-        last: the position that the answer is predicted at.
+        beginning: the distinct pairs of BOS and first token.
+        which: the index of each prompt's beginning.
+        rest: the tokens after the beginning, right-padded.
+        last: the position that predicts the answer.
     """
 
     beginning: Int[Tensor, "kind 2"]
@@ -115,16 +115,16 @@ class PatchPrompts:
 
 
 def contents(weights: Weights, prompts: PatchPrompts, components: set[str], at_last: bool) -> Contents:
-    """What components hold in an unpatched run, at every position after BOS; keys and values at BOS too.
+    """Activations of an unpatched run, at every position after BOS; of keys and values also at BOS.
 
     Args:
         weights: of the model.
-        prompts: to run.
-        components: to keep.
-        at_last: the last block's queries, and what follows them, at the prompt's last position alone.
+        prompts: the prompts to run.
+        components: the components to keep.
+        at_last: in the last block, compute the queries and all that follows only at the prompt's last position.
 
     Returns:
-        By (component, block); "final" is the stream that the answer is predicted from.
+        Activations by (component, block); "final" is the stream that predicts the answer.
     """
     n_blocks, begun, rest_contents = len(weights.blocks), Contents(), Contents()
     blocks_from(weights, embed(weights, prompts.beginning), 0, _keeper(begun, components | {*KEYS}, n_blocks))
@@ -151,7 +151,7 @@ def contents(weights: Weights, prompts: PatchPrompts, components: set[str], at_l
 
 
 def _keeper(contents: Contents, components: set[str], n_blocks: int) -> Visit:
-    """A visit that keeps components; resid_post is kept as the next block's resid_pre, and of the last block alone."""
+    """A visit that keeps components. resid_post is kept for the last block only; else as the next block's resid_pre."""
     components = components | ({"resid_pre"} if "resid_post" in components else set())
 
     def keep(component: str, block: int, content: Tensor, positions: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """The engines that can carry out the runs of a sweep, by name.
 
-To add one (Slurm, Ray): write an `Engine` (mechxl/sweep/engine.py says what it must do) in a file of this folder, and
-give it a row here. Then `sweep(study, engine="slurm")` uses it.
+To add an engine (Slurm, Ray): write an `Engine` (see mechxl/sweep/engine.py) in a new file of this folder, and add a
+row below. Then `sweep(study, engine="slurm")` uses it.
 """
 
 from mechxl.sweep.engine import Engine

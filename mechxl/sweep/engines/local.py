@@ -1,4 +1,4 @@
-"""Runs on this machine: worker processes that live through many runs, since each imports torch for seconds."""
+"""Runs on this machine, in worker processes. A worker trains many runs, since importing torch takes seconds."""
 
 import contextlib
 import json
@@ -16,22 +16,22 @@ from typing import IO
 from mechxl.config import as_toml_table
 from mechxl.sweep.engine import Job, Outcome
 
-WAKE = 0.2  # seconds between looks at whether to stop
+WAKE = 0.2  # seconds between two calls of `stopping`
 
 
 class _Worker:
     """A process with one job at a time.
 
-    It is a session of its own: the terminal's Ctrl-C reaches the sweep, which then asks its workers to stop.
+    It has its own session, so that Ctrl-C reaches only the sweep, which then asks its workers to stop.
     """
 
     def __init__(self, threads: int) -> None:
-        self.said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  closed with the process
+        self.errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  closed with the process
         self.process = subprocess.Popen(
             [sys.executable, "-X", "faulthandler", "-m", "mechxl.sweep.engines.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=self.said,
+            stderr=self.errors,
             bufsize=0,
             start_new_session=True,
             env=os.environ | {"OMP_NUM_THREADS": str(threads), "RAYON_NUM_THREADS": str(threads)},
@@ -42,7 +42,7 @@ class _Worker:
         self.job: Job | None = None
 
     def begin(self, job: Job) -> None:
-        """Gives it a job. One that has died is found out by the end of its answers."""
+        """Gives it a job. If the process has died, its answers end, and `outcome` sees that."""
         self.job = job
         _log(job).unlink(missing_ok=True)
         order = {
@@ -55,7 +55,7 @@ class _Worker:
             self.orders.write((json.dumps(order) + "\n").encode())
 
     def outcome(self, stopping: bool) -> Outcome | None:
-        """How its job ended, once there is something to read; None if it had none and has ended."""
+        """How its job ended, once there is an answer to read; None if the process ended without a job."""
         line = self.answers.readline()
         job, self.job = self.job, None
         if line.endswith(b"\n"):
@@ -65,41 +65,41 @@ class _Worker:
         if job is None:
             return None
         if stopping and self.process.returncode == 0:  # it was still importing
-            return Outcome(job, "stopped", f"{job.out}: stopped before it began")
+            return Outcome(job, "stopped", f"{job.out}: stopped before it started")
         return Outcome(job, "failed", self._how_it_died(job))
 
     def _how_it_died(self, job: Job) -> str:
         status = self.process.returncode
         if status == -signal.SIGKILL:
-            return f"{job.out}: its process was killed, perhaps for want of memory; the same command goes on with it"
-        self.said.seek(0)
-        if not (text := self.said.read().decode(errors="replace").strip()):
-            return f"{job.out}: its process ended with status {status}; the same command goes on with it"
+            return f"{job.out}: its process was killed, perhaps for lack of memory; run the same command again"
+        self.errors.seek(0)
+        if not (text := self.errors.read().decode(errors="replace").strip()):
+            return f"{job.out}: its process ended with status {status}; run the same command again"
         log = _log(job)
         log.write_text(text + "\n", encoding="utf-8")
         return f"{job.out}: its process ended with status {status} ({text.splitlines()[-1]}); see {log}"
 
     def dismiss(self) -> None:
-        """Lets it end, saving what it has; it may be told twice."""
+        """Lets it save its run and end; a second call does nothing."""
         self.orders.close()
 
     def kill(self) -> None:
-        """Ends it now, whatever it is at, and waits until it is gone."""
+        """Kills it and waits until it has ended."""
         self.process.kill()
         self.process.wait()
-        for pipe in (self.orders, self.answers, self.said):
+        for pipe in (self.orders, self.answers, self.errors):
             pipe.close()
 
 
 def _log(job: Job) -> Path:
-    """Beside the run, where its process said something as it died."""
+    """The file, next to the run's directory, for the last output of a process that died."""
     return job.out.with_name(f"{job.out.name}.log")
 
 
 def local(
     jobs: Sequence[Job], workers: int, began: Callable[[Job], None], stopping: Callable[[], bool]
 ) -> Generator[Outcome, None, None]:
-    """An Engine of local processes. One that dies fails its run only; another takes its place."""
+    """An Engine of local processes. If one dies, only its run fails, and a new process replaces it."""
     waiting, crew = deque(jobs), set[_Worker]()
     threads = max((job.threads for job in jobs), default=1)
 
@@ -138,7 +138,7 @@ def local(
                     if outcome is not None:
                         yield outcome
             for job in waiting:
-                yield Outcome(job, "stopped", f"{job.out}: not begun")
+                yield Outcome(job, "stopped", f"{job.out}: not started")
         finally:
             for worker in crew:
                 worker.kill()

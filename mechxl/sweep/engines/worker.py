@@ -1,8 +1,8 @@
-"""A process that trains one run after another; `local` starts it and is all that it talks to.
+"""A process that trains one run after another; `local` starts it and sends it orders.
 
-It imports torch once. Orders come as lines of JSON on stdin, and each is answered by a line on stdout; what goes wrong
-unforeseen ends the process, with its traceback on stderr, so that no run inherits a broken state. The end of stdin
-means: stop, with all saved. It comes on Ctrl-C, and just so when the sweep dies, however that happens.
+It imports torch once. Each order is a line of JSON on stdin, and each answer a line on stdout. An unexpected error ends
+the process, with a traceback on stderr, so that no later run starts from a broken state. When stdin ends, the process
+saves its run and stops. Stdin ends on Ctrl-C, and also when the sweep dies for any reason.
 """
 
 import json
@@ -14,12 +14,12 @@ import threading
 import time
 from typing import IO, Any
 
-GRACE = 120.0  # seconds to finish a step, its evaluation and the saving, before the process ends regardless
+GRACE = 120.0  # seconds to finish a step, evaluate and save; after them the process ends in any case
 
 
 def main() -> None:
-    """Trains what stdin says, until it ends."""
-    # Both pipes are moved away: a child must not read the one, and nothing printed may get into the other.
+    """Trains the runs that stdin names, until stdin ends."""
+    # Both pipes get new numbers: a child process must not read the orders; prints must not mix with the answers.
     orders, answers = os.fdopen(os.dup(0), "rb", buffering=0), os.dup(1)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)
@@ -28,11 +28,11 @@ def main() -> None:
     idle = threading.Event()
     idle.set()
     threading.Thread(target=_listen, args=(orders, jobs, idle), daemon=True).start()
-    import mechxl.training.loop  # noqa: F401  the slow part, once
+    import mechxl.training.loop  # noqa: F401  slow: imported once, before the first order
 
     while line := jobs.get():
         answer = _train(json.loads(line), idle)
-        os.write(answers, (json.dumps(answer) + "\n").encode())  # small: written whole, or not at all
+        os.write(answers, (json.dumps(answer) + "\n").encode())  # short, so that it is written whole or not at all
         idle.set()
 
 
@@ -48,14 +48,14 @@ def _listen(orders: IO[bytes], jobs: "queue.SimpleQueue[bytes]", idle: threading
 
 
 def _train(order: dict[str, Any], idle: threading.Event) -> dict[str, str]:
-    """Trains one run; only meanwhile can it be interrupted."""
+    """Trains one run; the process can be interrupted only while it trains."""
     import torch
 
     from mechxl.config import parse_config
     from mechxl.errors import Failure, InputError
     from mechxl.training.loop import train_run
 
-    sys.argv = order["command"]  # a run's environment.json tells what command made it
+    sys.argv = order["command"]  # a run's environment.json records the command
     torch.set_num_threads(order["threads"])
     try:
         signal.signal(signal.SIGINT, signal.default_int_handler)

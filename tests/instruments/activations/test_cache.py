@@ -177,7 +177,7 @@ def test_a_replaced_checkpoint_is_computed_anew_and_said(run, capsys):
     found = activations(run)
     values = found.values
     err = capsys.readouterr().err
-    assert "holds other parameters' activations (step 1); computed anew" in err
+    assert "holds other parameters' activations (step 1); computed again" in err
     assert err.count("\n") == 1
     plain, name = Plain(run, 1), "blocks.1.hook_resid_post"
     assert values[1, 2, 0, 7, 0] == pytest.approx(plain(name, sentence(run, 7, 0), 3), abs=1e-6)

@@ -96,5 +96,5 @@ def test_who_may_only_read_gets_all_and_is_told_once(asked):
     assert found.values == pytest.approx(asked.expected, abs=1e-6)
     assert np.array_equal(found.values[: len(asked.half)], asked.half)
     assert found.err.count("\n") == 1
-    assert "activations.zarr: can't be written (Permission denied); activations are computed and not kept" in found.err
+    assert "activations.zarr: can't be written (Permission denied); activations are computed but not saved" in found.err
     assert len(list(asked.readable.path.glob("activations.zarr/step-*"))) == len(asked.half)

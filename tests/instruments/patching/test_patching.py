@@ -271,7 +271,7 @@ def test_pairs_that_are_given_are_kept_whatever_is_answered(trained):
     ("pairs", "named"),
     [
         ([(0, 1)], "relations 0 and 1"),
-        ([(0, 0)], "one value"),
+        ([(0, 0)], "the same value"),
         ([(0, 100_000)], "there are 0 to 335"),
         ([(0, 240)], "fact 240: has no value"),
         ([0, 4], "pairs: must be"),
@@ -358,7 +358,7 @@ def test_a_pattern_fits_prompts_of_its_own_length_only():
         ({"heads": [0]}, "resid_post has none"),
         ({"donor": "C"}, "there are: A, B"),
         ({"step": 5}, "step"),
-        ({"step": 0}, "both answers right.*parallel"),
+        ({"step": 0}, "answers both facts rightly.*parallel"),
         ({"group": "unseen"}, "there are: mono, parallel"),
     ],
 )

@@ -76,7 +76,7 @@ def test_however_a_run_ends_the_others_carry_on(run, tmp_path: Path):
     assert log.read_text() == "Traceback ...\nMemoryError: no room\n"
     assert kill[0] == "failed"
     assert kill[1].startswith(f"{tmp_path}/kill: its process was killed")
-    assert silent == ("failed", f"{tmp_path}/silent: its process ended with status 4; the same command goes on with it")
+    assert silent == ("failed", f"{tmp_path}/silent: its process ended with status 4; run the same command again")
     assert len(pids(tmp_path)) == 4  # one, and one in the place of each that died: not one a run
     assert gone(pids(tmp_path))
 
@@ -100,7 +100,7 @@ def test_stopping_lets_those_at_work_save_and_begins_no_other(run, tmp_path: Pat
         "ok": ("complete", ""),
         "long-1": ("stopped", "saved"),
         "long-2": ("stopped", "saved"),
-        "ok-2": ("stopped", f"{tmp_path}/ok-2: not begun"),
+        "ok-2": ("stopped", f"{tmp_path}/ok-2: not started"),
     }
     assert begun == ["ok", "long-1", "long-2"]
     assert not any(map(_alive, pids(tmp_path)))
