@@ -64,11 +64,10 @@ def _analyses(argv: Sequence[str]) -> int:
     print("\n\n".join(markdown(table) for table in tables.values()))
     if options.quick:
         return DONE
-    note = note_of(study)
-    text = with_tables(note.read_text(encoding="utf-8"), tables)
     if not options.kept:
         print(write_results(rows, options.name))
-    write_text(note, text)
+    note = note_of(study)
+    write_text(note, with_tables(note.read_text(encoding="utf-8"), tables))
     print(note)
     print(write_page(options.name, study, tables, study.figures(rows)))
     return DONE

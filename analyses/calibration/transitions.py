@@ -30,7 +30,7 @@ import plotly.graph_objects as go
 from scipy.stats import beta
 
 from mechxl.config import TrainingConfig
-from mechxl.measures.rises import RESOLVED
+from mechxl.measures.rises import RESOLVED, ends
 from mechxl.measures.transitions import Onset, Stage, lag, onset
 from mechxl.plots import Panel, group_colour, small_multiples, themed
 
@@ -67,11 +67,11 @@ def noisy(
 
 def planted(
     rng: np.random.Generator, x: np.ndarray, snr: float, rho: float, noise: str = "even", m: float | None = None
-) -> tuple[Any, float]:
-    """A curve that rises once, and its half-rise in ln(step)."""
+) -> tuple[Any, float, float]:
+    """A curve that rises once, its half-rise in ln(step), and where it is half-way between its first and last tenth."""
     m = rng.uniform(np.log(200), np.log(1000)) if m is None else m
     s = 1 / (1 + np.exp(-(x - m) / rng.uniform(0.1, 0.3)))
-    return noisy(rng, s, 4 * s * (1 - s), snr, rho, noise), m
+    return noisy(rng, s, 4 * s * (1 - s), snr, rho, noise), m, float(np.interp(np.mean(ends(s)), s, x))
 
 
 def planted_twice(rng: np.random.Generator, x: np.ndarray, snr: float, noise: str) -> tuple[Any, tuple[float, float]]:
@@ -105,9 +105,9 @@ def one_planted(job: tuple[str, float, float, str, int]) -> tuple[str, bool, boo
     """Outcome of one planted curve; whether the onset's interval covers, and whether the half-rise's does."""
     spacing, snr, rho, noise, seed = job
     rng, step = np.random.default_rng(seed), SPACINGS[spacing]
-    y, m = planted(rng, np.log(step), snr, rho, noise)
+    y, m, half = planted(rng, np.log(step), snr, rho, noise)
     rise: Onset = onset(step, y, rng)
-    return rise.outcome, _holds(rise.first, m), bool(rise.half.low <= np.exp(m) <= rise.half.high)
+    return rise.outcome, _holds(rise.first, m), bool(rise.half.low <= np.exp(half) <= rise.half.high)
 
 
 def one_planted_twice(job: tuple[str, float, str, int]) -> tuple[str, bool, bool]:
@@ -130,8 +130,8 @@ def one_lag(job: tuple[str, float, int]) -> tuple[float, bool]:
     """p of the lag of two curves, and whether its interval covers the planted one."""
     spacing, true, seed = job
     rng, step = np.random.default_rng(seed), SPACINGS[spacing]
-    first, m = planted(rng, np.log(step), 10, 0.3, m=rng.uniform(np.log(200), np.log(600)))
-    second, _ = planted(rng, np.log(step), 10, 0.3, m=m + true)
+    first, m, _ = planted(rng, np.log(step), 10, 0.3, m=rng.uniform(np.log(200), np.log(600)))
+    second, *_ = planted(rng, np.log(step), 10, 0.3, m=m + true)
     measured_lag = lag(step, first, second, rng)
     return measured_lag.p, bool(measured_lag.low <= true <= measured_lag.high)
 

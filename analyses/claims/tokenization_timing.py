@@ -32,6 +32,7 @@ from analyses.statistics import Rows, all_points, points_panel, sign_test, spear
 from analyses.study import variant
 from mechxl.comparison.compute import clocks
 from mechxl.findings import signed
+from mechxl.measures.rises import RESOLVED
 from mechxl.plots import Panel
 from mechxl.questions.ask import ask
 from mechxl.run import Run
@@ -77,7 +78,7 @@ def measure(run: Run) -> list[dict[str, Any]]:
         onsets = phases.tables["onsets"]
         one = onsets[(onsets["quantity"] == quantity) & (onsets["unit"] == unit)].to_dict("records")[0]
         row[f"{key}_outcome"] = one["outcome"]
-        row[f"{key}_onset"] = float(one["step"]) if one["outcome"] == "transition" else None
+        row[f"{key}_onset"] = float(one["step"]) if one["outcome"] in RESOLVED else None
         if key == "score":
             row["score_end"] = float(one["last"])
     return [{key: round(value, 4) if isinstance(value, float) else value for key, value in row.items()}]

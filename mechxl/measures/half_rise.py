@@ -50,12 +50,7 @@ def half_rise(
     drawn = [_crossing(x, isotonic_regression(one).x)[0] for one in simulated]
     half = SPREAD * float(np.nanstd(drawn)) if np.isfinite(drawn).any() else 0.0
     low, high = min(crossing - half, before), max(crossing + half, after)
-    return HalfRise(*(float(np.exp(value)) for value in (crossing, low, high)), start, end)
-
-
-def monotone_scatter(y: Float[np.ndarray, " point"]) -> float:
-    """Root mean square of what a monotone curve leaves: about .6 of the noise in few evaluations, 0 in jumps."""
-    return float(np.sqrt(((y - isotonic_regression(y).x) ** 2).mean())) if len(y) else 0.0
+    return HalfRise(float(np.exp(crossing)), float(np.exp(low)), float(np.exp(high)), start, end)
 
 
 def _crossing(x: np.ndarray, fitted: np.ndarray) -> tuple[float, tuple[float, float]]:

@@ -17,6 +17,7 @@ MIDPOINTS, WIDTHS = 71, 10  # of the grid on which one rise is fitted
 FEW_MIDPOINTS, FEW_WIDTHS = 40, 5  # of the grid of pairs, from which two rises are then improved
 KAPPAS = (0.0, 1.0, 3.0, 9.0)  # by how much noise is larger where the curve moves fastest
 RHOS = (0.0, 0.2, 0.4, 0.6, 0.75, 0.87, 0.95, 0.99)
+MOST_LEVERAGE = 0.8  # that counts: beyond it a residual says nothing of the noise
 APART = 1.317  # (m2 - m1) / (w1 + w2) above which the sum of two equal logistics rises fastest at two places
 
 
@@ -262,7 +263,7 @@ def fit_pair(
     rest = whiten(y / g, rho) - design @ np.array([c, first, second])
     like = np.array([-_pair_loss(x, y, g, v)])
     se = _midpoint_errors(x, np.array([first, second]), m, w, rho, rest, g)
-    middle, width = (tuple(map(float, v)) for v in (m, w))
+    middle, width = (float(m[0]), float(m[1])), (float(w[0]), float(w[1]))
     sd = float(np.sqrt((rest**2).mean()))
     return Pair(c, (first, second), middle, width, rho, sd, g, float(aicc(like, 10, len(x))[0]), se)
 
@@ -308,7 +309,7 @@ def _coarse_pair(x: np.ndarray, y: np.ndarray, g: np.ndarray) -> np.ndarray | No
         with np.errstate(divide="ignore", invalid="ignore"):
             first = (gain[:, None] - overlap * gain[None, :]) / free
             second = (gain[None, :] - overlap * gain[:, None]) / free
-        both = first * gain[:, None] + second * gain[None, :]
+            both = first * gain[:, None] + second * gain[None, :]
         both[(apart <= 0) | (free < 1e-3) | (first <= 0) | (second <= 0)] = -np.inf
         i, j = np.unravel_index(int(both.argmax()), both.shape)
         squares = _scale(rho, len(x)) * (rest @ rest - both[i, j])
@@ -322,18 +323,34 @@ def _overlaps(x: bytes) -> tuple[np.ndarray, ...]:
     return tuple(white.shapes @ white.shapes.T for white in _whitened(x, FEW_MIDPOINTS, FEW_WIDTHS))
 
 
-def _midpoint_errors(
-    x: np.ndarray, a: np.ndarray, m: np.ndarray, w: np.ndarray, rho: float, rest: np.ndarray, g: np.ndarray
-) -> tuple[float, float]:
-    """Standard errors of m by a sandwich (White 1980), at most the whole range."""
+def leverage(
+    x: Float[np.ndarray, " point"],
+    a: Float[np.ndarray, " rise"],
+    m: Float[np.ndarray, " rise"],
+    w: Float[np.ndarray, " rise"],
+    rho: float,
+    g: Float[np.ndarray, " point"],
+) -> tuple[Float[np.ndarray, "point parameter"], Float[np.ndarray, " point"]]:
+    """The whitened Jacobian of c, A, m, w, and how much each innovation determines its own fit (0 to 1).
+
+    A residual is smaller than the noise was by a factor of 1 - leverage, above all where a narrow rise has few points.
+    """
     columns = [np.ones(len(x))]
     for height, middle, width in zip(a, m, w, strict=True):
         s = logistic(x, np.array([middle]), np.array([width]))[0]
         slope = height * s * (1 - s) / width
         columns += [s, -slope, -slope * (x - middle) / width]
     jacobian = whiten(np.stack(columns) / g, rho).T
+    hat = np.einsum("ij,jk,ik->i", jacobian, np.linalg.pinv(jacobian.T @ jacobian), jacobian)
+    return jacobian, np.clip(hat, 0, MOST_LEVERAGE)
+
+
+def _midpoint_errors(
+    x: np.ndarray, a: np.ndarray, m: np.ndarray, w: np.ndarray, rho: float, rest: np.ndarray, g: np.ndarray
+) -> tuple[float, float]:
+    """Standard errors of m by a sandwich (HC3, MacKinnon and White 1985), at most the whole range."""
+    jacobian, hat = leverage(x, a, m, w, rho, g)
     bread = np.linalg.pinv(jacobian.T @ jacobian)
-    points = len(x)
-    covariance = points / max(points - 10, 1) * bread @ (jacobian * rest[:, None] ** 2).T @ jacobian @ bread
+    covariance = bread @ (jacobian * (rest / (1 - hat))[:, None] ** 2).T @ jacobian @ bread
     first, second = np.minimum(np.sqrt(np.maximum(np.diag(covariance)[[2, 5]], 0)), x[-1] - x[0])
     return float(first), float(second)

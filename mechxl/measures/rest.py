@@ -75,6 +75,7 @@ def rest(
     loss: Float[np.ndarray, " evaluation"],
     recall: Float[np.ndarray, " evaluation"],
     transfer: Float[np.ndarray, " evaluation"],
+    *,
     least_loss: float = 0.0,
 ) -> Rest:
     """How far a run moves over the last tenth of its steps, and whether it rests.

@@ -11,27 +11,42 @@ from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Num
+from scipy.optimize import isotonic_regression
 
-from mechxl.measures.logistics import KAPPAS, RHOS, Fits, Grid, Pair, fit_pair, fit_rises, logistic, noise_shape, whiten
+from mechxl.measures.logistics import (
+    KAPPAS,
+    RHOS,
+    Fits,
+    Grid,
+    Pair,
+    fit_pair,
+    fit_rises,
+    leverage,
+    logistic,
+    noise_shape,
+    whiten,
+)
 
 LEAST_RISE = 0.1  # in the units of accuracies and scores: the onset of a smaller rise is not resolved
 LEAST_SDS = 4.0  # of the innovations; 5 finds .63 of the rises that are 5 of them high, in white noise, and 4 finds .99
 LEAST_ERRORS = 2.0  # of the evaluations' own sampling error, where that is known
 # by how much the AICc must be better, set on planted curves (docs/phases.md)
-GAIN, FEW_EVALUATIONS = 4.0, 200.0  # of any rise over a constant: 4 + 200 / evaluations
-FEW, CLEAR = 40, 8.0  # with fewer evaluations AICc asks too much; then ending so many local noises above is enough
-WANDERING_GAIN = dict(
-    zip(RHOS, (0.0, 0.0, 0.0, 0.0, 4.0, 10.0, 16.0, 16.0), strict=True)
-)  # more, by the residuals' rho
+GAIN, FEW_EVALUATIONS = 6.0, 130.0  # of any rise over a constant: 6 + 130 / evaluations
+CLEAR = 20.0  # times its scatter: a curve that ends so far above its start rises, whatever the AICc says
+# more, by the rho of the residuals: a wandering curve looks like a rise
+WANDERING_GAIN = dict(zip(RHOS, (0.0, 0.0, 0.0, 0.0, 3.0, 8.0, 12.0, 12.0), strict=True))
 LEAST_AICC = 3.0  # of logistics over lines
-SEARCHED = 10.0  # times ln(all evaluations / those from the minimum on): a late minimum of noise looks like a rise
+# more of any rise, and of an onset, times ln(all evaluations / those from the minimum on): a late minimum of noise
+# looks like a rise
+SEARCHED_GAIN, SEARCHED = 6.0, 10.0
 WANDERING, WANDERS = 0.7, 10.0  # residuals of a higher rho wander, and a wandering curve looks like a rise too
 LEAST_TWO = 6.0  # of two rises over one, and more than `margin` over the lines
+UNEVEN_TWO = 6.0  # more, where one rise has noise that grows
 LEAST_PART = 0.15  # of the whole height, which each of two rises has
 FEWEST_POINTS = 12  # with fewer the AICc prices a logistic so dearly that clean rises are refused
-SPREAD_OF_TWO = 3.5  # of the standard errors of two rises, which are dearer to tell and so more often misplaced
+SPREAD_OF_TWO = 3.0  # of the standard errors of two rises, which are dearer to tell and so more often misplaced
 DRAWS = 200
-SPREAD = 2.7  # of a bootstrap's standard deviations; 1.96 would do if rho, kappa and the window were known
+SPREAD = 2.25  # of a bootstrap's standard deviations; 1.96 would do if rho, kappa and the window were known
 Outcome = Literal["rises", "rises twice", "rises, not finished", "rises, onset not resolved", "no rise"]
 RESOLVED: tuple[Outcome, ...] = ("rises", "rises twice")
 
@@ -52,15 +67,20 @@ def local_noise(y: Float[np.ndarray, " point"]) -> float:
     return float(np.median(np.abs(np.diff(y, 2)))) / 1.65 if len(y) > 2 else 0.0
 
 
+def scatter(y: Float[np.ndarray, " point"]) -> float:
+    """Local noise, or twice what a monotone curve leaves if that is less: jumps upwards are no noise."""
+    monotone = float(np.sqrt(((y - isotonic_regression(y).x) ** 2).mean())) if len(y) else 0.0
+    return min(local_noise(y), 2 * monotone)
+
+
 def ends(y: Float[np.ndarray, " point"]) -> tuple[float, float]:
     """The mean over the first and over the last tenth of the evaluations, at least one each."""
     count = max(1, len(y) // 10)
     return float(y[:count].mean()), float(y[-count:].mean())
 
 
-def _best_fit(grid: Grid, y: Float[np.ndarray, " point"]) -> Fits:
+def _best_fit(grid: Grid, y: Float[np.ndarray, " point"], even: Fits) -> Fits:
     """One logistic with the most likely noise: even, or larger where the even fit moves. Rivals may have it too."""
-    even = fit_rises(grid, y[None])
     s = logistic(grid.x, even.m, even.w)
     fits = [even, *(fit_rises(grid, y[None], noise_shape(s, kappa)) for kappa in KAPPAS if kappa)]
     lines = min(fits, key=lambda fit: float(fit.lines[0]))
@@ -87,7 +107,9 @@ class Rise:
     Attributes:
         grid: of the window, which begins at the curve's minimum.
         y: the curve in the window.
-        fits: one logistic, and its rivals.
+        even: one logistic and its rivals, with even noise. Whether the curve rises is asked of them: noise that may
+            grow fits wandering curves too well.
+        fits: the same with the most likely noise.
         pair: two logistics, if the curve rises and they can be fitted.
         evaluations: from step 1 on, those before the window included.
         noise: sampling error of an evaluation, in the units of y; 0: not known.
@@ -95,6 +117,7 @@ class Rise:
 
     grid: Grid
     y: Float[np.ndarray, " point"]
+    even: Fits
     fits: Fits
     pair: Pair | None
     evaluations: int
@@ -111,29 +134,30 @@ class Rise:
         if len(y) - start < FEWEST_POINTS:
             return f"its minimum lies {len(y) - start} evaluations before the end, fewer than {FEWEST_POINTS}"
         grid = Grid.of(np.log(step[start:].astype(float)))
-        one = cls(grid, y[start:], _best_fit(grid, y[start:]), None, len(y), noise)
+        even = fit_rises(grid, y[None, start:])
+        one = cls(grid, y[start:], even, _best_fit(grid, y[start:], even), None, len(y), noise)
         return one if one.no_rise() else replace(one, pair=_best_pair(grid.x, one.y, one.fits.g))
 
-    def _searched(self) -> float:
-        return SEARCHED * float(np.log(self.evaluations / len(self.y)))
+    def _left_out(self) -> float:
+        return float(np.log(self.evaluations / len(self.y)))
 
     def least_gain(self) -> float:
         """By how much the AICc of a rising curve must be better than a constant's."""
-        wandering = WANDERING_GAIN[float(self.fits.rho[0])]
-        return GAIN + FEW_EVALUATIONS / len(self.y) + self._searched() + wandering
+        wandering = WANDERING_GAIN[float(self.even.rho[0])]
+        return GAIN + FEW_EVALUATIONS / len(self.y) + SEARCHED_GAIN * self._left_out() + wandering
 
     def margin(self, rho: float | None = None) -> float:
         """By how much the AICc of logistics must be better than the lines'."""
         rho = float(self.fits.rho[0]) if rho is None else rho
-        return LEAST_AICC + self._searched() + (WANDERS if rho > WANDERING else 0.0)
+        return LEAST_AICC + SEARCHED * self._left_out() + (WANDERS if rho > WANDERING else 0.0)
 
     def no_rise(self) -> str:
         """Why the curve does not rise; empty if it does."""
-        f = self.fits
+        f = self.even
         rising = min(float(f.aicc[0]), float(f.lines[0]) if f.line_rises[0] else np.inf)
         gain, least = float(f.constant[0]) - rising, self.least_gain()
         first, last = ends(self.y)
-        clear = len(self.y) < FEW and last - first > CLEAR * local_noise(self.y)
+        clear = last - first > CLEAR * scatter(self.y)
         if gain <= least and not clear:
             return f"AICc: rising is {gain:.1f} better than a constant, needs more than {least:.1f}"
         if last - first <= LEAST_ERRORS * np.sqrt(2) * self.noise:
@@ -148,8 +172,8 @@ class Rise:
         if self.pair is None:
             return False
         lowest = max(LEAST_PART * sum(self.pair.A), LEAST_SDS * max(self.pair.sd, self.noise))
-        wandering = WANDERS if self.pair.rho > WANDERING else 0.0
-        return float(self.fits.aicc[0]) - self.pair.aicc > LEAST_TWO + wandering and min(self.pair.A) > lowest
+        more = (WANDERS if self.pair.rho > WANDERING else 0.0) + (UNEVEN_TWO if np.ptp(self.fits.g) > 1e-12 else 0.0)
+        return float(self.fits.aicc[0]) - self.pair.aicc > LEAST_TWO + more and min(self.pair.A) > lowest
 
     def outcome(self) -> tuple[Outcome, str]:
         """The judgement, and its reason."""
@@ -205,7 +229,7 @@ class Rise:
         """The fitted curve with other noise: AR(1) residuals whose innovations keep their place.
 
         Each innovation gets a random sign and size (a wild bootstrap, Wu 1986), since noise is larger where a curve
-        moves. They are scaled for the degrees of freedom that the fit took, and rho's bias in few points is mended
+        moves. What the fit took away from it is given back (`leverage`), and rho's bias in few points is mended
         (Kendall 1954).
 
         Args:
@@ -215,8 +239,9 @@ class Rise:
         """
         two, points = self.pair if self.twice() else None, len(self.y)
         rho, g = (two.rho, two.g) if two else (float(self.fits.rho[0]), self.fits.g)
-        own = whiten((self.y - self.fitted()) / g, rho)
-        own *= np.sqrt(points / max(points - (10 if two else 7), 1))
+        height = np.array(two.A) if two else self.fits.A[:1]
+        _, hat = leverage(self.grid.x, height, *self.stages(), rho, g)
+        own = whiten((self.y - self.fitted()) / g, rho) / (1 - hat)
         own *= max(1.0, self.noise / max(float(np.sqrt((own**2).mean())), 1e-12))
         rho = float(min(rho + (1 + 3 * rho) / points, 0.97))
         steps = own * rng.normal(size=(draws, points))

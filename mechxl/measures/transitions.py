@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Num
 
-from mechxl.measures.half_rise import HalfRise, half_rise, monotone_scatter
+from mechxl.measures.half_rise import HalfRise, half_rise
 from mechxl.measures.logistics import MIDPOINTS
 from mechxl.measures.rises import (
     CLEAR,
@@ -24,9 +24,11 @@ from mechxl.measures.rises import (
     Outcome,
     Rise,
     ends,
-    local_noise,
+    scatter,
     window_start,
 )
+
+FEW = 5  # fewer values do not show their own noise
 
 
 @dataclass(frozen=True)
@@ -131,16 +133,17 @@ def _few(
     """The judgement of a curve with too few evaluations for a fit: whether it ends clearly above its start."""
     known = np.isfinite(y)
     step, y = step[known], y[known].astype(float)
+    begin = window_start(y) if len(y) else 0
+    if len(y) - begin >= FEW:
+        step, y = step[begin:], y[begin:]
     first, last = ends(y) if len(y) else (0.0, 0.0)
-    white = min(local_noise(y), 2 * monotone_scatter(y))
-    scatter = CLEAR * white if len(y) >= 5 else LEAST_RISE  # fewer values do not show their own noise
-    least = max(scatter, LEAST_ERRORS * float(np.sqrt(2)) * noise)
+    white = scatter(y)
+    least = max(CLEAR * white if len(y) >= FEW else LEAST_RISE, LEAST_ERRORS * float(np.sqrt(2)) * noise)
     if len(y) < 2 or last - first <= least:
         above = f"; it ends {last - first:.3f} above its start, needs more than {least:.3f}" if len(y) > 1 else ""
         return Onset("no rise", NO_STAGE, NO_STAGE, NO_HALF, reason + above, float("nan"), {})
-    begin = window_start(y)
-    begin = begin if step[begin] >= 1 or len(y) - begin < 3 else begin + 1
-    step, y = np.maximum(step[begin:], 1), y[begin:]
+    keep = slice(1, None) if step[0] < 1 and len(y) > 2 else slice(None)  # step 0 has no logarithm
+    step, y = np.maximum(step[keep], 1), y[keep]
     half = half_rise(step, y, y + white * rng.normal(size=(draws, len(y))))
     return Onset("rises, onset not resolved", NO_STAGE, NO_STAGE, half, reason, float(step[0]), {})
 

@@ -137,12 +137,15 @@ def test_a_note_without_a_place_for_a_table_is_refused():
     assert markdown(tables["missing"]).startswith("| lag, ln(step) | spacing | n |")
 
 
-def test_planted_rises_are_found_and_a_line_is_none():
-    for seed in range(3):
-        outcome, covers = transitions.one_planted(("linear", 10, 0.0, 5000 + seed))
-        assert outcome == "transition"
+def test_planted_rises_are_dated_and_surrogates_are_what_they_are():
+    for seed in range(2):
+        outcome, covers, half_covers = transitions.one_planted(("linear", 10, 0.0, "even", 5000 + seed))
+        assert outcome == "rises"
         assert covers
-        assert transitions.one_surrogate(("linear", "line in step", 5000 + seed)) != "transition"
+        assert half_covers
+        assert transitions.one_planted_twice(("log", 50, "even", 5000 + seed))[0] == "rises twice"
+        assert transitions.one_surrogate(("linear", "line in step", 5000 + seed)) == "rises, onset not resolved"
+        assert transitions.one_surrogate(("linear", "AR(1) at .5", 5000 + seed)) == "no rise"
 
 
 def test_statistics_over_seeds_are_those_of_scipy():

@@ -255,14 +255,15 @@ def planted_ends(seeds=4):
 
 
 def test_gains_after_recall_are_means_over_seeds_with_t_intervals():
-    table = ends_by_group(planted_ends(), ["a", "b"]).set_index(["group", "quantity"])
+    table = ends_by_group(planted_ends(), ["a", "b"])
+    rows: dict[Any, Any] = {(row["group"], row["quantity"]): row for row in table.to_dict("records")}
     gain = np.array([0.1, 0.11, 0.12, 0.13])
     low, high = stats.t.interval(0.95, 3, gain.mean(), stats.sem(gain))
-    row = table.loc[("a", "transfer")]
+    row = rows["a", "transfer"]
     assert (row["gain"], row["low"], row["high"]) == pytest.approx((gain.mean(), low, high))
     assert (row["n"], row["rest"]) == (4, 4)
-    assert table.loc[("b", "transfer"), "n"] == 0
-    assert "no interval" in table.loc[("b", "transfer"), "reason"]
-    said = ends_words(table.reset_index(), ["a", "b"])
+    assert rows["b", "transfer"]["n"] == 0
+    assert "no interval" in rows["b", "transfer"]["reason"]
+    said = ends_words(table, ["a", "b"])
     assert said[0].startswith("a: after recall is complete, transfer gains .12 [.09, .14] (n = 4 of 4 seeds)")
     assert said[1] == "b: recall reaches 99 % in no run; 0 of 4 runs rest."

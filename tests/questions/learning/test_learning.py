@@ -12,6 +12,7 @@ from mechxl.measures.statistics import EntityBootstrap
 from mechxl.model.hooked import build_model
 from mechxl.questions import learning
 from mechxl.questions.learning import answer
+from mechxl.questions.learning import words as in_words
 from mechxl.questions.learning.prior import divergences, unseen_prior
 
 
@@ -101,7 +102,7 @@ def planted_prior(step, to_relation, to_readers):
 def test_a_planted_plateau_is_said_in_words(losses, to_relation, to_readers, words):
     tables = planted_tables(losses, [0.0, 0.05, 0.07, 0.07, 0.08, 0.9])
     tables |= {"plateaus": answer._plateaus(tables, guess=0.07), "prior": planted_prior(30, to_relation, to_readers)}
-    (said,) = answer._plateau_words(tables)
+    (said,) = in_words._plateau_words(tables)
     for word in [*words, "Recall first exceeds the best guess without facts (7.0%) by 5% at step 50"]:
         assert word in said
 
@@ -109,7 +110,7 @@ def test_a_planted_plateau_is_said_in_words(losses, to_relation, to_readers, wor
 def test_no_plateau_and_no_recall_are_said():
     tables = planted_tables([5.5, 4.5, 4.0], [0.0, 0.0, 0.0])
     tables |= {"plateaus": answer._plateaus(tables, guess=0.07), "prior": pd.DataFrame()}
-    (said,) = answer._plateau_words(tables)
+    (said,) = in_words._plateau_words(tables)
     assert "comes within 3% of no no-knowledge loss" in said
     assert "Recall does not yet exceed" in said
 
