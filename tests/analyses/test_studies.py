@@ -18,6 +18,7 @@ from analyses.claims import tokenization_timing
 from analyses.statistics import sign_test, spearman, spearman_p, t_interval
 from analyses.study import described, load, markdown, note_of, read_results, studies, with_tables
 from mechxl.errors import InputError
+from mechxl.measures.transitions import onset
 from mechxl.sweep.engine import Outcome
 from mechxl.sweep.engines import ENGINES
 from mechxl.training.loop import train_run
@@ -28,10 +29,12 @@ NAMES = list(studies())
 
 def test_all_studies_are_there():
     assert set(NAMES) == {
+        "after_recall",
         "coverage",
         "language",
         "patching",
         "replication",
+        "rest",
         "tokenization_timing",
         "transitions",
         "unification_controls",
@@ -66,6 +69,7 @@ def test_the_list_names_each_study_with_its_runs_and_imports_nothing_slow():
         question, _ = described(studies()[name])
         assert question in done.stdout
     assert "language               30 runs" in done.stdout
+    assert "rest                   156 runs" in done.stdout
     assert "tokenization_timing    42 runs" in done.stdout
     assert "coverage               no runs" in done.stdout
 
@@ -73,7 +77,7 @@ def test_the_list_names_each_study_with_its_runs_and_imports_nothing_slow():
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["nothing"], "there is no such study; there are: language, patching"),
+        (["nothing"], "there is no such study; there are: after_recall, language, patching"),
         (["language", "--quick"], "--quick is for calibration studies"),
         (["language", "--trained", "--runs", "nowhere"], "has no complete run of the study language"),
     ],
@@ -146,6 +150,21 @@ def test_planted_rises_are_dated_and_surrogates_are_what_they_are():
         assert transitions.one_planted_twice(("log", 50, "even", 5000 + seed))[0] == "rises twice"
         assert transitions.one_surrogate(("linear", "line in step", 5000 + seed)) == "rises, onset not resolved"
         assert transitions.one_surrogate(("linear", "AR(1) at .5", 5000 + seed)) == "no rise"
+
+
+KEPT = [(study, row) for study in ("rest", "after_recall") for row in read_results(study)]
+
+
+@pytest.mark.parametrize(
+    ("study", "row"), KEPT[::8], ids=[f"{one}-{row['run']}-{row['seed']}" for one, row in KEPT[::8]]
+)
+def test_no_kept_run_that_ends_clearly_above_its_start_is_called_no_rise(study, row):
+    """The curves of trained runs; clearly: a tenth, where an evaluation's sampling error is .02."""
+    for name in ("recall", "transfer"):
+        curve = np.array(row[f"{name}_curve"])
+        if curve[-3:].mean() - curve[0] > 0.1:
+            found = onset(np.array(row["steps"]), curve, np.random.default_rng(0), noise=0.02, draws=5)
+            assert found.outcome != "no rise", f"{study}, {row['run']}, seed {row['seed']}, {name}: {found.reason}"
 
 
 def test_statistics_over_seeds_are_those_of_scipy():
