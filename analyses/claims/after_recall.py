@@ -84,8 +84,7 @@ def analyse(rows: Rows) -> dict[str, pd.DataFrame]:
                  "there": with_interval(then), "at the end": with_interval(end), "gain": with_interval(end - then),
                  "seeds that gain": f"{int((end > then).sum())} of {len(known)}"}
             )  # fmt: skip
-    held = multipletests(tests, method="holm")[1]
-    for one, p in zip(lines, held, strict=True):
+    for one, p in zip(lines, np.asarray(multipletests(tests, method="holm")[1]), strict=True):
         one["p after Holm"] = f"{p:.4f}"
     return {"gains": pd.DataFrame(lines), "later": pd.DataFrame({"later": [_later(rows, name) for name in SCHEDULES]})}
 

@@ -102,7 +102,7 @@ def test_going_on_reports_failures_and_completes_the_rest(folder: Path, rerun: t
     assert out.startswith(f"{runs / 'sweep.parquet'}: 6 runs\n")
     mean = table.loc[["long,seed=0", "long,seed=1"], "recall_accuracy"].mean()
     (line,) = (line.split() for line in out.splitlines() if line.startswith("long"))
-    assert line[-3:-1] == ["2", f"{mean:.3f}"]
+    assert line[-4:-2] == ["2", f"{mean:.3f}"]
     assert Run(runs / "foreign,seed=0").config.training.steps == 2
 
 

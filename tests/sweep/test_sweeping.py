@@ -94,7 +94,7 @@ def test_the_table_holds_what_the_runs_hold(swept: tuple[pd.DataFrame, Path]):
 def test_the_summary_is_of_complete_runs(swept: tuple[pd.DataFrame, Path]):
     table, _ = swept
     lines = [line.split() for line in summary(table, STUDY.varied).splitlines()]
-    assert lines[0] == ["variant", "word_order", "parallel_fraction", "n", "recall", "transfer"]
+    assert lines[0] == ["variant", "word_order", "parallel_fraction", "n", "recall", "transfer", "rest"]
     assert [line[:4] for line in lines[1:]] == [
         ["plain", "same", "0.5", "2"],
         ["plain", "same", "1.0", "1"],
@@ -102,7 +102,11 @@ def test_the_summary_is_of_complete_runs(swept: tuple[pd.DataFrame, Path]):
         ["odd", "varied", "1.0", "1"],
     ]
     means = table.iloc[:2][["recall_accuracy", "transfer_accuracy"]].mean()
-    assert lines[1][4:] == [f"{mean:.3f}" for mean in means]
+    assert lines[1][4:6] == [f"{mean:.3f}" for mean in means]
+    complete = table[table["status"] == "complete"]
+    rests = [Run(path).rest.rests for path in complete["path"]]
+    assert [None if pd.isna(rest) else rest for rest in complete["rests"]] == rests
+    assert lines[1][6] == ("-" if rests[:2] == [None, None] else f"{rests[:2].count(True)}/2")
     assert lines[2][5] == "-"  # all facts are parallel: nothing to transfer
 
 
@@ -156,7 +160,7 @@ def test_a_table_of_failures_only(zygote: Zygote, tmp_path: Path, capsys: pytest
     table = sweep(STUDY, tmp_path, engine=OneByOne(zygote, "seed"), quiet=True)
     assert set(pd.read_parquet(tmp_path / "sweep.parquet")["status"]) == {"failed"}
     assert capsys.readouterr().err.splitlines() == [f"mechxl: {reason}" for reason in table["reason"]]
-    assert summary(table.drop(columns="variant"), ()).split() == ["n", "recall", "transfer", "0", "-", "-"]
+    assert summary(table.drop(columns="variant"), ()).split() == ["n", "recall", "transfer", "rest", "0", "-", "-", "-"]
 
 
 def test_what_an_engine_raises_is_not_swallowed(tmp_path: Path):
