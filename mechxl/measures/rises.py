@@ -80,9 +80,15 @@ def ends(y: Float[np.ndarray, " point"]) -> tuple[float, float]:
 
 
 def _best_fit(grid: Grid, y: Float[np.ndarray, " point"], even: Fits) -> Fits:
-    """One logistic with the most likely noise: even, or larger where the even fit moves. Rivals may have it too."""
+    """One logistic with the most likely noise: even, or larger where the even fit moves. Rivals may have it too.
+
+    Residuals that wander are no noise that grows: a smooth curve of another shape leaves them.
+    """
+    if even.rho[0] > WANDERING:
+        return even
     s = logistic(grid.x, even.m, even.w)
     fits = [even, *(fit_rises(grid, y[None], noise_shape(s, kappa)) for kappa in KAPPAS if kappa)]
+    fits = [even, *(fit for fit in fits[1:] if fit.rho[0] <= WANDERING)]
     lines = min(fits, key=lambda fit: float(fit.lines[0]))
     return replace(
         min(fits, key=lambda fit: float(fit.aicc[0])),
@@ -149,7 +155,10 @@ class Rise:
     def margin(self, rho: float | None = None) -> float:
         """By how much the AICc of logistics must be better than the lines'."""
         rho = float(self.fits.rho[0]) if rho is None else rho
-        return LEAST_AICC + SEARCHED * self._left_out() + (WANDERS if rho > WANDERING else 0.0)
+        residual = self.y - self.fitted()
+        within_error = float(np.sqrt((residual**2).mean())) <= self.noise  # then nothing is known to wander
+        wandering = WANDERS if rho > WANDERING and not within_error else 0.0
+        return LEAST_AICC + SEARCHED * self._left_out() + wandering
 
     def no_rise(self) -> str:
         """Why the curve does not rise; empty if it does."""
@@ -242,7 +251,9 @@ class Rise:
         height = np.array(two.A) if two else self.fits.A[:1]
         _, hat = leverage(self.grid.x, height, *self.stages(), rho, g)
         own = whiten((self.y - self.fitted()) / g, rho) / (1 - hat)
-        own *= max(1.0, self.noise / max(float(np.sqrt((own**2).mean())), 1e-12))
+        own[0] = np.sqrt((own[1:] ** 2).mean())  # where the noise begins, which one residual does not tell
+        scatter_now = float(np.sqrt((own**2).mean() / (1 - rho**2)))  # of the residuals, where g is 1
+        own *= max(1.0, self.noise / max(scatter_now, 1e-12))
         rho = float(min(rho + (1 + 3 * rho) / points, 0.97))
         steps = own * rng.normal(size=(draws, points))
         noise = np.empty((draws, points))
