@@ -146,7 +146,7 @@ def exact(hits: int, n: int, level: float = 0.95) -> str:
 def simulate(quick: bool) -> Iterator[dict[str, Any]]:
     """The counts of planted curves, two stages, surrogates and lags; of a few of each if quick."""
     os.environ["OMP_NUM_THREADS"] = "1"  # of the workers, which start afresh
-    many, some = (20, 10) if quick else (400, 150)
+    many, some = (20, 10) if quick else (300, 100)
     with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
         yield from _planted(pool, some)
         yield from _twice(pool, some)
