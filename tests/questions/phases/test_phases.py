@@ -7,15 +7,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from mechxl.errors import Failure
 from mechxl.findings import Finding
 from mechxl.measures.rest import rest
-from mechxl.questions import ask, phases
+from mechxl.questions import ask, learning, phases
 from mechxl.questions.common import scores_over_training
 from mechxl.questions.kept import finding_path
 from mechxl.questions.phases import answer
 from mechxl.questions.phases import words as phase_words
 from mechxl.questions.phases.after_recall import _nothing, after_recall
 from mechxl.questions.phases.words import phase, words
+from mechxl.run import Run
 from tests.instruments.runs import small_run
 from tests.runs import copied
 
@@ -218,3 +220,36 @@ def test_after_recall_says_why_nothing_can_be_said(tmp_path):
     table = after_recall(run, 1, thorough=False)
     assert table["gain"].isna().all()
     assert table["reason"].str.startswith("recall never reaches 99%").all()
+
+
+@pytest.mark.parametrize(
+    ("sections", "rest_words", "transfer_words"),
+    [
+        ({}, "fewer than 3", "ransfer"),
+        ({"training": {"checkpoints": 2}}, "fewer than 3", "ransfer"),
+        ({"mixture": {"parallel_fraction": 1.0}}, "fewer than 3", "transfer is not defined"),
+        ({"mixture": {"parallel_fraction": 0.0}}, "fewer than 3", "ransfer"),
+        ({"training": {"steps": 60, "evaluate_every": 1, "learning_rate": 1e-6}}, "does not rest", "ransfer"),
+    ],
+    ids=["ends before recall", "two checkpoints", "no mono facts", "no parallel facts", "never leaves chance"],
+)
+def test_odd_runs_get_sensible_words_on_rest_and_rises(sections, rest_words, transfer_words, tmp_path):
+    run = small_run(tmp_path / "run", **sections)
+    said, phases_said = (" ".join(question.compute(run).summary) for question in (learning, phases))
+    assert rest_words in said
+    assert transfer_words in said
+    assert "nan" not in (said + phases_said).lower().replace("dominan", "")
+    assert "After recall: nothing can be said, since" in phases_said
+    for row in phases.compute(run).tables["onsets"].to_dict("records"):
+        assert not (row["outcome"] == "no rise" and row["last"] - row["first"] > 0.2 + 4 * row["noise"]), row
+
+
+def test_a_run_that_diverges_is_not_said_to_rest(tmp_path):
+    settings = {"steps": 400, "evaluate_every": 50, "learning_rate": 10.0, "weight_decay": 10.0, "warmup_steps": 0}
+    with pytest.raises(Failure, match="diverged"):
+        small_run(tmp_path / "run", training=settings)
+    run = Run(tmp_path / "run")
+    assert run.rest.rests is None
+    assert run.rest.reason == "training has not ended"
+    assert "Whether the run rests can't be told: training has not ended." in learning.compute(run).summary
+    assert "The run is under way" in phases.compute(run).summary[-1]
