@@ -85,7 +85,7 @@ def _timeline(finding: Finding) -> Panel:
         labels.append(row["quantity"])
         colour = colour_of(row["quantity"], finding.notes["layers"])
         if row["outcome"] == "no rise":
-            figure.add_annotation(x=np.log10(last), y=labels[-1], text="no rise", font=quiet)
+            figure.add_annotation(x=np.log10(last), y=labels[-1], text=_without_rise(finding, row), font=quiet)
         for mark in _marks(row, last):
             if mark.ends:
                 _bar(figure, labels[-1], *mark.ends, colour, "from 10 to 90 % of a rise")
@@ -99,12 +99,20 @@ def _timeline(finding: Finding) -> Panel:
         "What is learned, and when. Bar: from 10 to 90 % of the fitted rise. Diamond: the half-rise step with its 95 % "
         "interval, the wider of the gap between evaluations and an AR(1) residual bootstrap "
         f"({finding.notes['draws']} draws). Open diamond: the rise is not finished, so that its step is not known yet. "
-        "Circle: the curve rises, but no onset is resolved; half of the way, whatever the shape. "
+        "Circle: the curve rises, but no onset is resolved; half of the way, whatever the shape. A curve that does not "
+        "rise, and is defined only later, is given by its value. "
         "Orange: the answers about unseen entities follow that marginal and no fact. Null: a constant or a line with "
         "AR(1) noise; docs/phases.md says how often one is given an onset. The next figure has n, the evaluations "
         "of each curve; one run."
     )
     return Panel("timeline", "The time line", caption, figure)
+
+
+def _without_rise(finding: Finding, row: Mapping[Any, Any]) -> str:
+    """What the time line says of a curve that does not rise: where it stays, if it is defined only later."""
+    curves = finding.tables["curves"]
+    steps = curves[(curves["quantity"] == row["quantity"]) & (curves["unit"] == row["unit"])]["step"]
+    return f"near {signed(row['last'])} from step {steps.min():,} on" if steps.min() > 1 else "no rise"
 
 
 @dataclass(frozen=True)

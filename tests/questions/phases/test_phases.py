@@ -253,3 +253,16 @@ def test_a_run_that_diverges_is_not_said_to_rest(tmp_path):
     assert run.rest.reason == "training has not ended"
     assert "Whether the run rests can't be told: training has not ended." in learning.compute(run).summary
     assert "The run is under way" in phases.compute(run).summary[-1]
+
+
+def test_a_curve_that_is_high_from_where_it_is_defined_is_not_called_no_rise_on_the_time_line():
+    """Causal unification has no value before the model knows facts, and may be 1 at once."""
+    found = planted_finding(recall=400, unified=150, transfer=None)
+    step = np.arange(200, 3001, 100)
+    late = pd.DataFrame({"quantity": "causal unification, mono", "unit": "ratio", "step": step, "from": "patching"})
+    late = late.assign(noise=0.0, value=0.8 + 0.001 * np.random.default_rng(0).normal(size=len(step)))
+    curves = pd.concat([found.tables["curves"], late], ignore_index=True)
+    tables = dict(found.tables) | {"curves": curves, "onsets": answer._onsets(curves)}
+    timeline = phases.figures(Finding("phases", [], tables, found.notes))[0].figure
+    texts = [note["text"] for note in timeline.to_dict()["layout"]["annotations"]]
+    assert sorted(texts) == ["near .80 from step 200 on", "no rise"]  # the other is transfer, which stays low
