@@ -9,6 +9,7 @@ from jaxtyping import Float
 from scipy import stats
 
 from mechxl.findings import signed
+from mechxl.measures import statistics
 from mechxl.plots import Panel, group_colour, small_multiples, themed
 
 Rows = Sequence[Mapping[str, Any]]
@@ -21,8 +22,8 @@ def values(rows: Rows, variant: str, key: str) -> Float[np.ndarray, " seed"]:
 
 def t_interval(points: Float[np.ndarray, " seed"]) -> tuple[float, float, float]:
     """The mean of points and the ends of its 95 % t interval."""
-    mean, half = points.mean(), stats.t.ppf(0.975, len(points) - 1) * stats.sem(points)
-    return float(mean), float(mean - half), float(mean + half)
+    low, mean, high = statistics.t_interval(points)
+    return mean, low, high
 
 
 def with_interval(points: Float[np.ndarray, " seed"], digits: int = 2) -> str:

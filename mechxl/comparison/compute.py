@@ -21,6 +21,7 @@ from mechxl.config import RunConfig, flat
 from mechxl.errors import InputError
 from mechxl.findings import Finding
 from mechxl.measures.rises import RESOLVED
+from mechxl.measures.statistics import t_interval
 from mechxl.questions.ask import ask
 from mechxl.run import Run
 
@@ -180,20 +181,11 @@ def _by_group(onsets: pd.DataFrame, groups: Sequence[str]) -> pd.DataFrame:
             }
             for clock in CLOCKS:
                 rate = 1.0 if clock == "step" else risen[f"{clock}_a_step"]
-                low, mean, high = _t_interval(np.log(risen["step"].to_numpy() * np.array(rate)))
+                low, mean, high = t_interval(np.log(risen["step"].to_numpy() * np.array(rate)))
                 place = {"group": group, "quantity": quantity, "clock": clock} | counts
                 reason = "" if len(risen) > 1 else f"{len(risen)} of {len(part)} runs have an onset: no interval"
                 rows.append(place | {"onset": np.exp(mean), "low": np.exp(low), "high": np.exp(high), "reason": reason})
     return pd.DataFrame(rows)
-
-
-def _t_interval(values: np.ndarray) -> tuple[float, float, float]:
-    """(low, mean, high) of a mean, 95 %, by Student's t; NaN where there are too few."""
-    if len(values) < 2:
-        mean = float(values.mean()) if len(values) else float("nan")
-        return float("nan"), mean, float("nan")
-    half = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values)
-    return float(values.mean() - half), float(values.mean()), float(values.mean() + half)
 
 
 def _differences(onsets: pd.DataFrame, groups: Sequence[str]) -> pd.DataFrame:
@@ -213,7 +205,7 @@ def _differences(onsets: pd.DataFrame, groups: Sequence[str]) -> pd.DataFrame:
                 ln = [series[~series.index.duplicated()] for series in ln]
                 seeds = ln[0].index.intersection(ln[1].index)
                 gap = (ln[1].loc[seeds] - ln[0].loc[seeds]).to_numpy(dtype=float)
-                low, mean, high = _t_interval(gap)
+                low, mean, high = t_interval(gap)
                 spread = len(gap) > 1 and float(np.std(gap)) > 0
                 p = float(np.asarray(stats.ttest_1samp(gap, 0.0))[1]) if spread else np.nan
                 row = {"first": one, "second": other, "quantity": quantity, "clock": clock, "n": len(gap)}

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
-from scipy import stats
 
 from mechxl.findings import Finding, signed
+from mechxl.measures.statistics import t_interval
 from mechxl.plots import GREY, Panel, group_colour, themed
 
 
@@ -20,8 +20,14 @@ def run_ends(finding: Finding, about: Mapping[str, Any]) -> list[dict[str, Any]]
     state = {"rests": rest["rests"], "rest_reason": rest["reason"], "transfer_range": moved["high"] - moved["low"]}
     rows = finding.tables["after_recall"].to_dict("records")
     undefined = "" if rest["transfer"] else "transfer is not defined"
+    unknown = rest["reason"] if rest["rests"] is None else ""
     return [
-        {**about, **state, **{str(key): value for key, value in row.items()}, "reason": row["reason"] or undefined}
+        {
+            **about,
+            **state,
+            **{str(key): value for key, value in row.items()},
+            "reason": row["reason"] or undefined or unknown,
+        }
         for row in rows
     ]
 
@@ -33,14 +39,13 @@ def ends_by_group(ends: pd.DataFrame, groups: Sequence[str]) -> pd.DataFrame:
         for quantity in ("transfer", "score"):
             part = ends[(ends["group"] == group) & (ends["quantity"] == quantity)]
             gain = part["gain"].dropna().to_numpy(dtype=float)
-            half = stats.t.ppf(0.975, len(gain) - 1) * stats.sem(gain) if len(gain) > 1 else np.nan
-            mean = float(gain.mean()) if len(gain) else np.nan
-            numbers = {"gain": mean, "low": mean - half, "high": mean + half}
+            low, mean, high = t_interval(gain)
+            numbers = {"gain": mean, "low": low, "high": high}
             for name in ("complete", "then", "end"):
                 values = part.loc[part["gain"].notna(), name]
                 numbers[name] = float(values.mean()) if len(values) else np.nan
             reason = "" if len(gain) > 1 else f"{len(gain)} of {len(part)} runs recall 99 %: no interval"
-            counts = {"n": len(gain), "runs": len(part), "rest": int((part["rests"] == True).sum())}  # noqa: E712  None too
+            counts = {"n": len(gain), "runs": len(part), "rest": int(part["rests"].eq(True).sum())}  # None too
             rows.append({"group": group, "quantity": quantity} | counts | numbers | {"reason": reason})
     return pd.DataFrame(rows)
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from scipy.stats import norm, t
+from scipy.stats import norm, sem, t
 
 
 def interval(draws: Float[np.ndarray, " draw"], level: float = 0.95) -> tuple[float, float]:
@@ -27,6 +27,16 @@ def percentile_ends(
     level = 2 * float(norm.cdf(np.sqrt(n / (n - 1)) * t.ppf((1 + level) / 2, n - 1))) - 1
     ends = [interval(row, level) for row in drawn]
     return np.array([low for low, _ in ends]), np.array([high for _, high in ends])
+
+
+def t_interval(values: Float[np.ndarray, " seed"], level: float = 0.95) -> tuple[float, float, float]:
+    """(low, mean, high) of a mean by Student's t; the ends are NaN below two values, and all is NaN without any."""
+    if len(values) < 2:
+        mean = float(values.mean()) if len(values) else float("nan")
+        return float("nan"), mean, float("nan")
+    mean = float(values.mean())
+    half = float(t.ppf((1 + level) / 2, len(values) - 1) * sem(values))
+    return mean - half, mean, mean + half
 
 
 def jackknife_variance(deleted: Float[np.ndarray, "place entity"]) -> Float[np.ndarray, " place"]:

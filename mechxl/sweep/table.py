@@ -69,7 +69,7 @@ def summary(table: pd.DataFrame, varied: tuple[str, ...]) -> str:
         complete = group[group["status"] == "complete"]
         means = [complete.get(f"{kind}_accuracy", pd.Series(dtype=float)).mean() for kind in ("recall", "transfer")]
         rest = complete.get("rests", pd.Series(dtype=object))
-        known = f"{int((rest == True).sum())}/{len(complete)}" if rest.notna().any() else "-"  # noqa: E712  None too
+        known = f"{int(rest.eq(True).sum())}/{len(complete)}" if rest.notna().any() else "-"  # None too
         shown = ["-" if pd.isna(mean) else f"{mean:.3f}" for mean in means]
         rows.append([*values, str(len(complete)), *shown, known])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

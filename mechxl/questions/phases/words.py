@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from mechxl.findings import signed
+from mechxl.questions.phases.after_recall import COMPLETE
 
 LOW_SCORE = 0.1  # below which a score at the end is no unification
 
@@ -112,7 +113,7 @@ def _after_recall(table: pd.DataFrame, rest: Mapping[str, Any]) -> list[str]:
     ]
     missing = [f"{name} is not defined ({row['reason']})" for name, row in rows.items() if np.isnan(row["gain"])]
     sentence = (
-        f"After recall: recall reaches 99 % at step {head['complete']:,.0f} (below it at step "
+        f"After recall: recall reaches {COMPLETE:.0%} at step {head['complete']:,.0f} (below it at step "
         f"{head['complete_low']:,.0f}). From the checkpoint at step {head['checkpoint']:,.0f} to the last one "
         f"({head['last']:,.0f}) {' and '.join([*gains, *missing])}."
     )

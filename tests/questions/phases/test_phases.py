@@ -196,20 +196,20 @@ def test_the_bound_in_the_words_is_the_one_that_was_used():
     assert "within .12 nats from step 10 to step 10 (1 of 3 checkpoints)" in sentence
 
 
-def test_gains_after_recall_are_those_of_the_metrics_and_of_the_scores(trained, finding):
+def test_gains_after_recall_are_those_of_the_metrics_and_of_the_scores(trained, monkeypatch):
     """Against what training wrote down: all items are asked at every evaluation of so small a run."""
-    complete = trained.metrics[trained.metrics["recall_accuracy"] >= 0.99]["step"]
-    table = finding.tables["after_recall"].set_index("quantity")
-    if not len(complete):
-        assert table["reason"].str.startswith("recall never reaches 99%").all()
-        return
+    enough = 0.5 * trained.metrics["recall_accuracy"].max()  # of so short a training
+    monkeypatch.setattr("mechxl.questions.phases.after_recall.COMPLETE", enough)
+    complete = trained.metrics[trained.metrics["recall_accuracy"] >= enough]["step"]
+    assert complete.iloc[0] < trained.steps[-1]
+    layer = 1
+    table = after_recall(trained, layer, thorough=False).set_index("quantity")
     transfer = trained.metrics.set_index("step")["transfer_accuracy"]
     row = table.loc["transfer"]
     assert row["complete"] == complete.iloc[0]
     assert (row["then"], row["end"]) == pytest.approx((transfer[row["checkpoint"]], transfer[row["last"]]))
     assert row["low"] <= row["gain"] <= row["high"]
     scores = scores_over_training(trained, thorough=False).set_index(["step", "layer"])["score"]
-    layer = finding.notes["headline"]
     row = table.loc["score"]
     assert row["then"] == pytest.approx(scores[row["checkpoint"], layer], abs=1e-5)
     assert row["gain"] == pytest.approx(scores[row["last"], layer] - scores[row["checkpoint"], layer], abs=1e-5)
