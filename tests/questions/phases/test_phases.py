@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -203,14 +204,15 @@ def test_gains_after_recall_are_those_of_the_metrics_and_of_the_scores(trained, 
     complete = trained.metrics[trained.metrics["recall_accuracy"] >= enough]["step"]
     assert complete.iloc[0] < trained.steps[-1]
     layer = 1
-    table = after_recall(trained, layer, thorough=False).set_index("quantity")
+    table = after_recall(trained, layer, thorough=False)
+    rows: dict[Any, Any] = {row["quantity"]: row for row in table.to_dict("records")}
     transfer = trained.metrics.set_index("step")["transfer_accuracy"]
-    row = table.loc["transfer"]
+    row = rows["transfer"]
     assert row["complete"] == complete.iloc[0]
     assert (row["then"], row["end"]) == pytest.approx((transfer[row["checkpoint"]], transfer[row["last"]]))
     assert row["low"] <= row["gain"] <= row["high"]
     scores = scores_over_training(trained, thorough=False).set_index(["step", "layer"])["score"]
-    row = table.loc["score"]
+    row = rows["score"]
     assert row["then"] == pytest.approx(scores[row["checkpoint"], layer], abs=1e-5)
     assert row["gain"] == pytest.approx(scores[row["last"], layer] - scores[row["checkpoint"], layer], abs=1e-5)
 
