@@ -169,7 +169,11 @@ class TrainingConfig(Settings):
         low=0,
     )
     device: str = setting("auto", "torch device: auto, cpu, cuda, cuda:1, mps ...")
-    precision: Literal["float32", "float64"] = setting("float32", "floating point type of the parameters")
+    precision: Literal["float32", "float64", "tf32", "bf16"] = setting(
+        "float32",
+        "floating point type of the parameters; tf32 and bf16 (GPU only): float32 parameters, but factors of matrix "
+        "products in training are rounded",
+    )
     threads: int = setting(0, "torch threads; 0 leaves the number as it is, and so respects OMP_NUM_THREADS", low=0)
     init_seed: int | None = setting(None, "seed of the initial weights; None follows --seed", low=0)
     order_seed: int | None = setting(None, "seed of the order of batches; None follows --seed", low=0)

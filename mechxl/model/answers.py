@@ -1,7 +1,8 @@
 """Asks the model: its decoded answer, the log probability of the right answer, and the kind of the answer."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from mechxl.model.hooked import HookedTransformer
 
 KINDS = ("right", "right_value_other_language", "wrong_value", "other")
+Forward = Callable[[Tensor, Tensor], Tensor]  # (tokens, positions) -> logits
 ROWS_AT_ONCE = 2048  # so many rows' activations fit into a processor's cache
 
 
@@ -149,53 +151,80 @@ class Answers:
 
 def ask_questions(model: "HookedTransformer", questions: Questions, trie: AnswerTrie) -> Answers:
     """The model's answers under greedy decoding, and the log probability of the right ones."""
+    log_prob, decoded = np.zeros(len(questions)), np.zeros((len(questions), trie.longest), dtype=int)
+    for rows, common in questions.parts if len(questions) else ():
+        prompts, answers = questions.prompt_length[rows], questions.answer_length[rows]
+        sizes = Sizes(int(prompts.max()), int(answers.max()), trie.longest)
+        whole, begun = (partial(lean_logits, model, common=shared) for shared in (common, common.beginnings()))
+        of_right, tokens = answer(whole, begun, questions.tokens[rows], prompts, answers, sizes)
+        row_index = rows.cpu().numpy()
+        log_prob[row_index], decoded[row_index] = of_right.double().cpu().numpy(), tokens.cpu().numpy()
+    return read_answers(questions, trie, log_prob, decoded)
+
+
+def read_answers(
+    questions: Questions,
+    trie: AnswerTrie,
+    log_prob: Float[np.ndarray, " question"],
+    decoded: Int[np.ndarray, "question place"],
+) -> Answers:
+    """What decoded tokens answer.
+
+    Raises:
+        ValueError: a fact has no value.
+    """
     if not len(questions):
         return Answers(np.zeros(0), np.zeros(0, dtype=int), np.zeros(0, dtype=int))
     if (questions.values[1] < 0).any():
         raise ValueError("a fact without a value has no right answer; use answer_log_probs for such questions")
-    log_prob, decoded = np.zeros(len(questions)), np.zeros((len(questions), trie.longest), dtype=int)
-    for rows, common in questions.parts:
-        right_log_prob, tokens = _answer(
-            model,
-            questions.tokens[rows],
-            common,
-            questions.prompt_length[rows],
-            questions.answer_length[rows],
-            trie.longest,
-        )
-        row_index = rows.cpu().numpy()
-        log_prob[row_index], decoded[row_index] = right_log_prob.double().cpu().numpy(), tokens.cpu().numpy()
     word = trie.read(decoded)
     return Answers(log_prob, word, kinds_of(questions, word))
 
 
+@dataclass(frozen=True)
+class Sizes:
+    """Numbers of tokens: of the longest prompt, of the longest right answer, and how many are decoded."""
+
+    prompt: int
+    answer: int
+    decoded: int
+
+
 @torch.no_grad()
-def _answer(
-    model: "HookedTransformer",
+def answer(
+    whole: Forward,
+    begun: Forward,
     tokens: Int[Tensor, "question position"],
-    common: Shared,
     prompt_length: Int[Tensor, " question"],
     answer_length: Int[Tensor, " question"],
-    longest: int,
+    sizes: Sizes,
 ) -> tuple[Float[Tensor, " question"], Int[Tensor, "question place"]]:
-    """log p of the right answers, and `longest` greedily decoded tokens."""
-    width = int(answer_length.max())
-    place = torch.arange(width, device=tokens.device)
+    """log p of the right answers, and greedily decoded tokens.
+
+    Args:
+        whole: logits of whole sentences at some positions.
+        begun: the same for prompts that go on with other tokens.
+        tokens: the sentences, right-padded.
+        prompt_length: of each question.
+        answer_length: of each question.
+        sizes: the largest of both, so that no value has to be read back from a device; and how many to decode.
+    """
+    place = torch.arange(sizes.answer, device=tokens.device)
     inside = place < answer_length[:, None]
     positions = (prompt_length[:, None] - 1 + place).clamp(max=tokens.shape[1] - 2)
-    logits = lean_logits(model, tokens[:, : int(positions.max()) + 1], positions, common)
+    read = min(sizes.prompt + sizes.answer, tokens.shape[1]) - 1
+    logits = whole(tokens[:, :read], positions)
     target = tokens.gather(1, positions + 1)
     log_prob = (logits.log_softmax(-1).gather(2, target[..., None])[..., 0] * inside).sum(1)
 
     # The first token's logits do not depend on the answer, so greedy decoding reuses those from above.
     decoded = [logits[:, 0].argmax(-1)]
-    grown = torch.cat([tokens, tokens.new_full((len(tokens), longest), PAD_ID)], dim=1)
+    grown = torch.cat([tokens, tokens.new_full((len(tokens), sizes.decoded), PAD_ID)], dim=1)
     grown.masked_fill_(torch.arange(grown.shape[1], device=tokens.device) >= prompt_length[:, None], PAD_ID)
-    common = common.beginnings()
-    for done in range(1, longest):
+    for done in range(1, sizes.decoded):
         position = (prompt_length - 1 + done)[:, None]
         grown.scatter_(1, position, decoded[-1][:, None])
-        decoded.append(lean_logits(model, grown[:, : int(position.max()) + 1], position, common)[:, 0].argmax(-1))
+        decoded.append(begun(grown[:, : sizes.prompt + done], position)[:, 0].argmax(-1))
     return log_prob, torch.stack(decoded, dim=1)
 
 

@@ -44,7 +44,7 @@ def lean_logits(
         InputError: as `weights_of`.
     """
     if any(point.fwd_hooks or point.bwd_hooks for point in model.hook_dict.values()):
-        return _pick(model(tokens), positions)
+        return pick(model(tokens), positions)
     return logits(weights_of(model), tokens, positions, common)
 
 
@@ -84,12 +84,12 @@ def residual_stream(
     contents: dict[str, Tensor] = {}
     everywhere = True  # whether there is a row for each position, or only for the wanted ones
 
-    def pick(flat: Float[Tensor, "row d"]) -> Float[Tensor, "batch asked d"]:
-        return _pick(rows.own(flat), asked_of_own) if everywhere else flat.unflatten(0, (len(tokens), -1))
+    def kept(flat: Float[Tensor, "row d"]) -> Float[Tensor, "batch asked d"]:
+        return pick(rows.own(flat), asked_of_own) if everywhere else flat.unflatten(0, (len(tokens), -1))
 
     def keep(name: str, flat: Float[Tensor, "row d"]) -> Float[Tensor, "row d"]:
         if name in names:
-            contents[name] = pick(flat)
+            contents[name] = kept(flat)
         return flat
 
     token, place = F.embedding(rows.kinds[0], weights.W_E), F.embedding(rows.kinds[1], weights.W_pos)
@@ -110,13 +110,13 @@ def residual_stream(
         else:
             width = len(block.W_O)
             kv = project(block, read.source, slice(width, None))
-            resid, everywhere = pick(resid).flatten(0, 1), False
+            resid, everywhere = kept(resid).flatten(0, 1), False
             q = project(block, resid, slice(0, width)).unflatten(0, (len(tokens), -1))
-            mixed = _attend(q, F.embedding(read.sequence, kv), _bias(asked, places, kv), heads).flatten(0, 1)
+            mixed = attend(q, F.embedding(read.sequence, kv), later_keys(asked, places, kv), heads).flatten(0, 1)
         resid = after_attention(
             block, weights.act_fn, resid, mixed, lambda component, flat, hook=hook: keep(hook + component, flat)
         )
-    return pick(resid), contents
+    return kept(resid), contents
 
 
 @dataclass(frozen=True)
@@ -152,27 +152,30 @@ def _mix_everywhere(
     q, kv = qkv[:, :width], qkv[:, width:]
     if kind is not None:
         q = F.embedding(kind, q)
-    own = _attend(rows.own(q), F.embedding(read.sequence, kv), _bias(places[shared:], places, kv), heads).flatten(0, 1)
+    own = attend(rows.own(q), F.embedding(read.sequence, kv), later_keys(places[shared:], places, kv), heads).flatten(
+        0, 1
+    )
     if not shared:
         return own
     begun_q = q[: read.begun.numel()].unflatten(0, read.begun.shape)
-    begun = _attend(begun_q, F.embedding(read.begun, kv), _bias(places[:shared], places[:shared], kv), heads)
+    begun = attend(begun_q, F.embedding(read.begun, kv), later_keys(places[:shared], places[:shared], kv), heads)
     return torch.cat([begun.flatten(0, 1), own])
 
 
-def _pick(x: Float[Tensor, "batch pos d"], positions: Positions) -> Float[Tensor, "batch asked d"]:
+def pick(x: Float[Tensor, "batch pos d"], positions: Positions) -> Float[Tensor, "batch asked d"]:
+    """The rows of x at some positions of each sequence."""
     if isinstance(positions, slice):
         return x[:, positions]
     return x.gather(1, positions[..., None].expand(-1, -1, x.shape[2]))
 
 
-def _bias(queries: Int[Tensor, "*batch i"], keys: Int[Tensor, " j"], like: Tensor) -> Float[Tensor, "*batch i j"]:
+def later_keys(queries: Int[Tensor, "*batch i"], keys: Int[Tensor, " j"], like: Tensor) -> Float[Tensor, "*batch i j"]:
     """The mask that is added to attention scores: -inf if the key comes after the query, else 0."""
     later = keys > queries[..., None]
     return torch.zeros(later.shape, dtype=like.dtype, device=like.device).masked_fill_(later, -torch.inf)
 
 
-def _attend(
+def attend(
     q: Float[Tensor, "batch i z"], kv: Float[Tensor, "batch j kv"], bias: Float[Tensor, "*batch i j"], heads: int
 ) -> Float[Tensor, "batch i z"]:
     """Attention of the queries to the keys, head by head.
@@ -183,7 +186,7 @@ def _attend(
     q = q.unflatten(-1, (heads, -1))
     k, v = kv.unflatten(-1, (2, heads, -1)).unbind(-3)
     scale, pairs = q.shape[-1] ** -0.5, q.shape[1] * k.shape[1]
-    if q.is_cpu and pairs <= FEW_PAIRS:
+    if pairs <= FEW_PAIRS:
         scores = (q[:, :, None] * k[:, None]).sum(-1) * scale + bias[..., None]
         return (scores.softmax(-2)[..., None] * v[:, None]).sum(2).flatten(2)
     q, k, v = (rearrange(x, "batch pos head d_head -> batch head pos d_head") for x in (q, k, v))

@@ -12,7 +12,7 @@ from transformer_lens.components.transformer_block import TransformerBlock as Tr
 from mechxl.config import ModelConfig
 from mechxl.data.tokenization import transformers_tokenizer
 
-DTYPES = {"float32": torch.float32, "float64": torch.float64}
+DTYPES = {"float32": torch.float32, "float64": torch.float64}  # tf32 and bf16 keep float32 parameters
 
 
 def build_model(
@@ -25,7 +25,7 @@ def build_model(
         tokenizer: gives the vocabulary.
         n_ctx: the number of positions.
         seed: of the initial weights.
-        precision: float32 or float64.
+        precision: float32, float64, tf32 or bf16.
         device: a torch device.
     """
     settings = HookedTransformerConfig(
@@ -40,7 +40,7 @@ def build_model(
         normalization_type=config.normalization,
         initializer_range=config.init_std,
         init_mode="gpt2",
-        dtype=DTYPES[precision],
+        dtype=DTYPES.get(precision, torch.float32),
         device=device,
         model_name="mechxl",
     )

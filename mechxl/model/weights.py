@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 class Norm:
     """LayerNorm; RMSNorm if b is None."""
 
-    w: Float[Tensor, " d_model"]
-    b: Float[Tensor, " d_model"] | None
+    w: Float[Tensor, "*member d_model"]
+    b: Float[Tensor, "*member d_model"] | None
     eps: float
 
 
@@ -35,27 +35,27 @@ class Block:
     """One block. Columns of W_QKV are (query, key or value; head; d_head), rows of W_O are (head; d_head)."""
 
     ln1: Norm
-    W_QKV: Float[Tensor, "d_model qkv"]
-    b_QKV: Float[Tensor, " qkv"]
-    W_O: Float[Tensor, "z d_model"]
-    b_O: Float[Tensor, " d_model"]
+    W_QKV: Float[Tensor, "*member d_model qkv"]
+    b_QKV: Float[Tensor, "*member qkv"]
+    W_O: Float[Tensor, "*member z d_model"]
+    b_O: Float[Tensor, "*member d_model"]
     ln2: Norm
-    W_in: Float[Tensor, "d_model d_mlp"]
-    b_in: Float[Tensor, " d_mlp"]
-    W_out: Float[Tensor, "d_mlp d_model"]
-    b_out: Float[Tensor, " d_model"]
+    W_in: Float[Tensor, "*member d_model d_mlp"]
+    b_in: Float[Tensor, "*member d_mlp"]
+    W_out: Float[Tensor, "*member d_mlp d_model"]
+    b_out: Float[Tensor, "*member d_model"]
 
 
 @dataclass(frozen=True)
 class Weights:
-    """All parameters, and the settings that a forward needs."""
+    """All parameters, and the settings that a forward needs; those of several models have a leading member axis."""
 
-    W_E: Float[Tensor, "d_vocab d_model"]
-    W_pos: Float[Tensor, "n_ctx d_model"]
+    W_E: Float[Tensor, "*member d_vocab d_model"]
+    W_pos: Float[Tensor, "*member n_ctx d_model"]
     blocks: tuple[Block, ...]
     ln_final: Norm
-    W_U: Float[Tensor, "d_model d_vocab_out"]
-    b_U: Float[Tensor, " d_vocab_out"]
+    W_U: Float[Tensor, "*member d_model d_vocab_out"]
+    b_U: Float[Tensor, "*member d_vocab_out"]
     n_heads: int
     act_fn: str
 
@@ -103,13 +103,7 @@ def pack(model: "HookedTransformer") -> Packed:
         InputError: as `weights_of`.
     """
     weights = weights_of(model)
-    parts: list[Tensor] = []
-
-    def collect(tensor: Tensor) -> Tensor:
-        parts.append(tensor.detach())
-        return tensor
-
-    _changed(weights, collect)
+    parts = tensors_of(weights)
     vector = nn.Parameter(torch.cat([part.flatten() for part in parts]))
     vector.grad = torch.zeros_like(vector)
     sizes = [part.numel() for part in parts]
@@ -121,7 +115,7 @@ def pack(model: "HookedTransformer") -> Packed:
         parameter.grad = gradient
         return parameter
 
-    packed = _changed(weights, leaf)
+    packed = changed(weights, leaf)
     _share(model, packed)
     return Packed(vector, packed)
 
@@ -171,7 +165,19 @@ def _norm(norm: nn.Module, eps: float) -> Norm:
     return Norm(parameters["w"], parameters.get("b"), eps)
 
 
-def _changed(weights: Weights, change: Callable[[Tensor], Tensor]) -> Weights:
+def tensors_of(weights: Weights) -> list[Tensor]:
+    """All tensors, detached, in the order of the fields."""
+    parts: list[Tensor] = []
+
+    def collect(tensor: Tensor) -> Tensor:
+        parts.append(tensor.detach())
+        return tensor
+
+    changed(weights, collect)
+    return parts
+
+
+def changed(weights: Weights, change: Callable[[Tensor], Tensor]) -> Weights:
     """The same weights with every tensor changed, in the order of the fields."""
 
     def norm(one: Norm) -> Norm:

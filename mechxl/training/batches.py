@@ -85,13 +85,16 @@ class TrainingBatches:
         """Rows of a step's batch (0, 1, ...): the tellings come first, then the tellings without their tag."""
         block, step_in_block = divmod(step, STEPS_A_BLOCK)
         if block != self.block:
-            rng = np.random.Generator(np.random.Philox(key=np.array([self.seed, block], dtype=np.uint64)))
-            n_tellings = len(self.cumulative)
-            self.drawn = _search(self.cumulative, rng.random(self.shape))
-            if self.tag_dropout > 0:
-                self.drawn += n_tellings * (rng.random(self.shape) < self.tag_dropout)
-            self.block = block
+            self.drawn, self.block = self.draw(block), block
         return self.drawn[step_in_block]
+
+    def draw(self, block: int) -> Int[np.ndarray, "step batch"]:
+        """The rows of the `STEPS_A_BLOCK` steps of a block."""
+        rng = np.random.Generator(np.random.Philox(key=np.array([self.seed, block], dtype=np.uint64)))
+        drawn = _search(self.cumulative, rng.random(self.shape))
+        if self.tag_dropout > 0:
+            drawn += len(self.cumulative) * (rng.random(self.shape) < self.tag_dropout)
+        return drawn
 
     def __getitem__(self, step: int) -> TrainingBatch:
         rows = torch.as_tensor(self.rows(step), device=self.tokens.device)

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -198,6 +199,7 @@ def environment(n_ctx: int, device: str, data_digest: str, least_loss: float) ->
     }
 
 
+@cache
 def _commit() -> str | None:
     """The commit of the checkout that contains this code; None if it is installed without one."""
     source = Path(__file__).parents[2]

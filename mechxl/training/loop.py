@@ -1,33 +1,31 @@
-"""The training loop: learning rate, updates, evaluations, checkpoints."""
+"""Trains one run: updates, evaluations, checkpoints. On a GPU it is an ensemble of one."""
 
-import json
-import math
 import time
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mechxl.config import RunConfig, TrainingConfig
+from mechxl.config import RunConfig
 from mechxl.data.corpus import Corpus
-from mechxl.data.information import least_loss, mean_visits
 from mechxl.data.tokenization import PAD_ID
-from mechxl.errors import Failure, InputError
-from mechxl.files import read_json, read_rows, whole_file, write_json, write_text
 from mechxl.model.forward import logits
 from mechxl.model.hooked import build_model, save_model
 from mechxl.model.weights import Weights, pack
 from mechxl.run import Run
 from mechxl.training.batches import TrainingBatch, TrainingBatches
-from mechxl.training.claim import Claim, claim, environment
+from mechxl.training.claim import Claim, claim
+from mechxl.training.device import pick_device
+from mechxl.training.ensemble import train_together
 from mechxl.training.interrupt import interrupts
 from mechxl.training.memory import kept_memory
 from mechxl.training.metrics import Evaluation
 from mechxl.training.products import quick_products
 from mechxl.training.progress import Progress
-from mechxl.training.state import Position, load_state, save_state
+from mechxl.training.record import Record
+from mechxl.training.schedule import learning_rate
+from mechxl.training.state import Position, State, load_state, save_state
 
 
 def train_run(
@@ -59,6 +57,12 @@ def train_run(
         KeyboardInterrupt: the user pressed Ctrl-C; everything is saved.
     """
     started = time.perf_counter()
+    device = pick_device(config.training.device, config.training.precision)
+    if device.startswith("cuda"):
+        (ending,) = train_together([(config, out)], resume=resume, overwrite=overwrite, quiet=quiet)
+        if ending.error:
+            raise ending.error
+        return Run(_relative(Path(out).resolve()))
     threads = torch.get_num_threads()
     if config.training.threads:
         torch.set_num_threads(config.training.threads)
@@ -66,45 +70,11 @@ def train_run(
         claiming = claim(config, Path(out), resume=resume, overwrite=overwrite, quiet=quiet)
         with claiming as claimed, quick_products(), kept_memory():
             if claimed.corpus is not None:
-                _Trainer(config, claimed, claimed.corpus, started, quiet).train()
+                _Trainer(config, claimed, claimed.corpus, device, started, quiet).train()
             place = claimed.place
     finally:
         torch.set_num_threads(threads)
     return Run(_relative(place))
-
-
-def pick_device(name: str) -> str:
-    """The torch device of a `training.device` setting.
-
-    Raises:
-        InputError: this machine has no such device.
-    """
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.zeros(1, device=name).item()
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).split("\n")[0]
-        raise InputError(
-            f"training.device = {name}: can't be used on this machine ({reason}); the nearest that works: auto"
-        ) from None
-    return name
-
-
-def learning_rate(config: TrainingConfig, step: int) -> float:
-    """The rate of the update that follows `step` updates: a linear warm-up, then the schedule.
-
-    cosine falls to 0 along half a cosine (Loshchilov and Hutter 2017). wsd stays constant until the last
-    `decay_share` of the steps and then falls linearly to 0 (Hu et al. 2024, Hägele et al. 2024).
-    """
-    if step < config.warmup_steps:
-        return config.learning_rate * (step + 1) / config.warmup_steps
-    if config.schedule == "constant":
-        return config.learning_rate
-    if config.schedule == "wsd":
-        return config.learning_rate * min(1.0, (config.steps - step) / (config.decay_share * config.steps))
-    done = (step - config.warmup_steps) / max(config.steps - config.warmup_steps, 1)
-    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
 
 
 def batch_losses(weights: Weights, batch: TrainingBatch) -> tuple[Tensor, Tensor]:
@@ -118,12 +88,15 @@ def batch_losses(weights: Weights, batch: TrainingBatch) -> tuple[Tensor, Tensor
 class _Trainer:
     """One training in a claimed directory."""
 
-    def __init__(self, config: RunConfig, claimed: Claim, corpus: Corpus, started: float, quiet: bool) -> None:
+    def __init__(
+        self, config: RunConfig, claimed: Claim, corpus: Corpus, device: str, started: float, quiet: bool
+    ) -> None:
         training, seeds = config.training, config.seeds
-        self.config, self.corpus, self.claimed, self.started, self.quiet = config, corpus, claimed, started, quiet
-        self.device = pick_device(training.device)
-        n_ctx = _longest_sentence(corpus)
-        self.model = build_model(config.model, corpus.tokenizer, n_ctx, seeds.init, training.precision, self.device)
+        self.training, self.claimed, self.quiet = training, claimed, quiet
+        self.record = Record(config, claimed, corpus, device, started)
+        self.model = build_model(
+            config.model, corpus.tokenizer, self.record.n_ctx, seeds.init, training.precision, device
+        )
         self.packed = pack(self.model)
         self.optimizer = torch.optim.AdamW(
             [self.packed.vector],
@@ -132,70 +105,54 @@ class _Trainer:
             weight_decay=training.weight_decay,
             fused=True,
         )
-        self.batches = TrainingBatches(corpus, training.objective, training.batch_size, seeds.order, self.device)
-        self.evaluation = Evaluation(corpus, training.evaluate_items, seeds.order, self.device)
+        self.batches = TrainingBatches(corpus, training.objective, training.batch_size, seeds.order, device)
+        self.evaluation = Evaluation(corpus, training.evaluate_items, seeds.order, device)
         self.checkpoints = set(training.checkpoint_steps())
         self.step = 0
-        self.since_row, self.losses = 0, torch.zeros(2, dtype=torch.float64, device=self.device)
-        self.row: dict[str, Any] = {}  # of the last evaluation
-        self.earlier_seconds = 0.0
-        self.environment = environment(n_ctx, self.device, corpus.digest, least_loss(corpus))
+        self.since_row, self.losses = 0, torch.zeros(2, dtype=torch.float64, device=device)
 
     def train(self) -> None:
         """Trains to the last step, or until Ctrl-C."""
-        run = self._resume() if self.claimed.resume else self._begin()
-        training, out = self.config.training, self.claimed.out
-        with interrupts() as interrupted, Progress(out, training.steps, self.step, self.quiet) as progress:
-            progress.show(self.step, self.row)
+        if self.claimed.resume:
+            self._resume()
+        else:
+            self.record.begin()
+            self._evaluate()
+            self._save_checkpoint()
+            self.record.move_into_place()
+        training, out = self.training, self.claimed.out
+        with interrupts() as interrupted, Progress(str(out), training.steps, self.step, self.quiet) as progress:
+            progress.show(self.step, self.record.row)
             while self.step < training.steps:
                 self._update()
                 if self.step % training.evaluate_every == 0 or self.step in self.checkpoints:
-                    self._evaluate(run)
-                    progress.show(self.step, self.row)
+                    self._evaluate()
+                    progress.show(self.step, self.record.row)
                 if self.step in self.checkpoints:
-                    self._save_checkpoint(run)
+                    self._save_checkpoint()
                 elif self.step % 10 == 0:
                     progress.advance(self.step)
                 if interrupted and self.step < training.steps:
-                    self._save_state(run)
+                    self._save_state()
                     raise KeyboardInterrupt(
                         f"{out}: stopped at step {self.step:,} of {training.steps:,}, all saved; to continue, run "
                         f"python -m mechxl.train --out {out} --resume"
                     )
-        self.environment["wall_seconds"] = self._seconds()
-        write_json(run.file("environment.json"), self.environment)
-        write_text(run.file("COMPLETE"), f"{training.steps}\n")
-        run.file("resume.safetensors").unlink(missing_ok=True)
-        progress.summary(self.row, self._seconds())
+        self.record.finish()
+        progress.summary(self.record.row, self.record.seconds)
 
-    def _begin(self) -> Run:
-        """Writes step 0, and moves the run into place."""
-        run = Run(self.claimed.directory)
-        write_json(run.file("environment.json"), self.environment)
-        self._evaluate(run)
-        self._save_checkpoint(run)
-        return Run(self.claimed.move_into_place())
-
-    def _resume(self) -> Run:
-        """Takes up the saved state; rows of metrics after its step are dropped."""
-        run = Run(self.claimed.directory)
-        position = load_state(run.file("resume.safetensors"), self.packed.vector, self.optimizer, self.losses)
-        self.step, self.since_row, self.earlier_seconds = position.step, position.since, position.seconds
-        rows = [row for row in read_rows(run.file("metrics.jsonl")) if row["step"] <= self.step]
-        if not rows:
-            raise InputError(
-                f"{run.file('metrics.jsonl')}: has no row up to step {self.step}; train the run again with --overwrite"
-            )
-        resumed_at = read_json(run.file("environment.json")).get("resumed_at", [])
-        self.environment["resumed_at"] = [*resumed_at, self.step]
-        write_json(run.file("environment.json"), self.environment)
-        write_text(run.file("metrics.jsonl"), "".join(map(_json_line, rows)))
-        self.row = rows[-1]
-        return run
+    def _resume(self) -> None:
+        """Takes up the saved state."""
+        state = load_state(self.record.run.file("resume.safetensors"), self.packed.vector)
+        self.packed.vector.data.copy_(state.parameters)
+        self.optimizer.state[self.packed.vector] = dict(state.moments)
+        self.losses.copy_(state.losses)
+        self.step, self.since_row = state.position.step, state.position.since
+        self.record.take_up(state.position.step, state.position.seconds)
 
     def _update(self) -> None:
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.config.training, self.step)
+            group["lr"] = learning_rate(self.training, self.step)
         self.optimizer.zero_grad(set_to_none=False)  # the weights' gradients are views of it
         loss, answers = batch_losses(self.packed.weights, self.batches[self.step])
         loss.backward()
@@ -204,55 +161,21 @@ class _Trainer:
         self.step += 1
         self.since_row += 1
 
-    def _evaluate(self, run: Run) -> None:
-        """Adds a row to metrics.jsonl.
-
-        Raises:
-            Failure: the loss is no longer finite.
-        """
-        training = self.config.training
-        self.row = {"step": self.step, **self.evaluation.row(self.model, everything=self.step == training.steps)}
-        if not (math.isfinite(self.row["loss"]) and self.losses.isfinite().all()):
-            raise Failure(
-                f"{self.claimed.out}: the loss is {self.row['loss']:g} at step {self.step:,}, training has diverged; "
-                f"lower training.learning_rate ({training.learning_rate:g}) or raise training.warmup_steps, and train "
-                "again with --overwrite"
-            )
-        if self.since_row:
-            trained, answers = (self.losses / self.since_row).tolist()
-            self.row |= {"train_loss": trained, "train_answer_loss": answers}
-        visits = mean_visits(self.corpus, self.step * training.batch_size)
-        for name, mean in (("mono_visits", visits.mono), ("parallel_visits", visits.parallel)):
-            if not math.isnan(mean):
-                self.row[name] = mean
-        with run.file("metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(_json_line(self.row))
+    def _evaluate(self) -> None:
+        answered = self.evaluation.row(self.model, everything=self.step == self.training.steps)
+        trained, answers = self.losses.tolist()
+        self.record.add_row(self.step, answered, (trained, answers), self.since_row)
         self.losses.zero_()
         self.since_row = 0
 
-    def _save_checkpoint(self, run: Run) -> None:
-        run.file("checkpoints").mkdir(exist_ok=True)
-        with whole_file(run.checkpoint(self.step)) as path:
-            save_model(self.model, path)
-        self._save_state(run)
+    def _save_checkpoint(self) -> None:
+        self.record.add_checkpoint(self.step, lambda path: save_model(self.model, path))
+        self._save_state()
 
-    def _save_state(self, run: Run) -> None:
-        position = Position(self.step, self.since_row, self._seconds())
-        save_state(run.file("resume.safetensors"), position, self.packed.vector, self.optimizer, self.losses)
-
-    def _seconds(self) -> float:
-        return round(self.earlier_seconds + time.perf_counter() - self.started, 2)
-
-
-def _json_line(row: dict[str, Any]) -> str:
-    return json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def _longest_sentence(corpus: Corpus) -> int:
-    """Tokens of the longest sentence of any fact in any language, tag and EOS included: the model's context length."""
-    parts = [corpus.lexicon.tags, corpus.lexicon.names, corpus.lexicon.relation_words, corpus.lexicon.value_words]
-    tokens = (corpus.word_tokens >= 0).sum(axis=1)
-    return 2 + sum(int(tokens[words[words >= 0]].max(initial=0)) for words in parts)
+    def _save_state(self) -> None:
+        position = Position(self.step, self.since_row, self.record.seconds)
+        state = State(position, self.packed.vector, self.optimizer.state[self.packed.vector], self.losses)
+        save_state(self.record.run.file("resume.safetensors"), state)
 
 
 def _relative(place: Path) -> Path:

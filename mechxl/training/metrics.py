@@ -1,5 +1,6 @@
 """One row of metrics: recall and transfer by group, language and pair, kinds of answers, and the expected loss."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,11 @@ class EvaluationQuestions:
     recall: dict[str, Questions]
     transfer: dict[str, tuple[Questions, TransferItems]]
 
+    @property
+    def all(self) -> list[Questions]:
+        """Those of recall, then those of transfer."""
+        return [*self.recall.values(), *(questions for questions, _ in self.transfer.values())]
+
 
 class Evaluation:
     """Asks a model the questions of a corpus: the same seeded sample each time, and all questions at the last step.
@@ -56,15 +62,24 @@ class Evaluation:
         If there are no items at all, a rate is None and the row gives the reason. Groups, languages and pairs without
         items are left out.
         """
-        asked = self._questions(0) if everything and self.most and self.total > self.most else self.questions
+        asked = self.asked(everything)
+        return self.row_of(asked, [ask_questions(model, questions, self.trie) for questions in asked.all])
+
+    def asked(self, everything: bool) -> EvaluationQuestions:
+        """The questions of an evaluation: all, or the sample."""
+        return self._questions(0) if everything and self.most and self.total > self.most else self.questions
+
+    def row_of(self, asked: EvaluationQuestions, answered: Sequence[Answers]) -> dict[str, Any]:
+        """The row of `row`, from the answers to each of `asked.all`."""
+        each = iter(answered)
         row: dict[str, Any] = {}
         losses = {}
         for suffix, questions in asked.recall.items():
-            answers = ask_questions(model, questions, self.trie)
+            answers = next(each)
             row |= self._recall(suffix, questions, answers)
             losses[suffix == ""] = self._loss(questions, answers)
         for suffix, (questions, items) in asked.transfer.items():
-            row |= self._transfer(suffix, questions, items, ask_questions(model, questions, self.trie))
+            row |= self._transfer(suffix, questions, items, next(each))
         # Corpora without tags are asked as if the tag were shown.
         states = self.corpus.cue_states if self.corpus.has_tags else [(True, 1.0)]
         return {"loss": float(sum(p * losses[shown] for shown, p in states))} | row

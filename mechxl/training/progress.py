@@ -1,6 +1,5 @@
 """The output of a training: a progress bar on stderr if that is a terminal, and one line on stdout at the end."""
 
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -12,14 +11,14 @@ class Progress:
     """A progress bar with loss, recall, transfer and time left.
 
     Args:
-        path: the run's directory.
+        name: of what is trained: the run's directory.
         steps: steps of the whole training.
         done: steps that are done already.
         quiet: print nothing.
     """
 
-    def __init__(self, path: Path, steps: int, done: int, quiet: bool) -> None:
-        self.path, self.steps, self.quiet = path, steps, quiet
+    def __init__(self, name: str, steps: int, done: int, quiet: bool) -> None:
+        self.name, self.steps, self.quiet = name, steps, quiet
         console = Console(stderr=True)
         shown = (console.is_terminal or console.is_jupyter) and not quiet
         self.bar = Bar(
@@ -31,7 +30,7 @@ class Progress:
             console=console,
             disable=not shown,
         )
-        self.task = self.bar.add_task(str(path), total=steps, completed=done, loss="-", recall="-", transfer="-")
+        self.task = self.bar.add_task(name, total=steps, completed=done, loss="-", recall="-", transfer="-")
 
     def __enter__(self) -> "Progress":
         self.bar.start()
@@ -61,7 +60,7 @@ class Progress:
         rates = ", ".join(
             f"{kind} {_short(row[f'{kind}_accuracy'])} (n {row[f'{kind}_n']:,})" for kind in ("recall", "transfer")
         )
-        print(f"{self.path}: {self.steps:,} steps in {seconds:.0f} s; loss {_short(row['loss'])}, {rates}")
+        print(f"{self.name}: {self.steps:,} steps in {seconds:.0f} s; loss {_short(row['loss'])}, {rates}")
 
 
 def _short(value: float | None) -> str:

@@ -11,7 +11,8 @@ from mechxl.errors import Failure, InputError
 from mechxl.model.hooked import build_model
 from mechxl.run import Run
 from mechxl.training.batches import TrainingBatches
-from mechxl.training.loop import learning_rate, train_run
+from mechxl.training.loop import train_run
+from mechxl.training.schedule import learning_rate
 from tests.model.plain import contents, tiny
 
 

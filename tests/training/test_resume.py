@@ -10,7 +10,8 @@ from safetensors import safe_open
 
 from mechxl.config import TrainingConfig
 from mechxl.training import loop
-from mechxl.training.loop import learning_rate, train_run
+from mechxl.training.loop import train_run
+from mechxl.training.schedule import learning_rate
 from tests.model.plain import command_line, contents, tiny
 from tests.zygote import Zygote
 

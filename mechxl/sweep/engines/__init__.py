@@ -5,8 +5,10 @@ row below. Then `sweep(study, engine="slurm")` uses it.
 """
 
 from mechxl.sweep.engine import Engine
+from mechxl.sweep.engines.gpu import gpu
 from mechxl.sweep.engines.local import local
 
 ENGINES: dict[str, Engine] = {
     "local": local,  # worker processes on this machine
+    "gpu": gpu,  # many runs at once on this machine's GPU
 }

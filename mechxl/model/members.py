@@ -1,0 +1,150 @@
+"""The lean forward of many models at once: parameters have a leading member axis, and matrix products are batched.
+
+Members have equal settings of the model. Vocabularies and contexts may differ: the smaller ones are padded with zeros.
+Tokens of the padding are never read, its logits are -inf, and its gradients are 0, so that it stays 0.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from mechxl.model.architecture import ACTIVATIONS
+from mechxl.model.forward import attend, later_keys, pick
+from mechxl.model.weights import Norm, Weights, changed, tensors_of, weights_of
+
+if TYPE_CHECKING:
+    from mechxl.model.hooked import HookedTransformer
+
+Positions = slice | Int[Tensor, "member batch asked"]
+
+
+@dataclass(frozen=True)
+class Members:
+    """The parameters of several models as one matrix, with a row for each member.
+
+    Attributes:
+        matrix: all parameters, in the order of `pack`'s vector.
+        gradient: of the matrix.
+        weights: views of the matrix with a leading member axis.
+        leaves: the tensors of `weights`, by which a loss is differentiated; each with its view of `gradient`.
+        shapes: of each member's own tensors, without padding.
+        padding: -inf for logits that a member does not have, else 0.
+    """
+
+    matrix: Float[Tensor, "member parameter"]
+    gradient: Float[Tensor, "member parameter"]
+    weights: Weights
+    leaves: tuple[tuple[Tensor, Tensor], ...]
+    shapes: tuple[tuple[torch.Size, ...], ...]
+    padding: Float[Tensor, "member 1 d_vocab"]
+
+    def differentiate(self, loss: Float[Tensor, ""]) -> None:
+        """Writes the gradient of a loss."""
+        slopes = torch.autograd.grad(loss, [leaf for leaf, _ in self.leaves])
+        for (_, view), slope in zip(self.leaves, slopes, strict=True):
+            view.copy_(slope)
+
+    def own(self, row: Float[Tensor, " parameter"], member: int) -> Float[Tensor, " own_parameter"]:
+        """A row of the matrix (or of the optimizer's moments) without padding: a vector as `pack` has it."""
+        padded = [tensor[0].shape for tensor in tensors_of(self.weights)]
+        pieces = zip(row.split([shape.numel() for shape in padded]), padded, self.shapes[member], strict=True)
+        return torch.cat([_corner(piece.view(shape), own).flatten() for piece, shape, own in pieces])
+
+    def put(self, row: Float[Tensor, " parameter"], member: int, own: Float[Tensor, " own_parameter"]) -> None:
+        """Writes a vector as `pack` has it into a row; the padding of the row stays as it is."""
+        padded = [tensor[0].shape for tensor in tensors_of(self.weights)]
+        shapes = self.shapes[member]
+        pieces = zip(row.split([shape.numel() for shape in padded]), padded, shapes, strict=True)
+        parts = own.to(row).split([shape.numel() for shape in shapes])
+        for (piece, shape, mine), part in zip(pieces, parts, strict=True):
+            _corner(piece.view(shape), mine).copy_(part.view(mine))
+
+
+def join(models: "Sequence[HookedTransformer]", device: str) -> Members:
+    """The parameters of models of equal settings as one matrix on a device; the models keep their own.
+
+    Raises:
+        InputError: as `weights_of`.
+    """
+    each = [weights_of(model) for model in models]
+    shapes = tuple(tuple(tensor.shape for tensor in tensors_of(weights)) for weights in each)
+    common = [torch.Size(map(max, zip(*same, strict=True))) for same in zip(*shapes, strict=True)]
+    sizes = [shape.numel() for shape in common]
+    matrix = torch.zeros(len(each), sum(sizes), dtype=each[0].W_E.dtype, device=device)
+    gradient = torch.zeros_like(matrix)
+    values, slopes = (
+        [flat.unflatten(1, shape) for flat, shape in zip(x.split(sizes, dim=1), common, strict=True)]
+        for x in (matrix, gradient)
+    )
+    leaves = [nn.Parameter(value) for value in values]
+    unused = iter(leaves)
+    weights = changed(each[0], lambda _: next(unused))
+    vocabulary = torch.tensor([len(one.b_U) for one in each], device=device)
+    missing = torch.arange(weights.b_U.shape[1], device=device) >= vocabulary[:, None]
+    padding = torch.zeros(missing.shape, dtype=matrix.dtype, device=device).masked_fill_(missing, -torch.inf)
+    members = Members(matrix, gradient, weights, tuple(zip(leaves, slopes, strict=True)), shapes, padding[:, None])
+    with torch.no_grad():
+        for member, one in enumerate(each):
+            members.put(matrix[member], member, torch.cat([tensor.flatten() for tensor in tensors_of(one)]))
+    return members
+
+
+def _corner(tensor: Tensor, shape: torch.Size) -> Tensor:
+    return tensor[tuple(slice(size) for size in shape)]
+
+
+def member_logits(
+    members: Members, tokens: Int[Tensor, "member batch pos"], positions: Positions
+) -> Float[Tensor, "member batch asked d_vocab"]:
+    """Each member's logits for its own sequences at some positions.
+
+    Args:
+        members: the models.
+        tokens: right-padded.
+        positions: a slice if they are the same for all sequences, else indices for each sequence.
+    """
+    weights = members.weights
+    n, batch, length = tokens.shape
+    places = torch.arange(length, device=tokens.device)
+    asked = places[positions] if isinstance(positions, slice) else positions.flatten(0, 1)
+
+    def wanted(flat: Float[Tensor, "member row d"]) -> Float[Tensor, "member asked_row d"]:
+        chosen = positions if isinstance(positions, slice) else asked
+        return pick(flat.reshape(n * batch, length, -1), chosen).reshape(n, -1, flat.shape[2])
+
+    first = torch.arange(n, device=tokens.device)[:, None, None] * weights.W_E.shape[1]
+    token = F.embedding(tokens + first, weights.W_E.flatten(0, 1))
+    resid = (token + weights.W_pos[:, None, :length]).flatten(1, 2)
+    for number, block in enumerate(weights.blocks):
+        width, read = block.W_O.shape[1], _normalize(block.ln1, resid)
+        if number < len(weights.blocks) - 1:
+            q, kv = _product(read, block.W_QKV, block.b_QKV).split([width, 2 * width], dim=-1)
+            queries = places
+        else:
+            q = _product(wanted(read), block.W_QKV[..., :width], block.b_QKV[..., :width])
+            kv = _product(read, block.W_QKV[..., width:], block.b_QKV[..., width:])
+            resid, queries = wanted(resid), asked
+        by_sequence = [flat.reshape(n * batch, -1, flat.shape[2]) for flat in (q, kv)]
+        mixed = attend(*by_sequence, later_keys(queries, places, kv), weights.n_heads).reshape(q.shape)
+        resid = resid + _product(mixed, block.W_O, block.b_O)
+        hidden = _product(_normalize(block.ln2, resid), block.W_in, block.b_in)
+        resid = resid + _product(ACTIVATIONS[weights.act_fn](hidden), block.W_out, block.b_out)
+    scores = _product(_normalize(weights.ln_final, resid), weights.W_U, weights.b_U) + members.padding
+    return scores.unflatten(1, (batch, -1))
+
+
+def _product(
+    x: Float[Tensor, "member row i"], matrix: Float[Tensor, "member i j"], bias: Float[Tensor, "member j"]
+) -> Float[Tensor, "member row j"]:
+    return torch.baddbmm(bias[:, None], x, matrix)
+
+
+def _normalize(norm: Norm, x: Float[Tensor, "member row d"]) -> Float[Tensor, "member row d"]:
+    if norm.b is None:
+        return F.rms_norm(x, x.shape[-1:], eps=norm.eps) * norm.w[:, None]
+    return F.layer_norm(x, x.shape[-1:], eps=norm.eps) * norm.w[:, None] + norm.b[:, None]
