@@ -128,10 +128,10 @@ class Stepper:
     def _captured(self) -> "torch.cuda.CUDAGraph":
         """An update as a CUDA graph. It counts steps itself, so that a replay needs nothing from the processor."""
         self.at = torch.zeros(1, dtype=torch.long, device=self.device)
-        table = torch.zeros(self.rates.shape, device=self.device)
+        self.table = torch.zeros(self.rates.shape, device=self.device)  # kept: the graph reads its memory
 
         def whole() -> None:
-            rates = table.index_select(0, self.at)[0]
+            rates = self.table.index_select(0, self.at)[0]
             for number, group in enumerate(self.optimizer.param_groups):
                 group["lr"].copy_(rates[number])
             self._compute(self.drawn.index_select(1, self.at % STEPS_A_BLOCK).squeeze(1))
@@ -146,7 +146,7 @@ class Stepper:
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
             whole()
-        table.copy_(torch.as_tensor(self.rates))
+        self.table.copy_(torch.as_tensor(self.rates))
         self.at.fill_(self.step)
         self.sums.zero_()
         return graph
