@@ -28,11 +28,13 @@ test: setup  ## run the tests, two at a time (PYTEST_ARGS="-k name" for some)
 	@# bytecode is written, whatever the shell says: many tests start processes of their own
 	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
 
-check: setup  ## check format, lint, types and import contracts; stop at the first failure
+check: setup  ## check format, lint, types, import contracts and quoted numbers; stop at the first failure
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/basedpyright
 	$(BIN)/lint-imports
+	@# what pages say of studies is what results/ holds, made with the defaults of today
+	$(BIN)/python -m analyses --check
 
 notebooks: setup  ## run the notebooks in analyses/notebooks on a small run, in two processes; the files do not change
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -n 2 --nbmake --nbmake-timeout=600 analyses/notebooks

@@ -1,6 +1,8 @@
-"""Lists the studies, or carries one out: trains what is missing, measures, writes results, tables and a page.
+"""Lists the studies, or carries one out: trains what is missing, measures, writes results, tables, numbers and a page.
 
 python -m analyses [NAME] [--trained] [--kept] [--quick] [--runs DIR]
+python -m analyses --kept     fills in all tables and numbers of all pages again, from the kept results
+python -m analyses --check    changes nothing, and says which are not what the kept results hold
 """
 
 import sys
@@ -12,6 +14,7 @@ from typing import Annotated, Any
 import tyro
 
 from analyses.study import (
+    defaults_of,
     described,
     load,
     markdown,
@@ -23,7 +26,7 @@ from analyses.study import (
     write_page,
     write_results,
 )
-from mechxl.cli import DONE, command, parse
+from mechxl.cli import DONE, FAILED, command, parse
 from mechxl.errors import InputError
 from mechxl.files import write_text
 
@@ -34,7 +37,8 @@ class Options:
 
     name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(help="a study; without it they are listed")] = ""
     trained: Annotated[bool, tyro.conf.arg(help="train nothing: measure the runs that are there")] = False
-    kept: Annotated[bool, tyro.conf.arg(help="measure nothing: tables and page from the kept results")] = False
+    kept: Annotated[bool, tyro.conf.arg(help="measure nothing: all from the kept results")] = False
+    check: Annotated[bool, tyro.conf.arg(help="change nothing: do all pages hold what the results say?")] = False
     quick: Annotated[bool, tyro.conf.arg(help="calibration: a small part, which is printed and not kept")] = False
     runs: Annotated[Path | None, tyro.conf.arg(help="where the runs are; without it runs/NAME")] = None
 
@@ -46,6 +50,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _analyses(argv: Sequence[str]) -> int:
     options: Any = parse(Options, argv, "python -m analyses", "Lists the studies, or carries one out.")
+    if options.check:
+        return _check()
+    if not options.name and options.kept:
+        from analyses.check import fill
+
+        print("\n".join(map(str, fill())) or "Nothing to change: all pages hold what the results say.")
+        return DONE
     if not options.name:
         print("\n".join(_listed()))
         return DONE
@@ -65,12 +76,35 @@ def _analyses(argv: Sequence[str]) -> int:
     if options.quick:
         return DONE
     if not options.kept:
-        print(write_results(rows, options.name))
+        print(write_results(rows, options.name, defaults_of(study, options.name)))
     note = note_of(study)
     write_text(note, with_tables(note.read_text(encoding="utf-8"), tables))
     print(note)
+    _quote(options.name, note)
     print(write_page(options.name, study, tables, study.figures(rows)))
     return DONE
+
+
+def _quote(name: str, note: Path) -> None:
+    """Writes a study's numbers into all pages that quote them."""
+    from analyses.quotes import numbers_of, pages, with_numbers
+
+    numbers = numbers_of(name)
+    for page in dict.fromkeys([note, *pages()]):
+        text = page.read_text(encoding="utf-8")
+        if (filled := with_numbers(text, numbers)) != text:
+            write_text(page, filled)
+            print(page)
+
+
+def _check() -> int:
+    from analyses.check import problems
+
+    found = problems()
+    print("\n".join(found) or "All tables and quoted numbers are what the results hold, made with today's defaults.")
+    if found:
+        print("python -m analyses --kept fills in tables and numbers again.")
+    return FAILED if found else DONE
 
 
 def _listed() -> list[str]:

@@ -37,6 +37,35 @@ def all_points(points: Float[np.ndarray, " seed"], digits: int = 2) -> str:
     return f"{with_interval(points, digits)} ({' '.join(signed(float(value), digits) for value in np.sort(points))})"
 
 
+def by_variant(rows: Rows, variants: Sequence[str], keys: Sequence[str], digits: int = 2) -> dict[str, str]:
+    """Numbers for prose. `KEY.VARIANT` is the mean; with .interval, .least, .most and .seeds after it, what they say.
+
+    Seeds without a number are left out; what has none is "undefined".
+    """
+    numbers = {}
+    for key in keys:
+        for variant in variants:
+            points = values(rows, variant, key)
+            points = points[~np.isnan(points)]
+            name, known = f"{key}.{variant}", len(points) > 0
+            numbers[name] = signed(float(points.mean()), digits) if known else "undefined"
+            numbers[f"{name}.interval"] = with_interval(points, digits) if len(points) > 1 else numbers[name]
+            numbers[f"{name}.least"] = signed(float(points.min()), digits) if known else "undefined"
+            numbers[f"{name}.most"] = signed(float(points.max()), digits) if known else "undefined"
+            numbers[f"{name}.seeds"] = str(len(points))
+    return numbers
+
+
+def said(holds: bool) -> str:
+    """A verdict as a word of prose."""
+    return "holds" if holds else "fails"
+
+
+def least_p(seeds: int) -> str:
+    """The least p that a two-sided exact sign test of as many seeds can give."""
+    return signed(min(1.0, 2 / 2**seeds), 3)
+
+
 def sign_test(differences: Float[np.ndarray, " seed"]) -> float:
     """Two-sided exact p of as many differences above 0; those that are 0 do not count."""
     positive, counted = int((differences > 0).sum()), int((differences != 0).sum())

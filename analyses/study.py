@@ -7,21 +7,27 @@ refute it. It has
     measure     claims only: measure(run) -> the rows of one run, as plain values
     simulate    calibration only: simulate(quick) -> rows, as they come in
     analyse     analyse(rows) -> tables by name; each is put into the note where `<!-- table: NAME -->` stands
+    numbers     optional: numbers(rows) -> numbers by name, as text; prose quotes them (`analyses/quotes.py`)
     figures     figures(rows) -> panels for the page
     NOTE        the note's path, where it is not NAME.md beside the study
+    DEFAULTS    calibration only, optional: the settings of runs whose defaults `simulate` reads
 
-Rows are kept as results/NAME.json, so that tables and page can be made again without the runs.
+Rows are kept as results/NAME.json, so that tables, numbers and page can be made again without the runs. The defaults
+that they were made with are kept beside them: `default` has each setting that not every run of the grid sets itself.
 """
 
 import ast
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from pydantic import BaseModel
+
+from mechxl.config import RunConfig, differences, flat
 from mechxl.errors import InputError
 
 if TYPE_CHECKING:
@@ -43,6 +49,11 @@ def studies() -> dict[str, Path]:
     """The file of each study, by name."""
     files = [file for room in ROOMS for file in sorted((HERE / room).glob("*.py")) if file.stem != "__init__"]
     return {file.stem: file for file in files}
+
+
+def with_results() -> list[str]:
+    """The studies that have been carried out."""
+    return [name for name in studies() if (RESULTS / f"{name}.json").is_file()]
 
 
 def described(file: Path) -> tuple[str, dict[str, Any] | None]:
@@ -71,7 +82,7 @@ def rows_of_runs(study: ModuleType, name: str, folder: Path, *, train: bool) -> 
     """The rows of all runs of a study of claims; what is missing is trained first, if it may be.
 
     Raises:
-        InputError: no run is complete.
+        InputError: no run is complete, or one was trained with other settings than the study's.
     """
     from rich.progress import track
 
@@ -83,28 +94,76 @@ def rows_of_runs(study: ModuleType, name: str, folder: Path, *, train: bool) -> 
         from mechxl.sweep import sweep
 
         sweep(planned, folder)
-    complete = [one.name for one in planned.runs if (folder / one.name / "COMPLETE").is_file()]
-    missing = [one.name for one in planned.runs if one.name not in complete]
+    complete = [one for one in planned.runs if (folder / one.name / "COMPLETE").is_file()]
+    missing = [one.name for one in planned.runs if one not in complete]
     if not complete:
         raise InputError(f"{folder}: has no complete run of the study {name}; leave --trained out to train them")
+    for one in complete:
+        for setting, (was, planned_now) in differences(Run(folder / one.name).config, one.config).items():
+            raise InputError(
+                f"{folder / one.name}: was trained with {setting} = {was}, and the study has {planned_now} now; "
+                "give another --runs"
+            )
     if missing:
         print(f"Not trained, and left out: {', '.join(missing)}")
     rows: Rows = []
-    for run in track(complete, f"measuring {len(complete)} runs"):
-        rows += study.measure(Run(folder / run))
+    for one in track(complete, f"measuring {len(complete)} runs"):
+        rows += study.measure(Run(folder / one.name))
     return rows
 
 
-def write_results(rows: "Rows", name: str) -> Path:
-    """Keeps the rows of a study as JSON."""
+def write_results(rows: "Rows", name: str, default: Mapping[str, Any]) -> Path:
+    """Keeps the rows of a study as JSON, with the defaults that they were made with."""
     path = RESULTS / f"{name}.json"
-    path.write_text(json.dumps(rows, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+    content = {"default": dict(default), "rows": rows}
+    path.write_text(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
     return path
 
 
 def read_results(name: str) -> "Rows":
     """The kept rows of a study."""
+    return _kept(name)["rows"]
+
+
+def _kept(name: str) -> dict[str, Any]:
     return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def defaults_of(study: ModuleType, name: str) -> dict[str, Any]:
+    """The defaults that a study's numbers rest on: each setting that not every run sets itself, but for seeds."""
+    default = json.loads(json.dumps(flat(RunConfig())))
+    if not hasattr(study, "GRID"):
+        return {setting: default[setting] for setting in getattr(study, "DEFAULTS", ())}
+    from mechxl.sweep.study import parse_study
+
+    by_every_run = set.intersection(*(_set_in(run.config) for run in parse_study(study.GRID, name).runs))
+    return {
+        setting: value
+        for setting, value in default.items()
+        if setting not in by_every_run and not setting.endswith("seed")
+    }
+
+
+def _set_in(config: RunConfig) -> set[str]:
+    """The settings that a run was given, by dotted name."""
+    sections = {section: fields for section, fields in config if isinstance(fields, BaseModel)}
+    return {f"{section}.{field}" for section, fields in sections.items() for field in fields.model_fields_set}
+
+
+def outdated(study: ModuleType, name: str) -> list[str]:
+    """What a study's results were made with that is no default any more, a phrase a setting."""
+    was, now = _kept(name)["default"], defaults_of(study, name)
+    changed = [
+        f"made with {setting} = {was[setting]}, the default is {now[setting]} now"
+        for setting in was
+        if setting in now and was[setting] != now[setting]
+    ]
+    gone = [
+        f"made with {setting} = {was[setting]}, which is no default of its runs now"
+        for setting in was
+        if setting not in now
+    ]
+    return changed + gone + [f"made before there was a default {setting}" for setting in now if setting not in was]
 
 
 def note_of(study: ModuleType) -> Path:

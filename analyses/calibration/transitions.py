@@ -35,6 +35,7 @@ from mechxl.measures.transitions import Onset, Stage, lag, onset
 from mechxl.plots import Panel, group_colour, small_multiples, themed
 
 NOTE = Path(__file__).parents[2] / "docs" / "phases.md"
+DEFAULTS = ("training.steps", "training.checkpoints", "training.evaluate_every")
 POINTS, LAST, FIRST = 120, 3000, 10_000
 CHECKPOINTS = TrainingConfig(steps=LAST).checkpoint_steps()[1:]
 SPACINGS = {

@@ -25,12 +25,12 @@ import numpy as np
 import pandas as pd
 from statsmodels.stats.multitest import multipletests
 
-from analyses.statistics import Rows, sign_test, t_interval, with_interval
+from analyses.statistics import Rows, by_variant, least_p, sign_test, t_interval, with_interval
 from analyses.study import variant
 from mechxl.findings import signed
 from mechxl.plots import INK, VERMILION, Panel, band, line, side_by_side, step_axis, steps_shown, themed
-from mechxl.questions.phases.after_recall import after_recall
 from mechxl.run import Run
+from mechxl.sweep.study import parse_study
 
 GRID = {
     "seeds": [36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47],
@@ -46,6 +46,8 @@ LAYER = 1
 
 def measure(run: Run) -> list[dict[str, Any]]:
     """One run's row: the gains after recall, rest, and the curves of recall and transfer."""
+    from mechxl.questions.phases.after_recall import after_recall  # torch, which kept results do without
+
     metrics, rest = run.metrics, run.rest
     gains = {row["quantity"]: row for row in after_recall(run, LAYER, thorough=False).to_dict("records")}
     score, moved = gains["score"], rest.transfer
@@ -98,6 +100,16 @@ def _later(rows: Rows, schedule: str) -> str:
         f"({len(gain)} seeds); {sum(row['rests'] is True for row in part)} of {len(part)} runs rest, and transfer "
         f"moves over {signed(float(moves), 3)} in the last tenth on average."
     )
+
+
+def numbers(rows: Rows) -> dict[str, str]:
+    """How many runs there are of how many, and ends and gains by schedule."""
+    keys = ("transfer_then", "transfer_end", "transfer_3000", "score_then", "score_end")
+    found = by_variant(rows, SCHEDULES, keys) | by_variant(rows, SCHEDULES, ("complete",), 0)
+    found |= {"runs": str(len(rows)), "planned": str(len(parse_study(GRID).runs))}
+    for schedule in SCHEDULES:
+        found[f"least_p.{schedule}"] = least_p(int(found[f"transfer_end.{schedule}.seeds"]))
+    return found
 
 
 def figures(rows: Rows) -> list[Panel]:

@@ -24,12 +24,24 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float
 
-from analyses.statistics import Rows, all_points, points_panel, sign_test, spearman, spearman_p, values, with_interval
+from analyses.statistics import (
+    Rows,
+    all_points,
+    by_variant,
+    least_p,
+    points_panel,
+    said,
+    sign_test,
+    spearman,
+    spearman_p,
+    values,
+    with_interval,
+)
 from analyses.study import variant
 from mechxl.data.information import informativeness
 from mechxl.findings import signed
-from mechxl.instruments.activations.store import activations
 from mechxl.measures.sample import draw_sample
 from mechxl.measures.score import score
 from mechxl.measures.vectors import centre, unit
@@ -67,6 +79,8 @@ COLUMNS = {
 
 def measure(run: Run) -> list[dict[str, Any]]:
     """One run's row."""
+    from mechxl.instruments.activations.store import activations  # torch, which kept results do without
+
     corpus, last = run.corpus, run.metrics.iloc[-1]
     tables = ask(run, "language_identity").tables
     probes, erasure = tables["probes"], tables["erasure"]
@@ -98,33 +112,66 @@ def analyse(rows: Rows) -> dict[str, pd.DataFrame]:
     return {"configurations": pd.DataFrame(configurations), "tests": pd.DataFrame({"test": tests})}
 
 
-def _with_informativeness(rows: Rows) -> list[str]:
-    sentences, rng = [], generator(0, "runs permuted")
+def numbers(rows: Rows) -> dict[str, str]:
+    """Means by configuration, the tests, and whether (a) and (b) hold."""
+    found = by_variant(rows, VARIANTS, tuple(COLUMNS))
+    found |= {"runs": str(len(rows)), "seeds": str(min(_seeds(rows))), "least_p": least_p(min(_seeds(rows)))}
+    for key, (n, rho, p) in _informativeness_tests(rows).items():
+        found |= {f"a.{key}": signed(rho), f"a.{key}.p": signed(p, 4), "a.runs": str(n)}
+        if key == "transfer":
+            found["a"] = said(rho < 0 and p <= 0.05)
+    agree = []
+    for (name, key), gain in _dropout_gains(rows).items():
+        place = f"b.{key}.{name}"
+        found |= {place: signed(float(gain.mean())), f"{place}.interval": with_interval(gain)}
+        found |= {f"{place}.p": signed(sign_test(gain), 3), f"{place}.rise": str(int((gain > 0).sum()))}
+        found |= {f"{place}.fall": str(int((gain < 0).sum()))}
+        if key in ("transfer", "score_1", "score_2"):
+            agree.append(bool((gain > 0).all()))
+    return found | {"b": said(all(agree))}
+
+
+def _seeds(rows: Rows) -> list[int]:
+    return [len(values(rows, name, "seed")) for name in VARIANTS]
+
+
+def _informativeness_tests(rows: Rows) -> dict[str, tuple[int, float, float]]:
+    """(runs, Spearman's rho, p) of each quantity with informativeness."""
+    rng = generator(0, "runs permuted")
     shown = [row for row in rows if row["run"] in TAG_SHOWN]
     level = np.array([TAG_SHOWN[row["run"]] for row in shown])
-    for key in TESTED:
-        y = np.array([row[key] for row in shown])
-        rho, p = spearman(level, y), spearman_p(level, y, rng)
-        sentences.append(f"(a) {key} with informativeness, {len(y)} runs: Spearman {signed(rho)}, p = {p:.4f}.")
-    return sentences
+    columns = {key: np.array([row[key] for row in shown]) for key in TESTED}
+    return {key: (len(y), spearman(level, y), spearman_p(level, y, rng)) for key, y in columns.items()}
+
+
+def _dropout_gains(rows: Rows) -> dict[tuple[str, str], Float[np.ndarray, " seed"]]:
+    """Differences with and without dropout of the same seed, by configuration and quantity."""
+    return {
+        (name, key): values(rows, f"{name}_dropout", key) - values(rows, name, key)
+        for name in ("informative_0", "informative_1")
+        for key in TESTED
+    }
+
+
+def _with_informativeness(rows: Rows) -> list[str]:
+    return [
+        f"(a) {key} with informativeness, {n} runs: Spearman {signed(rho)}, p = {p:.4f}."
+        for key, (n, rho, p) in _informativeness_tests(rows).items()
+    ]
 
 
 def _with_dropout(rows: Rows) -> list[str]:
-    sentences = []
-    for name in ("informative_0", "informative_1"):
-        for key in TESTED:
-            gain = values(rows, f"{name}_dropout", key) - values(rows, name, key)
-            sentences.append(
-                f"(b) {name}, {key} with dropout less without, {len(gain)} seeds: {with_interval(gain)}, "
-                f"sign test p = {sign_test(gain):.3f}."
-            )
-    return sentences
+    return [
+        f"(b) {name}, {key} with dropout less without, {len(gain)} seeds: {with_interval(gain)}, "
+        f"sign test p = {sign_test(gain):.3f}."
+        for (name, key), gain in _dropout_gains(rows).items()
+    ]
 
 
 def figures(rows: Rows) -> list[Panel]:
     """Every run's numbers by configuration."""
     caption = (
-        "Six seeds a configuration; bars: means with 95 % t intervals over seeds. Mono facts at the last checkpoint, "
-        "tag shown. Erased: the change of value accuracy when the language is erased from layer 1 on."
+        "Every seed of a configuration; bars: means with 95 % t intervals over seeds. Mono facts at the last "
+        "checkpoint, tag shown. Erased: the change of value accuracy when the language is erased from layer 1 on."
     )
     return [points_panel(rows, VARIANTS, COLUMNS | {"data_bits": "I(V; L | R), bits"}, caption)]

@@ -28,7 +28,18 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from analyses.statistics import Rows, points_panel, sign_test, spearman, spearman_p, t_interval, values, with_interval
+from analyses.statistics import (
+    Rows,
+    by_variant,
+    points_panel,
+    said,
+    sign_test,
+    spearman,
+    spearman_p,
+    t_interval,
+    values,
+    with_interval,
+)
 from analyses.study import variant
 from mechxl.findings import signed
 from mechxl.plots import Panel
@@ -137,35 +148,68 @@ def _points(by_seed: Float[np.ndarray, " seed"]) -> str:
     return f"{signed(mean, digits)} [{signed(low, digits)}, {signed(high, digits)}] ({shown}{few})"
 
 
+def numbers(rows: Rows) -> dict[str, str]:
+    """Means by configuration, times, the tests, and whether (a) and (b) hold."""
+    keys = (*COLUMNS, "parallel_null")
+    found = by_variant(rows, VARIANTS, keys) | by_variant(rows, VARIANTS, tuple(TIMES), 0)
+    found |= {"runs": str(len(rows)), "seeds": str(min(len(values(rows, name, "seed")) for name in VARIANTS))}
+    for name in VARIANTS:
+        null, ceiling = (np.nanmean(values(rows, name, f"parallel_{key}")) for key in ("null", "ceiling"))
+        found[f"chance.{name}"] = signed(float(null / ceiling))
+    places = [str(row["place"]).split() for row in rows]
+    attention = [place for place in places if place[0] == "attn_out" and place[2] == "prompt_last"]
+    found |= {
+        "places.attention": str(len(attention)),
+        "places.layer_1": str(sum(place[1] == "1" for place in attention)),
+    }
+    for other, gain in _gains(rows).items():
+        found[f"a.{other}"] = signed(float(gain.mean())) if len(gain) else "undefined"
+        found[f"a.{other}.p"] = signed(sign_test(gain), 3)
+    found["a"] = said(all(len(gain) > 1 and bool((gain > 0).all()) for gain in _gains(rows).values()))
+    related = _relations(rows)
+    for key, (n, rho, p) in related.items():
+        found |= {f"b.{key}": signed(rho), f"b.{key}.p": signed(p, 4), f"b.{key}.runs": str(n)}
+    return found | {"b": said(all(rho > 0 and p <= 0.05 for _, rho, p in related.values()))}
+
+
+def _gains(rows: Rows) -> dict[str, Float[np.ndarray, " seed"]]:
+    """Causal unification of parallel facts, default less each other configuration, of the same seed."""
+    key = "parallel_unification"
+    gains = {other: values(rows, "default", key) - values(rows, other, key) for other in VARIANTS[1:]}
+    return {other: gain[~np.isnan(gain)] for other, gain in gains.items()}
+
+
 def _against_default(rows: Rows) -> list[str]:
-    sentences, key = [], "parallel_unification"
-    for other in VARIANTS[1:]:
-        gain = values(rows, "default", key) - values(rows, other, key)
-        gain = gain[~np.isnan(gain)]
-        if len(gain) < 2:
-            sentences.append(f"(a) default less {other}: {len(gain)} seeds have both numbers: no test.")
-            continue
-        sentences.append(
-            f"(a) default less {other}, {len(gain)} seeds: {with_interval(gain)}, sign test p = {sign_test(gain):.3f}."
-        )
-    return sentences
+    return [
+        f"(a) default less {other}, {len(gain)} seeds: {with_interval(gain)}, sign test p = {sign_test(gain):.3f}."
+        if len(gain) > 1
+        else f"(a) default less {other}: {len(gain)} seeds have both numbers: no test."
+        for other, gain in _gains(rows).items()
+    ]
 
 
-def _with_transfer_and_score(rows: Rows) -> list[str]:
-    sentences, rng = [], generator(0, "runs permuted")
+def _relations(rows: Rows) -> dict[str, tuple[int, float, float]]:
+    """(runs, Spearman's rho, p) of causal unification with transfer and with the score."""
+    found, rng = {}, generator(0, "runs permuted")
     for key in ("transfer", "score"):
         x, y = (np.concatenate([values(rows, name, k) for name in VARIANTS]) for k in ("parallel_unification", key))
         known = ~np.isnan(x) & ~np.isnan(y)
         x, y = x[known], y[known]
-        rho, p = spearman(x, y), spearman_p(x, y, rng)
-        sentences.append(f"(b) causal unification with {key}, {len(x)} runs: Spearman {signed(rho)}, p = {p:.4f}.")
-    return sentences
+        found[key] = (len(x), spearman(x, y), spearman_p(x, y, rng))
+    return found
+
+
+def _with_transfer_and_score(rows: Rows) -> list[str]:
+    return [
+        f"(b) causal unification with {key}, {n} runs: Spearman {signed(rho)}, p = {p:.4f}."
+        for key, (n, rho, p) in _relations(rows).items()
+    ]
 
 
 def figures(rows: Rows) -> list[Panel]:
     """Every run's numbers by configuration."""
     caption = (
-        "Six seeds a configuration; bars: means with 95 % t intervals over the seeds that have a number. Last "
+        "Every seed of a configuration; bars: means with 95 % t intervals over the seeds that have a number. Last "
         "checkpoint, at the place that the other half of the pairs chose."
     )
     return [points_panel(rows, VARIANTS, COLUMNS, caption)]

@@ -32,7 +32,7 @@ from typing import Any
 
 import pandas as pd
 
-from analyses.statistics import Rows, points_panel
+from analyses.statistics import Rows, by_variant, points_panel
 from analyses.study import variant
 from mechxl.files import read_rows
 from mechxl.plots import Panel
@@ -155,8 +155,14 @@ def _short(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}".replace("0.", ".", 1).replace("-", "−")
 
 
+def numbers(rows: Rows) -> dict[str, str]:
+    """Means by setting, and the lowest score that any run of the default passes."""
+    found = by_variant(rows, tuple(LABELS), ("recall", "worst_recall", "transfer", "score", "lowest_score"))
+    return found | {"runs": str(len(rows))}
+
+
 def figures(rows: Rows) -> list[Panel]:
     """Every run's recall, transfer and score."""
     columns = {"recall": "recall", "transfer": "transfer", "score": "score at layer 1"}
-    caption = "Three seeds a setting (one of the large worlds), last checkpoint; bars: means with 95 % t intervals."
+    caption = "Every seed of a setting, last checkpoint; bars: means with 95 % t intervals."
     return [points_panel(rows, list(LABELS), columns, caption)]

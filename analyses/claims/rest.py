@@ -29,12 +29,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analyses.statistics import Rows, points_panel, with_interval
+from analyses.statistics import Rows, by_variant, points_panel, with_interval
 from analyses.study import variant
 from mechxl.findings import signed
 from mechxl.measures.half_rise import half_rise
 from mechxl.plots import Panel
 from mechxl.run import Run
+from mechxl.sweep.study import parse_study
 
 GRID = {
     "seeds": [24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35],
@@ -143,11 +144,17 @@ def _choice(rows: Rows) -> list[str]:
             f"Within .002 of the least movement: {', '.join(near)}."]  # fmt: skip
 
 
+def numbers(rows: Rows) -> dict[str, str]:
+    """How many runs there are of how many, and means by recipe."""
+    found = by_variant(rows, RECIPES, ("transfer", "transfer_moves", "loss", "recall"), 3)
+    return found | {"runs": str(len(rows)), "planned": str(len(parse_study(GRID).runs))}
+
+
 def figures(rows: Rows) -> list[Panel]:
     """Every run's transfer, movement and loss; and the curves of transfer."""
     columns = {"transfer": "transfer at the end", "transfer_moves": "movement of transfer", "loss": "loss at the end"}
     caption = (
-        "Every seed (up to twelve a recipe); bars: means with 95 % t intervals over seeds. Movement: largest less "
+        "Every seed of a recipe; bars: means with 95 % t intervals over seeds. Movement: largest less "
         "smallest evaluation over the last tenth of training."
     )
     return [points_panel(rows, RECIPES, columns, caption)]

@@ -28,7 +28,17 @@ import pandas as pd
 from jaxtyping import Float
 from statsmodels.stats.multitest import multipletests
 
-from analyses.statistics import Rows, all_points, points_panel, sign_test, spearman, t_interval, values
+from analyses.statistics import (
+    Rows,
+    all_points,
+    by_variant,
+    least_p,
+    points_panel,
+    sign_test,
+    spearman,
+    t_interval,
+    values,
+)
 from analyses.study import variant
 from mechxl.comparison.compute import clocks
 from mechxl.findings import signed
@@ -110,8 +120,40 @@ def _onset(by_seed: Float[np.ndarray, " seed"]) -> str:
     return f"{mean} [{low}, {high}] ({len(known)} of {len(by_seed)})"
 
 
-def _tests(rows: Rows) -> list[str]:
-    sentences, ps = [], []
+def numbers(rows: Rows) -> dict[str, str]:
+    """Means by kind, onsets as geometric means, outcomes of transfer, and the tests."""
+    found = by_variant(rows, KINDS, ("recall", "transfer", "score_end", "tokens_of_a_word"))
+    for kind in KINDS:
+        runs = [row for row in rows if row["run"] == kind]
+        for key in ONSETS:
+            found[f"{key}.{kind}"] = _geometric(values(rows, kind, key))
+        tokens = values(rows, kind, "recall_onset") * values(rows, kind, "tokens_a_step") / 1e6
+        found[f"recall_million_tokens.{kind}"] = _geometric(tokens, 2)
+        unfinished = sum("not finished" in row["transfer_outcome"] for row in runs)
+        dated = sum(row["transfer_onset"] is not None for row in runs)
+        found |= {f"transfer.unfinished.{kind}": str(unfinished), f"transfer.dated.{kind}": str(dated)}
+        found[f"transfer.undated.{kind}"] = str(len(runs) - dated - unfinished)
+        found[f"recall.below_.95.{kind}"] = str(sum(row["recall"] < 0.95 for row in runs))
+        found[f"score_end.below_0.{kind}"] = str(sum(row["score_end"] < 0 for row in runs))
+    seeds = min(len(values(rows, kind, "seed")) for kind in {row["run"] for row in rows})
+    found |= {"runs": str(len(rows)), "seeds": str(seeds), "least_p": least_p(seeds)}
+    found["least_p.holm"] = signed(min(1.0, 3 * 2 / 2**seeds), 3)
+    for letter, (_, rhos, agree, p, corrected) in zip("abc", _tested(rows), strict=True):
+        sizes = np.abs(rhos)
+        found |= {f"{letter}.agree": str(agree), f"{letter}.p": signed(p, 3), f"{letter}.p.holm": signed(corrected, 3)}
+        found |= {f"{letter}.least": signed(float(sizes.min())), f"{letter}.most": signed(float(sizes.max()))}
+    return found
+
+
+def _geometric(by_seed: Float[np.ndarray, " seed"], digits: int = 0) -> str:
+    known = by_seed[~np.isnan(by_seed)]
+    mean = float(np.exp(np.log(known).mean())) if len(known) else float("nan")
+    return "undefined" if not len(known) else signed(mean, digits) if digits else f"{mean:,.0f}"
+
+
+def _tested(rows: Rows) -> list[tuple[str, list[float], int, float, float]]:
+    """Of each test: what it is of, rho by seed, in how many seeds its sign is as expected, p, and p after Holm."""
+    found = []
     seeds = sorted({row["seed"] for row in rows})
     for name, key, scale, sign in (
         ("(a) recall's half-rise by step", "recall_onset", None, 1),
@@ -124,17 +166,22 @@ def _tests(rows: Rows) -> list[str]:
             y = np.array([row[key] * (row[scale] if scale else 1) for row in runs])
             rhos.append(spearman(np.array([row["tokens_of_a_word"] for row in runs]), y))
         agree = sum(np.sign(rho) == sign for rho in rhos)
-        ps.append(sign_test(np.where(np.sign(rhos) == sign, 1, -1)))
-        shown = " ".join(signed(rho) for rho in rhos)
-        sentences.append(
-            f"{name} with tokens of a word: Spearman over kinds, by seed: {shown}; {agree} of {len(rhos)} as expected"
-        )
-    corrected = np.asarray(multipletests(ps, method="holm")[1])
-    tested = zip(sentences, ps, corrected, strict=True)
-    return [f"{text}, sign test p = {p:.3f}, after Holm {q:.3f}." for text, p, q in tested]
+        found.append((name, rhos, int(agree), sign_test(np.where(np.sign(rhos) == sign, 1, -1))))
+    corrected = np.asarray(multipletests([p for *_, p in found], method="holm")[1])
+    return [(*one, float(p)) for one, p in zip(found, corrected, strict=True)]
+
+
+def _tests(rows: Rows) -> list[str]:
+    return [
+        f"{name} with tokens of a word: Spearman over kinds, by seed: {' '.join(map(signed, rhos))}; "
+        f"{agree} of {len(rhos)} as expected, sign test p = {p:.3f}, after Holm {corrected:.3f}."
+        for name, rhos, agree, p, corrected in _tested(rows)
+    ]
 
 
 def figures(rows: Rows) -> list[Panel]:
     """Every run's numbers by kind of tokens."""
-    caption = "Six seeds a kind; bars: means with 95 % t intervals over seeds. Onsets of runs that have a transition."
+    caption = (
+        "Every seed of a kind; bars: means with 95 % t intervals over seeds. Onsets of runs that have a transition."
+    )
     return [points_panel(rows, KINDS, ENDS | ONSETS, caption)]

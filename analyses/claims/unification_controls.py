@@ -18,6 +18,7 @@ the excess over the trained null is the default's mean less the trained null's, 
 differences (three seeds: a description, too few for a claim about its size).
 """
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -96,11 +97,36 @@ def _table(rows: Rows) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
+def numbers(rows: Rows) -> dict[str, str]:
+    """`MEASURE.LAYER.VARIANT`: the mean at the end; with .first at checkpoint 0, and how many seeds rise and clear.
+
+    `CONFIGURATION.LAYER.all_clear`: measures that clear in every seed.
+    """
+    found = {"runs": str(len({(row["run"], row["seed"]) for row in rows})), "measures": str(len(COMPARED))}
+    found["seeds"] = str(len({row["seed"] for row in rows}))
+    for layer, configuration in itertools.product(LAYERS, VARIANTS):
+        all_rise = all_clear = no_clear = 0
+        for name in (measure.name for measure in COMPARED):
+            runs = [
+                dict(row) for row in rows if (row["run"], row["measure"], row["layer"]) == (configuration, name, layer)
+            ]
+            place, rise, clear = f"{name}.{layer}.{configuration}", sum(map(rises, runs)), sum(map(clears, runs))
+            ends = {key: float(np.mean([row[f"value_{key}"] for row in runs])) for key in ("first", "last")}
+            found |= {place: signed(ends["last"]), f"{place}.first": signed(ends["first"])}
+            found |= {f"{place}.most": signed(max(row["value_last"] for row in runs))}
+            found |= {f"{place}.rise": str(rise), f"{place}.clear": str(clear), f"{place}.seeds": str(len(runs))}
+            all_rise, all_clear = all_rise + (rise == len(runs)), all_clear + (clear == len(runs))
+            no_clear += clear == 0
+        counts = {"all_rise": all_rise, "all_clear": all_clear, "none_clear": no_clear}
+        found |= {f"{key}.{layer}.{configuration}": str(count) for key, count in counts.items()}
+    return found
+
+
 def figures(rows: Rows) -> list[Panel]:
     """Every run's value at the end, by measure, at layer 1."""
     runs: dict[tuple[str, int], dict[str, Any]] = {}
     for row in rows:
         if row["layer"] == 1:
             runs.setdefault((row["run"], row["seed"]), {"run": row["run"]})[row["measure"]] = row["value_last"]
-    caption = "Layer 1 at the last checkpoint, mono facts, three seeds; bars: means with 95 % t intervals over seeds."
+    caption = "Layer 1 at the last checkpoint, mono facts, every seed; bars: means with 95 % t intervals over seeds."
     return [points_panel(list(runs.values()), VARIANTS, {row.name: row.label for row in COMPARED}, caption)]

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -11,12 +12,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from analyses import quotes
 from analyses import study as studying
 from analyses.__main__ import main
 from analyses.calibration import transitions
 from analyses.claims import tokenization_timing
 from analyses.statistics import sign_test, spearman, spearman_p, t_interval
 from analyses.study import described, load, markdown, note_of, read_results, studies, with_tables
+from mechxl.config import RunConfig
 from mechxl.errors import InputError
 from mechxl.measures.transitions import onset
 from mechxl.sweep.engine import Outcome
@@ -114,8 +117,12 @@ def test_a_study_is_carried_out_whole(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(tokenization_timing, "NOTE", note, raising=False)
     monkeypatch.setattr(studying, "RESULTS", tmp_path)
     monkeypatch.setattr(studying, "PAGES", tmp_path)
+    monkeypatch.setattr(quotes, "ROOT", tmp_path)
     assert main(["tokenization_timing", "--runs", str(tmp_path / "runs")]) == DONE
-    rows = json.loads((tmp_path / "tokenization_timing.json").read_text(encoding="utf-8"))
+    kept = json.loads((tmp_path / "tokenization_timing.json").read_text(encoding="utf-8"))
+    rows = kept["rows"]
+    assert kept["default"]["training.learning_rate"] == RunConfig().training.learning_rate
+    assert "training.batch_size" not in kept["default"], "every run sets it"
     assert sorted((row["run"], row["seed"]) for row in rows) == [*itertools.product(("character", "word"), (0, 1))]
     assert {row["tokens_of_a_word"] for row in rows if row["run"] == "word"} == {1.0}
     assert {row["tokens_of_a_word"] for row in rows if row["run"] == "character"} == {
@@ -124,9 +131,17 @@ def test_a_study_is_carried_out_whole(tmp_path, monkeypatch, capsys):
     text = note.read_text(encoding="utf-8")
     assert "| word | 1.00 |" in text
     assert "| byte |" not in text
+    assert "2<!-- tokenization_timing.seeds --> seeds" in text
+    assert "undefined<!-- tokenization_timing.transfer.byte -->" in text
     page = (tmp_path / "tokenization_timing.html").read_text(encoding="utf-8")
     assert "Does the tokenization move the phases of learning" in page
     assert "Hypothesis (claim 6" in page
+    # a default has changed since: the runs that are there are not those of the study any more
+    monkeypatch.setitem(grid["base"]["training"], "learning_rate", 0.0123)
+    assert main(["tokenization_timing", "--trained", "--runs", str(tmp_path / "runs")]) == BAD_INPUT
+    assert re.search(
+        r"was trained with training.learning_rate = \S+, and the study has 0.0123", capsys.readouterr().err
+    )
     # the same from the kept results, without the runs
     shutil.rmtree(tmp_path / "runs")
     capsys.readouterr()

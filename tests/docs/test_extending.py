@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from mechxl.config import RunConfig
 from tests.runs import copied
 from tests.zygote import Zygote
 
@@ -102,6 +103,11 @@ def test_a_source_of_facts_is_described_and_trained_on(copy, zygote):
 def test_a_study_is_trained_measured_and_noted(copy, zygote):
     printed = carry_out("A study", copy, zygote)
     assert re.search(r"widths +4 runs +Does a wider model recall more", printed)
-    assert "| wide | " in (copy / "analyses" / "claims" / "widths.md").read_text(encoding="utf-8")
-    assert len(json.loads((copy / "analyses" / "results" / "widths.json").read_text(encoding="utf-8"))) == 4
+    note = (copy / "analyses" / "claims" / "widths.md").read_text(encoding="utf-8")
+    (interval,) = re.findall(r"\| wide \| (.*) \|", note)
+    assert f"recalls {interval}<!-- widths.recall.wide.interval -->." in note
+    kept = json.loads((copy / "analyses" / "results" / "widths.json").read_text(encoding="utf-8"))
+    assert len(kept["rows"]) == 4
+    assert kept["default"]["training.learning_rate"] == RunConfig().training.learning_rate
+    assert "model.d_model" not in kept["default"]
     assert (copy / "reports" / "studies" / "widths.html").is_file()
