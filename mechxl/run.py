@@ -227,7 +227,7 @@ def facts_table(corpus: Corpus) -> pd.DataFrame:
         columns[f"value_word_{name}"] = words
         columns[f"weight_{name}"] = mixture.weight[:, language]
     columns["weight"] = mixture.weight.sum(axis=1)
-    columns["told_in"] = [
-        "".join(name for name, told in zip(lexicon.language_names, row, strict=True) if told) for row in mixture.told
-    ]
+    kinds, kind = np.unique(mixture.told, axis=0, return_inverse=True)
+    told_in = ["".join(name for name, told in zip(lexicon.language_names, row, strict=True) if told) for row in kinds]
+    columns["told_in"] = np.array(told_in, dtype=object)[kind]
     return pd.DataFrame(columns)

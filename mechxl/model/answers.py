@@ -120,6 +120,16 @@ class Questions:
         return world.relation[self.fact], world.value[self.fact, self.language]
 
     @cached_property
+    def words(
+        self,
+    ) -> tuple[Int[np.ndarray, " question"], Int[np.ndarray, "language question"], Int[np.ndarray, "value question"]]:
+        """The right word of each question, its value's words in all languages, and all values' words in its own."""
+        words, (relation, value) = self.corpus.lexicon.value_words, self.values
+        right = words[relation, value, self.language]
+        of_values = np.ascontiguousarray(words[relation, :, self.language].T)
+        return right, np.ascontiguousarray(words[relation, value].T), of_values
+
+    @cached_property
     def parts(self) -> list[tuple[Int[Tensor, " asked"], Shared]]:
         """The questions in batches, ordered by tokens, each batch with what its questions share."""
         order = torch.as_tensor(np.lexsort(self.tokens.cpu().numpy().T[::-1]), device=self.tokens.device)
@@ -230,14 +240,13 @@ def answer(
 
 def kinds_of(questions: Questions, word: Int[np.ndarray, " question"]) -> Int[np.ndarray, " question"]:
     """The kind of each answer; if a word belongs to several languages, the asked language counts."""
-    words = questions.corpus.lexicon.value_words
-    relation, value = questions.values
-    answered = word[:, None]
-    right = word == words[relation, value, questions.language]
-    other_language = (words[relation, value] == answered).any(axis=1)
-    wrong_value = (words[relation, :, questions.language] == answered).any(axis=1)
-    no_word = word < 0
-    return np.select([no_word, right, wrong_value, other_language], [3, 0, 2, 1], 3)
+    right, other_language, wrong_value = questions.words
+    kind = np.full(len(word), 3)
+    kind[(other_language == word).any(axis=0)] = 1
+    kind[(wrong_value == word).any(axis=0)] = 2
+    kind[word == right] = 0
+    kind[word < 0] = 3
+    return kind
 
 
 @torch.no_grad()

@@ -184,10 +184,8 @@ def environment(n_ctx: int, device: str, data_digest: str, least_loss: float) ->
         data_digest: hash of the corpus.
         least_loss: the loss of a model that knows all facts, in nats.
     """
-    versions = {"mechxl": own_version(), **{name: version(name) for name in PACKAGES}}
-    versions["python"] = platform.python_version()
     return {
-        "versions": versions,
+        "versions": _versions(),
         "platform": platform.platform(),
         "commit": _commit(),
         "threads": torch.get_num_threads(),
@@ -197,6 +195,12 @@ def environment(n_ctx: int, device: str, data_digest: str, least_loss: float) ->
         "data_digest": data_digest,
         "least_loss": least_loss,
     }
+
+
+@cache
+def _versions() -> dict[str, str]:
+    versions = {"mechxl": own_version(), **{name: version(name) for name in PACKAGES}}
+    return versions | {"python": platform.python_version()}
 
 
 @cache

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
 from mechxl.data.corpus import Corpus
 from mechxl.data.transfer import TransferItems, transfer_items
@@ -25,10 +25,15 @@ class EvaluationQuestions:
     Attributes:
         recall: the tellings as questions.
         transfer: the transfer items as questions, and the items themselves.
+        parts: for the end of a metric's name ("recall_by_group"), the rows of each group that has questions.
+        weights: for each of the groups parallel and mono with questions: its share of all weight; the rows of its
+            questions in recall; their weights.
     """
 
     recall: dict[str, Questions]
     transfer: dict[str, tuple[Questions, TransferItems]]
+    parts: dict[str, dict[str, Int[np.ndarray, " _"]]]
+    weights: list[tuple[float, Int[np.ndarray, " _"], Float[np.ndarray, " _"]]]
 
     @property
     def all(self) -> list[Questions]:
@@ -74,12 +79,17 @@ class Evaluation:
         each = iter(answered)
         row: dict[str, Any] = {}
         losses = {}
-        for suffix, questions in asked.recall.items():
+        for suffix in asked.recall:
             answers = next(each)
-            row |= self._recall(suffix, questions, answers)
-            losses[suffix == ""] = self._loss(questions, answers)
-        for suffix, (questions, items) in asked.transfer.items():
-            row |= self._transfer(suffix, questions, items, next(each))
+            row |= _rates("recall", suffix, answers, asked)
+            losses[suffix == ""] = -sum(
+                share * float((weight * answers.log_prob[rows]).sum() / weight.sum())
+                for share, rows, weight in asked.weights
+            )
+        for suffix, (_, items) in asked.transfer.items():
+            row |= _rates("transfer", suffix, next(each), asked)
+            if items.why_none:
+                row[f"transfer{suffix}_reason"] = items.why_none
         # Corpora without tags are asked as if the tag were shown.
         states = self.corpus.cue_states if self.corpus.has_tags else [(True, 1.0)]
         return {"loss": float(sum(p * losses[shown] for shown, p in states))} | row
@@ -97,58 +107,58 @@ class Evaluation:
             rows = _stratified(pair, share, self.seed)
             chosen = TransferItems(items.fact[rows], items.asked[rows], items.told[rows], items.left_out)
             transfer[suffix] = Questions.of(self.corpus, chosen.fact, chosen.asked, tag, self.device), chosen
-        return EvaluationQuestions(recall, transfer)
+        return EvaluationQuestions(recall, transfer, self._parts(recall, transfer), self._weights(recall[""]))
 
-    def _loss(self, questions: Questions, answers: Answers) -> float:
-        """Mean answer loss over tellings, weighted as in training; a sampled group counts with its whole weight."""
-        weight = self.corpus.mixture.weight
-        total = 0.0
+    def _parts(
+        self, recall: dict[str, Questions], transfer: dict[str, tuple[Questions, TransferItems]]
+    ) -> dict[str, dict[str, Int[np.ndarray, " _"]]]:
+        names, mixture = self.corpus.lexicon.language_names, self.corpus.mixture
+        parts: dict[str, dict[str, Any]] = {}
+        for suffix, questions in recall.items():
+            groups = {"parallel": mixture.parallel, "mono": mixture.mono}
+            parts[f"recall{suffix}_by_group"] = {name: group[questions.fact] for name, group in groups.items()}
+            parts[f"recall{suffix}_by_language"] = {
+                name: questions.language == language for language, name in enumerate(names)
+            }
+        for suffix, (_, items) in transfer.items():
+            parts[f"transfer{suffix}_by_pair"] = {
+                f"{told}→{asked}": (items.told == a) & (items.asked == b)
+                for a, told in enumerate(names)
+                for b, asked in enumerate(names)
+                if a != b
+            }
+        return {
+            name: {label: np.flatnonzero(rows) for label, rows in groups.items() if rows.any()}
+            for name, groups in parts.items()
+        }
+
+    def _weights(self, told: Questions) -> list[tuple[float, Int[np.ndarray, " _"], Float[np.ndarray, " _"]]]:
+        """As in training; a sampled group counts with its whole weight."""
+        weight, weights = self.corpus.mixture.weight, []
         for group in (self.corpus.mixture.parallel, self.corpus.mixture.mono):
-            in_group = group[questions.fact]
-            if in_group.any():
-                w = weight[questions.fact[in_group], questions.language[in_group]]
-                total -= float(weight[group].sum() * (w * answers.log_prob[in_group]).sum() / w.sum())
-        return total
-
-    def _recall(self, suffix: str, questions: Questions, answers: Answers) -> dict[str, Any]:
-        names, group = self.corpus.lexicon.language_names, self.corpus.mixture.group[questions.fact]
-        row = _rates(f"recall{suffix}", answers)
-        groups = {name: group == name for name in ("parallel", "mono")}
-        row[f"recall{suffix}_by_group"] = _shares(answers, groups)
-        languages = {name: questions.language == language for language, name in enumerate(names)}
-        row[f"recall{suffix}_by_language"] = _shares(answers, languages)
-        return row
-
-    def _transfer(self, suffix: str, questions: Questions, items: TransferItems, answers: Answers) -> dict[str, Any]:
-        names = self.corpus.lexicon.language_names
-        row = _rates(f"transfer{suffix}", answers)
-        pairs = [(a, b) for a in range(len(names)) for b in range(len(names)) if a != b]
-        by_pair = {f"{names[a]}→{names[b]}": (items.told == a) & (items.asked == b) for a, b in pairs}
-        row[f"transfer{suffix}_by_pair"] = _shares(answers, by_pair)
-        if items.why_none:
-            row[f"transfer{suffix}_reason"] = items.why_none
-        return row
+            if (in_group := group[told.fact]).any():
+                of_rows = weight[told.fact[in_group], told.language[in_group]]
+                weights.append((float(weight[group].sum()), np.flatnonzero(in_group), of_rows))
+        return weights
 
 
-def _rates(name: str, answers: Answers) -> dict[str, Any]:
-    kind = answers.kind
-    return {
-        f"{name}_accuracy": _mean(kind == 0),
-        f"{name}_value_accuracy": _mean(kind <= 1),
-        f"{name}_n": len(kind),
-        f"{name}_log_prob": _mean(answers.log_prob),
-        f"{name}_kinds": {label: _mean(kind == number) for number, label in enumerate(KINDS)},
+def _rates(metric: str, suffix: str, answers: Answers, asked: EvaluationQuestions) -> dict[str, Any]:
+    """The rates of one metric over all its questions and over its groups; None (null in JSON) without questions."""
+    name, n, right = f"{metric}{suffix}", len(answers.kind), answers.right
+    counts = np.bincount(answers.kind, minlength=len(KINDS)).tolist()
+    share = [count / n if n else None for count in counts]
+    rates = {
+        f"{name}_accuracy": share[0],
+        f"{name}_value_accuracy": (counts[0] + counts[1]) / n if n else None,
+        f"{name}_n": n,
+        f"{name}_log_prob": float(answers.log_prob.mean()) if n else None,
+        f"{name}_kinds": dict(zip(KINDS, share, strict=True)),
     }
-
-
-def _shares(answers: Answers, groups: dict[str, Bool[np.ndarray, " question"]]) -> dict[str, float]:
-    """The accuracy of each group that has questions."""
-    return {name: float(answers.right[group].mean()) for name, group in groups.items() if group.any()}
-
-
-def _mean(values: Float[np.ndarray, " n"] | Bool[np.ndarray, " n"]) -> float | None:
-    """The mean; None (null in JSON) if there are no values."""
-    return float(np.mean(values)) if len(values) else None
+    groups = {part: rows for part, rows in asked.parts.items() if part.rpartition("_by_")[0] == name}
+    return rates | {
+        part: {label: np.count_nonzero(right[rows]) / len(rows) for label, rows in groups.items()}
+        for part, groups in groups.items()
+    }
 
 
 def _stratified(stratum: Int[np.ndarray, " n"], share: float, seed: int) -> Int[np.ndarray, " kept"]:

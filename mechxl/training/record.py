@@ -36,6 +36,7 @@ class Record:
         self.environment = environment(self.n_ctx, device, corpus.digest, least_loss(corpus))
         if together > 1:
             self.environment["trained_together"] = together
+        self.visits = mean_visits(corpus, 1)  # of one draw
         self.run = Run(claimed.directory)
         self.row: dict[str, Any] = {}  # of the last evaluation
         self.earlier_seconds = 0.0
@@ -92,10 +93,10 @@ class Record:
             )
         if since:
             self.row |= {"train_loss": losses[0] / since, "train_answer_loss": losses[1] / since}
-        visits = mean_visits(self.corpus, step * training.batch_size)
-        for name, mean in (("mono_visits", visits.mono), ("parallel_visits", visits.parallel)):
+        draws = step * training.batch_size
+        for name, mean in (("mono_visits", self.visits.mono), ("parallel_visits", self.visits.parallel)):
             if not math.isnan(mean):
-                self.row[name] = mean
+                self.row[name] = draws * mean
         with self.run.file("metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(_json_line(self.row))
 
