@@ -139,11 +139,11 @@ class TrainingConfig(Settings):
     steps: int = setting(3000, "optimizer steps", low=1)
     batch_size: int = setting(512, "sentences in each step, drawn with replacement", low=1)
     learning_rate: float = setting(2e-3, "AdamW's learning rate after warm-up", above=0, high=10)
-    betas: tuple[float, float] = setting((0.9, 0.98), "AdamW's betas, each in [0, 1)")
+    betas: tuple[float, float] = setting((0.9, 0.99), "AdamW's betas, each in [0, 1)")
     weight_decay: float = setting(0.1, "AdamW's decoupled weight decay, on all parameters", low=0, high=10)
     warmup_steps: int = setting(100, "steps of linear warm-up", low=0)
     schedule: Literal["constant", "cosine", "wsd"] = setting(
-        "constant",
+        "cosine",
         "learning rate after warm-up; cosine falls to 0; wsd (warm-up, stable, decay) is constant and then falls "
         "linearly to 0",
     )

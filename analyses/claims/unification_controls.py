@@ -35,7 +35,7 @@ from mechxl.run import Run
 
 NOTE = Path(__file__).parents[2] / "docs" / "measures.md"
 GRID = {
-    "seeds": 3,
+    "seeds": 6,
     "runs": [
         {"name": "default"},
         {"name": "shared_names_0", "languages.shared_names": 0.0},

@@ -35,7 +35,7 @@ from mechxl.training.state import Position, State, load_state, write_state
 from mechxl.training.stepper import Stepper, optimizer_key
 
 STATE_SECONDS = 10.0  # least time between two saved states
-WORTH_COMPILING = 100_000  # updates of all members together: compiling takes about half a minute
+WORTH_COMPILING = 400_000  # updates of all members together: compiling takes about half a minute
 
 
 @dataclass(frozen=True)
