@@ -20,6 +20,9 @@ from mechxl.model.weights import Norm, Weights, changed, tensors_of, weights_of
 if TYPE_CHECKING:
     from mechxl.model.hooked import HookedTransformer
 
+ALIGNED = 64  # every tensor of every member begins at a multiple of 256 bytes: else cuBLAS takes its slow kernels
+COLUMNS = 8  # so does every row of W_U, at a multiple of 32 bytes
+
 Positions = slice | Int[Tensor, "member batch asked"]
 
 
@@ -51,18 +54,22 @@ class Members:
 
     def own(self, row: Float[Tensor, " parameter"], member: int) -> Float[Tensor, " own_parameter"]:
         """A row of the matrix (or of the optimizer's moments) without padding: a vector as `pack` has it."""
-        padded = [tensor[0].shape for tensor in tensors_of(self.weights)]
-        pieces = zip(row.split([shape.numel() for shape in padded]), padded, self.shapes[member], strict=True)
-        return torch.cat([_corner(piece.view(shape), own).flatten() for piece, shape, own in pieces])
+        return torch.cat([piece.flatten() for piece in self._own_pieces(row, member)])
 
     def put(self, row: Float[Tensor, " parameter"], member: int, own: Float[Tensor, " own_parameter"]) -> None:
         """Writes a vector as `pack` has it into a row; the padding of the row stays as it is."""
-        padded = [tensor[0].shape for tensor in tensors_of(self.weights)]
-        shapes = self.shapes[member]
-        pieces = zip(row.split([shape.numel() for shape in padded]), padded, shapes, strict=True)
-        parts = own.to(row).split([shape.numel() for shape in shapes])
-        for (piece, shape, mine), part in zip(pieces, parts, strict=True):
-            _corner(piece.view(shape), mine).copy_(part.view(mine))
+        pieces = self._own_pieces(row, member)
+        for piece, part in zip(pieces, own.to(row).split([piece.numel() for piece in pieces]), strict=True):
+            piece.copy_(part.view(piece.shape))
+
+    def _own_pieces(self, row: Float[Tensor, " parameter"], member: int) -> list[Tensor]:
+        pieces, start = [], 0
+        for (leaf, _), own in zip(self.leaves, self.shapes[member], strict=True):
+            padded = leaf.shape[1:]
+            piece = row[start : start + padded.numel()].view(padded)
+            pieces.append(piece[tuple(slice(size) for size in own)])
+            start += _aligned(padded.numel(), ALIGNED)
+        return pieces
 
 
 def join(models: "Sequence[HookedTransformer]", device: str) -> Members:
@@ -74,11 +81,13 @@ def join(models: "Sequence[HookedTransformer]", device: str) -> Members:
     each = [weights_of(model) for model in models]
     shapes = tuple(tuple(tensor.shape for tensor in tensors_of(weights)) for weights in each)
     common = [torch.Size(map(max, zip(*same, strict=True))) for same in zip(*shapes, strict=True)]
-    sizes = [shape.numel() for shape in common]
+    d_vocab = _aligned(max(len(one.b_U) for one in each), COLUMNS)
+    common[-2:] = [torch.Size([common[-2][0], d_vocab]), torch.Size([d_vocab])]  # W_U and b_U
+    sizes = [_aligned(shape.numel(), ALIGNED) for shape in common]
     matrix = torch.zeros(len(each), sum(sizes), dtype=each[0].W_E.dtype, device=device)
     gradient = torch.zeros_like(matrix)
     values, slopes = (
-        [flat.unflatten(1, shape) for flat, shape in zip(x.split(sizes, dim=1), common, strict=True)]
+        [flat[:, : shape.numel()].unflatten(1, shape) for flat, shape in zip(x.split(sizes, 1), common, strict=True)]
         for x in (matrix, gradient)
     )
     leaves = [nn.Parameter(value) for value in values]
@@ -94,8 +103,9 @@ def join(models: "Sequence[HookedTransformer]", device: str) -> Members:
     return members
 
 
-def _corner(tensor: Tensor, shape: torch.Size) -> Tensor:
-    return tensor[tuple(slice(size) for size in shape)]
+def _aligned(size: int, to: int) -> int:
+    """The next multiple."""
+    return -(-size // to) * to
 
 
 def member_logits(
