@@ -61,22 +61,22 @@ def _analyses(argv: Sequence[str]) -> int:
         print("\n".join(_listed()))
         return DONE
     study = load(options.name)
-    claims = hasattr(study, "GRID")
+    claims, trained = hasattr(study, "GRID"), dict[str, int]()
     if options.quick and claims:
         raise InputError(f"--quick: {options.name} is a study of runs; --quick is for calibration studies")
     if options.kept:
         rows = read_results(options.name)
     elif claims:
         folder = options.runs or Path("runs") / options.name
-        rows = rows_of_runs(study, options.name, folder, train=not options.trained)
+        rows, trained = rows_of_runs(study, options.name, folder, train=not options.trained)
     else:
-        rows = list(study.simulate(quick=options.quick))
+        rows, trained = list(study.simulate(quick=options.quick)), {}
     tables = study.analyse(rows)
     print("\n\n".join(markdown(table) for table in tables.values()))
     if options.quick:
         return DONE
     if not options.kept:
-        print(write_results(rows, options.name, defaults_of(study, options.name)))
+        print(write_results(rows, options.name, defaults_of(study, options.name), trained))
     note = note_of(study)
     write_text(note, with_tables(note.read_text(encoding="utf-8"), tables))
     print(note)

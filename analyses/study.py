@@ -19,6 +19,7 @@ that they were made with are kept beside them: `default` has each setting that n
 import ast
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -78,8 +79,8 @@ def load(name: str) -> ModuleType:
     return import_module(f"analyses.{files[name].parent.name}.{name}")
 
 
-def rows_of_runs(study: ModuleType, name: str, folder: Path, *, train: bool) -> "Rows":
-    """The rows of all runs of a study of claims; what is missing is trained first, if it may be.
+def rows_of_runs(study: ModuleType, name: str, folder: Path, *, train: bool) -> "tuple[Rows, dict[str, int]]":
+    """The rows of all runs of a study of claims, and how many were trained on what; what is missing is trained first.
 
     Raises:
         InputError: no run is complete, or one was trained with other settings than the study's.
@@ -109,13 +110,20 @@ def rows_of_runs(study: ModuleType, name: str, folder: Path, *, train: bool) -> 
     rows: Rows = []
     for one in track(complete, f"measuring {len(complete)} runs"):
         rows += study.measure(Run(folder / one.name))
-    return rows
+    return rows, dict(Counter(trained_on(Run(folder / one.name).environment) for one in complete))
 
 
-def write_results(rows: "Rows", name: str, default: Mapping[str, Any]) -> Path:
-    """Keeps the rows of a study as JSON, with the defaults that they were made with."""
+def trained_on(environment: Mapping[str, Any]) -> str:
+    """The device, the threads and the version of torch of a training, in words."""
+    threads = environment["threads"]
+    where = "GPU" if environment["device"].startswith("cuda") else f"CPU, {threads} thread{'s' * (threads > 1)}"
+    return f"{where}, torch {environment['versions']['torch'].partition('+')[0]}"
+
+
+def write_results(rows: "Rows", name: str, default: Mapping[str, Any], trained: Mapping[str, int]) -> Path:
+    """Keeps the rows of a study as JSON, with the defaults that they were made with, and how many runs on what."""
     path = RESULTS / f"{name}.json"
-    content = {"default": dict(default), "rows": rows}
+    content = {"default": dict(default), "trained_on": dict(trained), "rows": rows}
     path.write_text(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
     return path
 
