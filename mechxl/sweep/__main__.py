@@ -1,13 +1,13 @@
 """Trains the many runs of a study.
 
-python -m mechxl.sweep STUDY.toml [--workers N] [--out DIR] [--quiet]
+python -m mechxl.sweep STUDY.toml [--workers N] [--engine auto|local|gpu] [--out DIR] [--quiet]
 """
 
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -50,6 +50,10 @@ class Sweep:
     workers: Annotated[
         int | None, tyro.conf.arg(help="most runs to train at once; default: as many as fill the cores")
     ] = None
+    engine: Annotated[
+        Literal["auto", "local", "gpu"],
+        tyro.conf.arg(help="local: processes on the cores; gpu: many runs at once; auto: gpu where torch sees one"),
+    ] = "auto"
     out: Annotated[Path | None, tyro.conf.arg(help="directory for the runs; default: runs/NAME")] = None
     quiet: Annotated[bool, tyro.conf.arg(help="print failures only: no progress, no summary")] = False
     version: Annotated[bool, tyro.conf.arg(help="print the version")] = False
@@ -71,7 +75,7 @@ def _sweep(argv: Sequence[str]) -> int:
     from mechxl.sweep.table import summary
 
     out = options.out or Path("runs") / study.name
-    table = sweep(study, out, workers=options.workers, quiet=options.quiet)
+    table = sweep(study, out, workers=options.workers, engine=options.engine, quiet=options.quiet)
     if not options.quiet:
         print(f"{out / TABLE}: {len(table)} runs\n{summary(table, study.varied)}")
     if failed := list(table["run"][table["status"] == "failed"]):

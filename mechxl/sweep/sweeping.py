@@ -12,7 +12,7 @@ from mechxl.config import differences
 from mechxl.errors import InputError
 from mechxl.run import Run
 from mechxl.sweep.engine import Engine, Job, Outcome
-from mechxl.sweep.engines import ENGINES
+from mechxl.sweep.engines import pick_engine
 from mechxl.sweep.machine import allot, cores
 from mechxl.sweep.study import Study
 from mechxl.sweep.table import runs_table, write_table
@@ -26,7 +26,7 @@ def sweep(
     out: str | Path | None = None,
     *,
     workers: int | None = None,
-    engine: str | Engine = "local",
+    engine: str | Engine = "auto",
     quiet: bool = False,
 ) -> pd.DataFrame:
     """Trains a study's runs and returns their table (`runs_table`), which it also writes to OUT/sweep.parquet.
@@ -38,7 +38,8 @@ def sweep(
         study: the runs to train.
         out: the directory for the runs; None: runs/ and the study's name.
         workers: most runs to train at once; None: as many as fill the cores.
-        engine: what carries out the runs: a name of `mechxl.sweep.engines.ENGINES`, or a function.
+        engine: what carries out the runs: auto (gpu where there is one, else local), another name of
+            `mechxl.sweep.engines.ENGINES`, or a function.
         quiet: print failures only.
 
     Example:
@@ -53,9 +54,7 @@ def sweep(
         KeyboardInterrupt: stopped by Ctrl-C. Every run's state is saved and the table is written; call it again to
             continue. A second Ctrl-C kills all runs; a later call continues them from their newest checkpoint.
     """
-    if isinstance(engine, str) and engine not in ENGINES:
-        raise InputError(f"engine = {engine}: there is no such engine; there are: {', '.join(ENGINES)}")
-    carry_out = ENGINES[engine] if isinstance(engine, str) else engine
+    carry_out = pick_engine(engine) if isinstance(engine, str) else engine
     out = Path("runs") / study.name if out is None else Path(out)
     _make(out)
     runs_at_once, threads = allot([run.config for run in study.runs], workers, cores())

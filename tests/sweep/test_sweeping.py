@@ -177,5 +177,5 @@ def test_an_engine_is_named_by_its_row_in_the_table(zygote: Zygote, tmp_path: Pa
     monkeypatch.setitem(ENGINES, "mine", given)
     sweep(STUDY, tmp_path, engine="mine", quiet=True)
     assert len(given.given) == len(STUDY.runs)
-    with pytest.raises(InputError, match="engine = slurm: there is no such engine; there are: local, mine"):
+    with pytest.raises(InputError, match="engine = slurm: there is no such engine; there are: auto, local, gpu, mine"):
         sweep(STUDY, tmp_path, engine="slurm")

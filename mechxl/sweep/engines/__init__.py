@@ -4,6 +4,9 @@ To add an engine (Slurm, Ray): write an `Engine` (see mechxl/sweep/engine.py) in
 row below. Then `sweep(study, engine="slurm")` uses it.
 """
 
+from pathlib import Path
+
+from mechxl.errors import InputError
 from mechxl.sweep.engine import Engine
 from mechxl.sweep.engines.gpu import gpu
 from mechxl.sweep.engines.local import local
@@ -12,3 +15,26 @@ ENGINES: dict[str, Engine] = {
     "local": local,  # worker processes on this machine
     "gpu": gpu,  # many runs at once on this machine's GPU
 }
+
+DRIVER = Path("/proc/driver/nvidia")  # where there is none, torch need not be imported to ask
+
+
+def pick_engine(name: str) -> Engine:
+    """The engine of a name; `auto` is gpu where torch sees a GPU, else local.
+
+    Raises:
+        InputError: there is no such engine.
+    """
+    if name == "auto":
+        return gpu if _sees_a_gpu() else local
+    if name not in ENGINES:
+        raise InputError(f"engine = {name}: there is no such engine; there are: auto, {', '.join(ENGINES)}")
+    return ENGINES[name]
+
+
+def _sees_a_gpu() -> bool:
+    if not DRIVER.exists():
+        return False
+    import torch
+
+    return torch.cuda.is_available()
