@@ -6,6 +6,7 @@ hundreds, the server forks a second server that has imported mechxl too. Only a 
 signals to them. `python zygote.py` is that server; `Zygote` talks to it.
 """
 
+import gc
 import json
 import os
 import runpy
@@ -123,6 +124,8 @@ def serve() -> None:
     import tyro  # noqa: F401
     import xarray  # noqa: F401
 
+    gc.collect()
+    gc.freeze()
     trainer: tuple[Any, Any] | None = None
     for line in sys.stdin:
         if not json.loads(line).get("train"):
@@ -159,6 +162,8 @@ def _serve_training(orders: Iterable[str], statuses: Any) -> None:
     with tempfile.TemporaryDirectory() as folder:  # what is done for the first time here, no child does anew
         warm = main(["--out", f"{folder}/warm", "--quiet", "--world.n_entities", "20", "--training.steps", "2"])
         assert warm == 0
+    gc.collect()
+    gc.freeze()
     for line in orders:
         print(_carried_out(json.loads(line), train), file=statuses, flush=True)
 
