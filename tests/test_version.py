@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from mechxl.version import own_version
-from tests.zygote import ENVIRONMENT, REPOSITORY
+from tests.zygote import ENVIRONMENT, REPOSITORY, Zygote
 
 
 @pytest.fixture
@@ -30,7 +30,11 @@ def test_the_version_is_that_of_the_installed_package():
     assert own_version() == version("mechxl")
 
 
-def test_a_checkout_that_is_not_installed_trains_and_says_so(uninstalled: Path):
+# in a process that imported torch before
+TRAIN = "import runpy, sys; sys.path[:] = {path}; runpy.run_module('mechxl.train', run_name='__main__', alter_sys=True)"
+
+
+def test_a_checkout_that_is_not_installed_trains_and_says_so(uninstalled: Path, zygote: Zygote):
     def python(*arguments: str) -> subprocess.CompletedProcess[str]:
         """`-S`: without site-packages, where mechxl is installed."""
         path = {"PYTHONPATH": f"{uninstalled}{os.pathsep}{uninstalled / 'others'}"}
@@ -43,7 +47,10 @@ def test_a_checkout_that_is_not_installed_trains_and_says_so(uninstalled: Path):
         result = python("-m", module, "--version")
         assert (result.returncode, result.stdout, result.stderr) == (0, "mechxl not installed\n", "")
     size = ["--world.n_entities", "20", "--training.steps", "2", "--training.checkpoints", "2"]
-    result = python("-m", "mechxl.train", "--out", "run", "--quiet", *size)
-    assert (result.returncode, result.stderr) == (0, "")
+    paths = sysconfig.get_paths()
+    ours = [path for path in sys.path if paths["stdlib"] in (path, str(Path(path).parent)) and path != paths["purelib"]]
+    train = TRAIN.format(path=[str(uninstalled), str(uninstalled / "others"), *ours])
+    result = zygote.python("-c", train, "--out", "run", "--quiet", *size, cwd=uninstalled)
+    assert (result.status, result.err) == (0, "")
     environment = json.loads((uninstalled / "run" / "environment.json").read_text())
     assert environment["versions"]["mechxl"] == "not installed"

@@ -6,6 +6,7 @@ hundreds, the server forks a second server that has imported mechxl too. Only a 
 signals to them. `python zygote.py` is that server; `Zygote` talks to it.
 """
 
+import gc
 import json
 import os
 import runpy
@@ -123,6 +124,7 @@ def serve() -> None:
     import tyro  # noqa: F401
     import xarray  # noqa: F401
 
+    _forget()
     trainer: tuple[Any, Any] | None = None
     for line in sys.stdin:
         if not json.loads(line).get("train"):
@@ -133,6 +135,12 @@ def serve() -> None:
         orders.write(line)
         orders.flush()
         print(statuses.readline(), end="", flush=True)
+
+
+def _forget() -> None:
+    """Garbage collections in children leave out what is here now: they would touch, and so copy, all of it."""
+    gc.collect()
+    gc.freeze()
 
 
 def _trainer() -> tuple[Any, Any]:
@@ -159,6 +167,7 @@ def _serve_training(orders: Iterable[str], statuses: Any) -> None:
     with tempfile.TemporaryDirectory() as folder:  # what is done for the first time here, no child does anew
         warm = main(["--out", f"{folder}/warm", "--quiet", "--world.n_entities", "20", "--training.steps", "2"])
         assert warm == 0
+    _forget()
     for line in orders:
         print(_carried_out(json.loads(line), train), file=statuses, flush=True)
 

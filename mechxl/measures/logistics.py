@@ -276,8 +276,8 @@ def _unpacked(v: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
 def _pair_loss(x: np.ndarray, y: np.ndarray, g: np.ndarray, v: np.ndarray) -> float:
     """Negative profile log likelihood of two rises, less its constants."""
     m, w, rho = _unpacked(v)
-    design = whiten(np.stack([np.ones(len(x)), *logistic(x, m, w)]) / g, rho).T
-    target = whiten(y / g, rho)
+    *columns, target = whiten(np.stack([np.ones(len(x)), *logistic(x, m, w), y]) / g, rho)
+    design = np.stack(columns).T
     rest = target - design @ _heights(design, target)
     squares = _scale(rho, len(x)) * float(rest @ rest)
     return -float(_like(np.array([squares]), y[None], g)[0])

@@ -7,6 +7,7 @@ docs/phases.md has the rates of both errors.
 """
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -133,16 +134,7 @@ class Rise:
     def of(cls, step: Num[np.ndarray, " point"], y: Float[np.ndarray, " point"], noise: float = 0.0) -> "Rise | str":
         """A curve with its fits; or in words why nothing can be fitted."""
         known = np.isfinite(y) & (step >= 1)
-        step, y = step[known], y[known].astype(float)
-        if len(y) < FEWEST_POINTS:
-            return f"{len(y)} evaluations from step 1 on, fewer than {FEWEST_POINTS}"
-        start = window_start(y)
-        if len(y) - start < FEWEST_POINTS:
-            return f"its minimum lies {len(y) - start} evaluations before the end, fewer than {FEWEST_POINTS}"
-        grid = Grid.of(np.log(step[start:].astype(float)))
-        even = fit_rises(grid, y[None, start:])
-        one = cls(grid, y[start:], even, _best_fit(grid, y[start:], even), None, len(y), noise)
-        return one if one.no_rise() else replace(one, pair=_best_pair(grid.x, one.y, one.fits.g))
+        return _rise(step[known].astype(float).tobytes(), y[known].astype(float).tobytes(), noise)
 
     def _left_out(self) -> float:
         return float(np.log(self.evaluations / len(self.y)))
@@ -276,3 +268,18 @@ class Rise:
             middle = np.array(self.pair.m) + (0 if m is None else m - self.pair.m[0])
             return middle + rng.normal(size=(draws, 2)) * np.array(self.pair.se)
         return fit_rises(self.grid, self.simulated(rng, draws, m), self.fits.g).m[:, None]
+
+
+@lru_cache(maxsize=64)
+def _rise(steps: bytes, values: bytes, noise: float) -> Rise | str:
+    """`Rise.of` without what is not known; kept, since a curve has an onset and a lag behind each of several others."""
+    step, y = np.frombuffer(steps), np.frombuffer(values)
+    if len(y) < FEWEST_POINTS:
+        return f"{len(y)} evaluations from step 1 on, fewer than {FEWEST_POINTS}"
+    start = window_start(y)
+    if len(y) - start < FEWEST_POINTS:
+        return f"its minimum lies {len(y) - start} evaluations before the end, fewer than {FEWEST_POINTS}"
+    grid = Grid.of(np.log(step[start:]))
+    even = fit_rises(grid, y[None, start:])
+    one = Rise(grid, y[start:], even, _best_fit(grid, y[start:], even), None, len(y), noise)
+    return one if one.no_rise() else replace(one, pair=_best_pair(grid.x, one.y, one.fits.g))

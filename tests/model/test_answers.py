@@ -44,7 +44,7 @@ def asked(corpus: Corpus, tag: bool = True) -> Questions:
     [*((kind, "shared") for kind in KINDS_OF_TOKENS), ("character", "distinct"), ("byte", "distinct")],
 )
 def test_answers_are_those_of_a_loop_over_the_hooked_model(tokens, script):
-    few = {"n_entities": 12, "n_unseen": 2}
+    few = {"n_entities": 8, "n_unseen": 2}
     corpus = small_corpus(world=few, languages=LONG | {"script": script}, tokenization=KINDS_OF_TOKENS[tokens])
     model = learned_model(corpus)
     words = {word(corpus, index) for index in corpus.lexicon.value_words.ravel()}

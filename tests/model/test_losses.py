@@ -60,7 +60,7 @@ def test_training_under_the_lean_forward_follows_the_hooked_one(name, objective,
         parameters = [packed.vector] if packed else model.parameters()
         optimizer = torch.optim.AdamW(parameters, lr=2e-3, betas=(0.9, 0.98), weight_decay=0.1)
         losses = []
-        for step in range(200):
+        for step in range(80):
             batch = batches[step]
             optimizer.zero_grad(set_to_none=packed is None)
             if packed is None:

@@ -14,12 +14,11 @@ from mechxl.run import Run
 from tests.runs import copied
 
 
-@pytest.fixture
-def package(tmp_path: Path) -> Path:
-    """A copy of mechxl's files, to edit."""
-    return shutil.copytree(
-        Path(mechxl.__file__).parent, tmp_path / "mechxl", ignore=shutil.ignore_patterns("__pycache__")
-    )
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of mechxl's files, to edit: each test looks at it before and after its own edit."""
+    copy = tmp_path_factory.mktemp("package") / "mechxl"
+    return shutil.copytree(Path(mechxl.__file__).parent, copy, ignore=shutil.ignore_patterns("__pycache__"))
 
 
 def behind(package: Path, question: str) -> dict[str, bytes]:

@@ -50,7 +50,7 @@ def pixel(tab, figure, x, y):
     )
 
 
-@pytest.mark.parametrize(("width", "theme"), [(390, "light"), (1440, "light"), (1440, "dark")])
+@pytest.mark.parametrize(("width", "theme"), [(390, "light"), (1440, "dark")])
 def test_nothing_is_asked_for_said_or_cut_off_and_axe_has_no_serious_complaint(page, looked_at, width, theme):
     tab = looked_at(page, width=width, theme=theme)
     scrolled(tab)
@@ -60,7 +60,7 @@ def test_nothing_is_asked_for_said_or_cut_off_and_axe_has_no_serious_complaint(p
     assert tab.evaluate("document.documentElement.scrollWidth") <= width
     # a few rows of a few tables will do: axe looks at every cell
     tab.evaluate("[...document.querySelectorAll('details.rows')].slice(2).forEach((one) => { one.open = false; })")
-    tab.evaluate("document.querySelectorAll('tbody tr:nth-child(n + 12)').forEach((one) => one.remove())")
+    tab.evaluate("document.querySelectorAll('tbody tr:nth-child(n + 5)').forEach((one) => one.remove())")
     found = Axe().run(tab, options={"resultTypes": ["violations"]}).response["violations"]
     serious = [f"{one['id']}: {one['nodes'][0]['html']}" for one in found if one["impact"] in ("serious", "critical")]
     assert serious == []

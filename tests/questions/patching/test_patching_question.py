@@ -31,9 +31,8 @@ def planted_corpus():
     )
 
 
-@pytest.mark.parametrize("block", [0, 1])
 @pytest.mark.parametrize(("kind", "role"), [("value", "prompt_last"), ("entity", "name_last")])
-@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize(("shared", "block"), [(True, 0), (True, 1), (False, 1)])
 def test_a_planted_circuit_is_found_and_its_causal_unification_is_what_was_planted(
     planted_corpus, kind, role, block, shared
 ):

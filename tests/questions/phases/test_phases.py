@@ -30,6 +30,12 @@ def bare(trained, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def at_once():
+    """Recall and unification rise together, transfer never."""
+    return planted_finding(recall=400, unified=400, transfer=None)
+
+
+@pytest.fixture(scope="module")
 def finding(bare):
     return phases.compute(bare)
 
@@ -148,11 +154,10 @@ def test_a_planted_order_is_told_with_its_sign_and_drawn():
     found.to_json("x")
 
 
-def test_one_common_onset_is_not_ordered_and_a_flat_curve_does_not_rise():
-    found = planted_finding(recall=400, unified=400, transfer=None)
-    rows = found.tables["lags"]
+def test_one_common_onset_is_not_ordered_and_a_flat_curve_does_not_rise(at_once):
+    rows = at_once.tables["lags"]
     assert (rows[rows["second"] == "unification, layer 1"]["sign"] == 0).all()
-    said = " ".join(found.summary)
+    said = " ".join(at_once.summary)
     assert "Transfer: no rise" in said
     assert "cannot be ordered" in said
     assert "Recall and transfer: no lag" in said
@@ -257,14 +262,13 @@ def test_a_run_that_diverges_is_not_said_to_rest(tmp_path):
     assert "The run is under way" in phases.compute(run).summary[-1]
 
 
-def test_a_curve_that_is_high_from_where_it_is_defined_is_not_called_no_rise_on_the_time_line():
+def test_a_curve_that_is_high_from_where_it_is_defined_is_not_called_no_rise_on_the_time_line(at_once):
     """Causal unification has no value before the model knows facts, and may be 1 at once."""
-    found = planted_finding(recall=400, unified=150, transfer=None)
     step = np.arange(200, 3001, 100)
     late = pd.DataFrame({"quantity": "causal unification, mono", "unit": "ratio", "step": step, "from": "patching"})
     late = late.assign(noise=0.0, value=0.8 + 0.001 * np.random.default_rng(0).normal(size=len(step)))
-    curves = pd.concat([found.tables["curves"], late], ignore_index=True)
-    tables = dict(found.tables) | {"curves": curves, "onsets": answer._onsets(curves)}
-    timeline = phases.figures(Finding("phases", [], tables, found.notes))[0].figure
+    both = {"curves": late, "onsets": answer._onsets(late)}
+    both = {name: pd.concat([at_once.tables[name], rows], ignore_index=True) for name, rows in both.items()}
+    timeline = phases.figures(Finding("phases", [], at_once.tables | both, at_once.notes))[0].figure
     texts = [note["text"] for note in timeline.to_dict()["layout"]["annotations"]]
     assert sorted(texts) == ["near .80 from step 200 on", "no rise"]  # the other is transfer, which stays low
