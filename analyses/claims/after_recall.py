@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import plotly.graph_objects as go
 from statsmodels.stats.multitest import multipletests
 
 from analyses.statistics import Rows, by_variant, least_p, sign_test, t_interval, with_interval
@@ -138,8 +139,24 @@ def numbers(rows: Rows) -> dict[str, str]:
 
 def figures(rows: Rows) -> list[Panel]:
     """Recall and transfer over 12,000 steps with both schedules: means over seeds with 95 % t intervals."""
-    figure = side_by_side(*(name.capitalize() for name in SCHEDULES))
-    for column, schedule in enumerate(SCHEDULES, start=1):
+    panels = []
+    for names, beta in ((FIXED, ".98"), (ADDED, ".99")):
+        if set(names) <= set(_there(rows)):
+            counts = ", ".join(f"{name} {sum(row['run'] == name for row in rows)}" for name in names)
+            caption = (
+                f"Recall and transfer over 12,000 steps, second beta {beta}: means over seeds (n: {counts}), 95 % t "
+                "intervals. Left: cosine; right: constant rate. Transfer goes on rising long after recall is complete."
+            )
+            panels.append(
+                Panel(f"late{beta[1:]}", f"Unification after recall, beta {beta}", caption, late(rows, names))
+            )
+    return panels
+
+
+def late(rows: Rows, schedules: Sequence[str]) -> go.Figure:
+    """The curves of some schedules, side by side."""
+    figure = side_by_side(*(name.partition("_")[0].capitalize() for name in schedules))
+    for column, schedule in enumerate(schedules, start=1):
         part = [row for row in rows if row["run"] == schedule]
         x = steps_shown(part[0]["steps"])
         for name, colour in (("recall", INK), ("transfer", VERMILION)):
@@ -149,9 +166,4 @@ def figures(rows: Rows) -> list[Panel]:
             figure.add_trace(line(x, ends[:, 0], name, colour, group=name, showlegend=column == 1), row=1, col=column)
     step_axis(figure, [12_000], narrow=True)
     figure.update_yaxes(range=[-0.02, 1.03])
-    counts = ", ".join(f"{name} {sum(row['run'] == name for row in rows)}" for name in SCHEDULES)
-    caption = (
-        f"Recall and transfer over 12,000 steps: means over seeds (n: {counts}) with 95 % t intervals. Left: cosine; "
-        "right: constant rate. Transfer goes on rising long after recall is complete."
-    )
-    return [Panel("late", "Unification after recall", caption, themed(figure))]
+    return themed(figure)

@@ -148,9 +148,24 @@ def _choice(rows: Rows) -> list[str]:
 
 
 def numbers(rows: Rows) -> dict[str, str]:
-    """How many runs there are of how many, and means by recipe."""
+    """How many runs there are of how many, means by recipe, and what threads change."""
     found = by_variant(rows, RECIPES, ("transfer", "transfer_moves", "loss", "recall"), 3)
+    found |= {f"moves.{name}": text for name, text in _moves(rows).items()}
+    for name in RECIPES:
+        part = [row for row in rows if row["run"] == name]
+        found[f"rest.{name}"] = f"{sum(row['rests'] is True for row in part)}"
+        found[f"seeds.{name}"] = str(len(part))
+        if f"{name}_2_threads" in RECIPES:
+            threads = _threads(rows, name)
+            for key, column in (("threads", "two threads change transfer by"), ("other_seed", "another seed by")):
+                found[f"{key}.{name}"] = threads[column].replace("-", "undefined")
     return found | {"runs": str(len(rows)), "planned": str(len(parse_study(GRID).runs))}
+
+
+def _moves(rows: Rows) -> dict[str, str]:
+    """The mean movement of transfer by recipe, with the digits that the rule of choice needs."""
+    by_recipe = {name: [row["transfer_moves"] for row in rows if row["run"] == name] for name in RECIPES}
+    return {name: signed(float(np.mean(values)), 4) for name, values in by_recipe.items() if values}
 
 
 def figures(rows: Rows) -> list[Panel]:

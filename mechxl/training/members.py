@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -101,15 +102,17 @@ class MemberQuestions:
 
         parts = []
         for start in range(0, self.tokens.shape[1], self.at_once):
-            chosen = (
+            tokens, prompts, answers = (
                 x[:, start : start + self.at_once].flatten(0, 1)
                 for x in (self.tokens, self.prompt_length, self.answer_length)
             )
-            log_prob, decoded = answer(forward, forward, *chosen, self.sizes)
+            log_prob, decoded = answer(forward, forward, tokens, prompts, answers, self.sizes)
             parts.append((log_prob.unflatten(0, (n, -1)), decoded.unflatten(0, (n, -1))))
         return torch.cat([part[0] for part in parts], dim=1), torch.cat([part[1] for part in parts], dim=1)
 
-    def row(self, member: int, log_prob: Float[np.ndarray, " question"], decoded: Int[np.ndarray, "question place"]):
+    def row(
+        self, member: int, log_prob: Float[np.ndarray, " question"], decoded: Int[np.ndarray, "question place"]
+    ) -> dict[str, Any]:
         """One member's row of metrics, from its part of what `ask` returns."""
         answered: list[Answers] = []
         start, trie = 0, self.tries[member]

@@ -62,7 +62,8 @@ def test_the_tree_names_the_folders_beside_the_package():
 
 
 def test_readme_is_short():
-    assert len(README.read_text(encoding="utf-8").split()) <= MOST_WORDS
+    seen = re.sub(r"<!--.*?-->", "", README.read_text(encoding="utf-8"))  # comments name the numbers' sources
+    assert len(seen.split()) <= MOST_WORDS
 
 
 def commands() -> list[tuple[str, str]]:
