@@ -3,21 +3,25 @@
     .73 [.66, .79]<!-- language.transfer.informative_0 -->   a number of a study, as its `numbers(rows)` gives it
     .05<!-- fixed -->                                        no result: a setting, a level, what was published before
 
-What stands before the comment is a number, with its interval or a % sign, or a single word (holds, fails). It
-follows without a space. What stands in code is no prose.
+What stands before the comment is a number, with its interval or a % sign, a version, or a single word (holds, fails).
+It follows without a space. What stands in code is no prose.
+
+Beside a study's own numbers, `NAME.trained.gpu` and `NAME.trained.cpu` are how many runs were trained there, and
+`NAME.trained.torch` is the version of torch.
 """
 
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from analyses.study import load, read_results, studies
+from analyses.study import load, read_results, read_trained_on, studies
 from mechxl.errors import InputError
 
 ROOT = Path(__file__).parents[1]
 
 _NUMBER = r"[−-]?(?:\d+(?:,\d{3})*(?:\.\d+)?|\.\d+)"
-VALUE = rf"(?:{_NUMBER}(?:\s\[{_NUMBER},\s{_NUMBER}\]|\s?%)?|[A-Za-z]+)"
+_VERSION = r"\d+\.\d+\.\d+"
+VALUE = rf"(?:{_VERSION}|{_NUMBER}(?:\s\[{_NUMBER},\s{_NUMBER}\]|\s?%)?|[A-Za-z]+)"
 _BEFORE = re.compile(rf"(?<![\w.,−-]){VALUE}\Z")
 _NAME = re.compile(r"<!--\s*([a-z]\w*\.[\w.-]+?)\s*-->")
 _MARKED = rf"{VALUE}<!--\s*(?:fixed|[a-z]\w*\.[\w.-]+?)\s*-->"
@@ -50,15 +54,23 @@ def numbers_of(name: str) -> dict[str, str]:
         InputError: a number is none that prose can quote.
     """
     study = load(name)
-    if not hasattr(study, "numbers"):
-        return {}
-    found = {f"{name}.{key}": value for key, value in study.numbers(read_results(name)).items()}
+    own = study.numbers(read_results(name)) if hasattr(study, "numbers") else {}
+    found = {f"{name}.{key}": value for key, value in (own | _trained(name)).items()}
     for key, value in found.items():
         if not re.fullmatch(VALUE, value):
             raise InputError(
                 f"number {key} = {value!r}: can't be quoted; give a number, with [low, high] or %, or a word"
             )
     return found
+
+
+def _trained(name: str) -> dict[str, str]:
+    """Where a study's runs were trained, if its results say so."""
+    runs = read_trained_on(name)
+    versions = {where.rpartition("torch ")[2] for where in runs}
+    gpu = sum(count for where, count in runs.items() if where.startswith("GPU"))
+    found = {"gpu": str(gpu), "cpu": str(sum(runs.values()) - gpu), "torch": "".join(versions)}
+    return {f"trained.{key}": value for key, value in found.items()} if len(versions) == 1 else {}
 
 
 def quoted(text: str) -> Iterator[tuple[int, int, str]]:

@@ -61,9 +61,14 @@ def said(holds: bool) -> str:
     return "holds" if holds else "fails"
 
 
-def least_p(seeds: int) -> str:
-    """The least p that a two-sided exact sign test of as many seeds can give."""
-    return signed(min(1.0, 2 / 2**seeds), 3)
+def p_value(p: float) -> str:
+    """A p as text: three digits after the point, or as many as its first one needs: .031, .0005, .00003."""
+    return signed(p, max(3, -int(np.floor(np.log10(p)))))
+
+
+def least_p(seeds: int, tests: int = 1) -> str:
+    """The least p of a two-sided exact sign test of as many seeds, after Holm over as many tests that all give it."""
+    return p_value(min(1.0, tests * 2 / 2**seeds))
 
 
 def sign_test(differences: Float[np.ndarray, " seed"]) -> float:

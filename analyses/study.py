@@ -133,6 +133,11 @@ def read_results(name: str) -> "Rows":
     return _kept(name)["rows"]
 
 
+def read_trained_on(name: str) -> dict[str, int]:
+    """How many runs of a study were trained on what, in words; empty if its results do not say."""
+    return _kept(name).get("trained_on", {})
+
+
 def _kept(name: str) -> dict[str, Any]:
     return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
 

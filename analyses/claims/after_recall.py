@@ -21,15 +21,17 @@ effect of the schedule. Runs whose recall never reaches .99 are counted and left
 rests (last tenth), and how transfer moves between steps 3,000 and 12,000.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+from jaxtyping import Float
 from statsmodels.stats.multitest import multipletests
 
-from analyses.statistics import Rows, by_variant, least_p, sign_test, t_interval, with_interval
+from analyses.statistics import Rows, by_variant, least_p, p_value, said, sign_test, t_interval, with_interval
 from analyses.study import variant
 from mechxl.findings import signed
 from mechxl.plots import INK, VERMILION, Panel, band, line, side_by_side, step_axis, steps_shown, themed
@@ -49,6 +51,7 @@ GRID = {
 FIXED, ADDED = ("cosine", "constant"), ("cosine_.99", "constant_.99")
 SCHEDULES = FIXED + ADDED
 LAYER = 1
+FALLEN = 0.9  # a lower recall in the last tenth is said: a fact that was known is lost again
 
 
 def measure(run: Run) -> list[dict[str, Any]]:
@@ -78,62 +81,119 @@ def measure(run: Run) -> list[dict[str, Any]]:
     return [row | numbers | {"transfer_3000": float(third.mean()), "steps": metrics["step"].tolist()} | curves]
 
 
+@dataclass(frozen=True)
+class Gain:
+    """A quantity's gain after recall under one schedule, by seed, and its test."""
+
+    schedule: str
+    quantity: str
+    runs: Rows
+    known: Rows  # whose recall reaches .99
+    then: Float[np.ndarray, " seed"]
+    end: Float[np.ndarray, " seed"]
+    p: float  # after Holm
+
+    @property
+    def by_seed(self) -> Float[np.ndarray, " seed"]:
+        """End less there."""
+        return self.end - self.then
+
+    @property
+    def holds(self) -> bool:
+        """Whether the mean gain is above 0 and p is at most .05."""
+        return bool(self.by_seed.mean() > 0 and self.p <= 0.05)
+
+
 def analyse(rows: Rows) -> dict[str, pd.DataFrame]:
     """Gains by schedule and quantity with their tests, and how transfer moves later."""
-    lines = [*_gains(rows, FIXED), *_gains(rows, ADDED)]
+    later = [_later(rows, name) for name in SCHEDULES if _of(rows, name)]
+    return {"gains": pd.DataFrame(map(_line, _gains(rows))), "later": pd.DataFrame({"later": later})}
+
+
+def _of(rows: Rows, schedule: str) -> Rows:
+    return [row for row in rows if row["run"] == schedule]
+
+
+def _gains(rows: Rows) -> list[Gain]:
+    """The gain of each schedule and quantity; the tests that were fixed and those added are corrected apart."""
+    found: list[Gain] = []
+    for schedules in (FIXED, ADDED):
+        gains = []
+        for schedule in schedules:
+            runs = _of(rows, schedule)
+            known = [row for row in runs if row["complete"] is not None]
+            for quantity in ("transfer", "score") if known else ():
+                then, end = (np.array([row[f"{quantity}_{when}"] for row in known]) for when in ("then", "end"))
+                gains.append(Gain(schedule, quantity, runs, known, then, end, sign_test(end - then)))
+        corrected = multipletests([gain.p for gain in gains], method="holm")[1] if gains else ()
+        found += [replace(gain, p=float(p)) for gain, p in zip(gains, corrected, strict=True)]
+    return found
+
+
+def _line(gain: Gain) -> dict[str, str]:
     return {
-        "gains": pd.DataFrame(lines),
-        "later": pd.DataFrame({"later": [_later(rows, name) for name in _there(rows)]}),
+        "schedule": gain.schedule,
+        "quantity": gain.quantity,
+        "seeds": f"{len(gain.known)} of {len(gain.runs)}",
+        "recall .99 at step": with_interval(np.array([row["complete"] for row in gain.known]), 0),
+        "there": with_interval(gain.then),
+        "at the end": with_interval(gain.end),
+        "gain": with_interval(gain.by_seed),
+        "seeds that gain": f"{int((gain.by_seed > 0).sum())} of {len(gain.known)}",
+        "p after Holm": p_value(gain.p),
     }
 
 
-def _there(rows: Rows) -> list[str]:
-    """The schedules that have runs."""
-    return [name for name in SCHEDULES if any(row["run"] == name for row in rows)]
-
-
-def _gains(rows: Rows, schedules: Sequence[str]) -> list[dict[str, str]]:
-    """A line a schedule and quantity, with Holm's correction over these tests."""
-    lines, tests = [], []
-    for schedule in schedules:
-        part = [row for row in rows if row["run"] == schedule]
-        if not part:
-            continue
-        known = [row for row in part if row["complete"] is not None]
-        for quantity in ("transfer", "score"):
-            then, end = (np.array([row[f"{quantity}_{when}"] for row in known]) for when in ("then", "end"))
-            tests.append(sign_test(end - then))
-            lines.append(
-                {"schedule": schedule, "quantity": quantity, "seeds": f"{len(known)} of {len(part)}",
-                 "recall .99 at step": with_interval(np.array([row["complete"] for row in known]), 0),
-                 "there": with_interval(then), "at the end": with_interval(end), "gain": with_interval(end - then),
-                 "seeds that gain": f"{int((end > then).sum())} of {len(known)}"}
-            )  # fmt: skip
-    if not tests:
-        return []
-    for one, p in zip(lines, np.asarray(multipletests(tests, method="holm")[1]), strict=True):
-        one["p after Holm"] = f"{p:.4f}"
-    return lines
-
-
 def _later(rows: Rows, schedule: str) -> str:
-    part = [row for row in rows if row["run"] == schedule]
-    gain = np.array([row["transfer_end"] - row["transfer_3000"] for row in part if row["transfer_end"] is not None])
-    moves = np.mean([row["moves"] for row in part])
+    part, gain = _of(rows, schedule), _late_gain(rows, schedule)
     return (
         f"{schedule}: from step 3,000 (mean of 2,700 to 3,000) to the end transfer gains {with_interval(gain)} "
         f"({len(gain)} seeds); {sum(row['rests'] is True for row in part)} of {len(part)} runs rest, and transfer "
-        f"moves over {signed(float(moves), 3)} in the last tenth on average."
+        f"moves over {_moves(part)} in the last tenth on average."
     )
 
 
+def _late_gain(rows: Rows, schedule: str) -> Float[np.ndarray, " seed"]:
+    part = [row for row in _of(rows, schedule) if row["transfer_end"] is not None]
+    return np.array([row["transfer_end"] - row["transfer_3000"] for row in part])
+
+
+def _moves(runs: Rows) -> str:
+    return signed(float(np.mean([row["moves"] for row in runs])), 3)
+
+
+def _lowest_late_recall(row: Mapping[str, Any]) -> float:
+    """The lowest recall in the last tenth of training."""
+    begin = 0.9 * row["steps"][-1]
+    return min(value for step, value in zip(row["steps"], row["recall_curve"], strict=True) if step >= begin)
+
+
 def numbers(rows: Rows) -> dict[str, str]:
-    """How many runs there are of how many, and ends and gains by schedule."""
+    """How many runs there are of how many, ends, gains and their tests by schedule, and how the last tenth moves."""
     keys = ("transfer_then", "transfer_end", "transfer_3000", "score_then", "score_end")
     found = by_variant(rows, SCHEDULES, keys) | by_variant(rows, SCHEDULES, ("complete",), 0)
     found |= {"runs": str(len(rows)), "planned": str(len(parse_study(GRID).runs))}
     for schedule in SCHEDULES:
-        found[f"least_p.{schedule}"] = least_p(int(found[f"transfer_end.{schedule}.seeds"]))
+        runs = _of(rows, schedule)
+        recalls = [_lowest_late_recall(row) for row in runs]
+        found |= {
+            f"least_p.{schedule}": least_p(int(found[f"transfer_end.{schedule}.seeds"])),
+            f"runs.{schedule}": str(len(runs)),
+            f"rest.{schedule}": str(sum(row["rests"] is True for row in runs)),
+            f"moves.{schedule}": _moves(runs) if runs else "undefined",
+            f"late_gain.{schedule}": signed(float(_late_gain(rows, schedule).mean())) if runs else "undefined",
+            f"recall_falls.{schedule}": str(sum(recall < FALLEN for recall in recalls)),
+            f"lowest_recall.{schedule}": signed(min(recalls)) if runs else "undefined",
+        }
+    for gain in _gains(rows):
+        place = f"{gain.quantity}.{gain.schedule}"
+        found |= {
+            f"gain.{place}": signed(float(gain.by_seed.mean())),
+            f"gain.{place}.interval": with_interval(gain.by_seed),
+            f"gain.{place}.seeds": str(int((gain.by_seed > 0).sum())),
+            f"p.{place}": p_value(gain.p),
+            f"verdict.{place}": said(gain.holds),
+        }
     return found
 
 
@@ -141,7 +201,7 @@ def figures(rows: Rows) -> list[Panel]:
     """Recall and transfer over 12,000 steps with both schedules: means over seeds with 95 % t intervals."""
     panels = []
     for names, beta in ((FIXED, ".98"), (ADDED, ".99")):
-        if set(names) <= set(_there(rows)):
+        if all(_of(rows, name) for name in names):
             counts = ", ".join(f"{name} {sum(row['run'] == name for row in rows)}" for name in names)
             caption = (
                 f"Recall and transfer over 12,000 steps, second beta {beta}: means over seeds (n: {counts}), 95 % t "

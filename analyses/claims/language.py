@@ -31,6 +31,7 @@ from analyses.statistics import (
     all_points,
     by_variant,
     least_p,
+    p_value,
     points_panel,
     said,
     sign_test,
@@ -117,14 +118,14 @@ def numbers(rows: Rows) -> dict[str, str]:
     found = by_variant(rows, VARIANTS, tuple(COLUMNS))
     found |= {"runs": str(len(rows)), "seeds": str(min(_seeds(rows))), "least_p": least_p(min(_seeds(rows)))}
     for key, (n, rho, p) in _informativeness_tests(rows).items():
-        found |= {f"a.{key}": signed(rho), f"a.{key}.p": signed(p, 4), "a.runs": str(n)}
+        found |= {f"a.{key}": signed(rho), f"a.{key}.p": p_value(p), "a.runs": str(n)}
         if key == "transfer":
             found["a"] = said(rho < 0 and p <= 0.05)
     agree = []
     for (name, key), gain in _dropout_gains(rows).items():
         place = f"b.{key}.{name}"
         found |= {place: signed(float(gain.mean())), f"{place}.interval": with_interval(gain)}
-        found |= {f"{place}.p": signed(sign_test(gain), 3), f"{place}.rise": str(int((gain > 0).sum()))}
+        found |= {f"{place}.p": p_value(sign_test(gain)), f"{place}.rise": str(int((gain > 0).sum()))}
         found |= {f"{place}.fall": str(int((gain < 0).sum()))}
         if key in ("transfer", "score_1", "score_2"):
             agree.append(bool((gain > 0).all()))
@@ -155,7 +156,7 @@ def _dropout_gains(rows: Rows) -> dict[tuple[str, str], Float[np.ndarray, " seed
 
 def _with_informativeness(rows: Rows) -> list[str]:
     return [
-        f"(a) {key} with informativeness, {n} runs: Spearman {signed(rho)}, p = {p:.4f}."
+        f"(a) {key} with informativeness, {n} runs: Spearman {signed(rho)}, p = {p_value(p)}."
         for key, (n, rho, p) in _informativeness_tests(rows).items()
     ]
 
@@ -163,7 +164,7 @@ def _with_informativeness(rows: Rows) -> list[str]:
 def _with_dropout(rows: Rows) -> list[str]:
     return [
         f"(b) {name}, {key} with dropout less without, {len(gain)} seeds: {with_interval(gain)}, "
-        f"sign test p = {sign_test(gain):.3f}."
+        f"sign test p = {p_value(sign_test(gain))}."
         for (name, key), gain in _dropout_gains(rows).items()
     ]
 

@@ -31,6 +31,7 @@ from jaxtyping import Float
 from analyses.statistics import (
     Rows,
     by_variant,
+    p_value,
     points_panel,
     said,
     sign_test,
@@ -162,13 +163,16 @@ def numbers(rows: Rows) -> dict[str, str]:
         "places.attention": str(len(attention)),
         "places.layer_1": str(sum(place[1] == "1" for place in attention)),
     }
+    for name in VARIANTS:
+        of_variant = [str(row["place"]).split() for row in rows if row["run"] == name]
+        found[f"places.layer_1.{name}"] = str(sum(layer == "1" for _, layer, *_ in of_variant))
     for other, gain in _gains(rows).items():
         found[f"a.{other}"] = signed(float(gain.mean())) if len(gain) else "undefined"
-        found[f"a.{other}.p"] = signed(sign_test(gain), 3)
+        found[f"a.{other}.p"] = p_value(sign_test(gain))
     found["a"] = said(all(len(gain) > 1 and bool((gain > 0).all()) for gain in _gains(rows).values()))
     related = _relations(rows)
     for key, (n, rho, p) in related.items():
-        found |= {f"b.{key}": signed(rho), f"b.{key}.p": signed(p, 4), f"b.{key}.runs": str(n)}
+        found |= {f"b.{key}": signed(rho), f"b.{key}.p": p_value(p), f"b.{key}.runs": str(n)}
     return found | {"b": said(all(rho > 0 and p <= 0.05 for _, rho, p in related.values()))}
 
 
@@ -181,7 +185,7 @@ def _gains(rows: Rows) -> dict[str, Float[np.ndarray, " seed"]]:
 
 def _against_default(rows: Rows) -> list[str]:
     return [
-        f"(a) default less {other}, {len(gain)} seeds: {with_interval(gain)}, sign test p = {sign_test(gain):.3f}."
+        f"(a) default less {other}, {len(gain)} seeds: {with_interval(gain)}, sign test p = {p_value(sign_test(gain))}."
         if len(gain) > 1
         else f"(a) default less {other}: {len(gain)} seeds have both numbers: no test."
         for other, gain in _gains(rows).items()
@@ -201,7 +205,7 @@ def _relations(rows: Rows) -> dict[str, tuple[int, float, float]]:
 
 def _with_transfer_and_score(rows: Rows) -> list[str]:
     return [
-        f"(b) causal unification with {key}, {n} runs: Spearman {signed(rho)}, p = {p:.4f}."
+        f"(b) causal unification with {key}, {n} runs: Spearman {signed(rho)}, p = {p_value(p)}."
         for key, (n, rho, p) in _relations(rows).items()
     ]
 

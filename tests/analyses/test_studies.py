@@ -73,7 +73,7 @@ def test_the_list_names_each_study_with_its_runs_and_imports_nothing_slow():
         assert question in done.stdout
     assert "language               30 runs" in done.stdout
     assert "rest                   156 runs" in done.stdout
-    assert "tokenization_timing    42 runs" in done.stdout
+    assert "tokenization_timing    112 runs" in done.stdout
     assert "coverage               no runs" in done.stdout
 
 
