@@ -63,7 +63,8 @@ def said(holds: bool) -> str:
 
 def p_value(p: float) -> str:
     """A p as text: three digits after the point, or as many as its first one needs: .031, .0005, .00003."""
-    return signed(p, max(3, -int(np.floor(np.log10(p)))))
+    first = -int(f"{p:.0e}".partition("e")[2])  # the place of the first digit that is not 0, after rounding to one
+    return signed(p, max(3, first))
 
 
 def least_p(seeds: int, tests: int = 1) -> str:
