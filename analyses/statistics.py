@@ -22,7 +22,7 @@ def values(rows: Rows, variant: str, key: str) -> Float[np.ndarray, " seed"]:
 
 def t_interval(points: Float[np.ndarray, " seed"]) -> tuple[float, float, float]:
     """The mean of points and the ends of its 95 % t interval."""
-    low, mean, high = statistics.t_interval(points)
+    low, mean, high = statistics.t_interval(np.sort(points))  # in one order, so that it is rounded in one way
     return mean, low, high
 
 
@@ -46,7 +46,7 @@ def by_variant(rows: Rows, variants: Sequence[str], keys: Sequence[str], digits:
     for key in keys:
         for variant in variants:
             points = values(rows, variant, key)
-            points = points[~np.isnan(points)]
+            points = np.sort(points[~np.isnan(points)])
             name, known = f"{key}.{variant}", len(points) > 0
             numbers[name] = signed(float(points.mean()), digits) if known else "undefined"
             numbers[f"{name}.interval"] = with_interval(points, digits) if len(points) > 1 else numbers[name]
