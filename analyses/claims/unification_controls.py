@@ -22,6 +22,7 @@ as rising and as clear, and what is listed, stayed.
 """
 
 import itertools
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,7 @@ def _table(rows: Rows) -> pd.DataFrame:
 def numbers(rows: Rows) -> dict[str, str]:
     """`MEASURE.LAYER.VARIANT`: the mean at the end; with .first at checkpoint 0, and how many seeds rise and clear.
 
+    `excess.MEASURE.LAYER`: the default's mean less the trained null's.
     `CONFIGURATION.LAYER.all_clear`: measures that clear in every seed.
     """
     found = {"runs": str(len({(row["run"], row["seed"]) for row in rows})), "measures": str(len(COMPARED))}
@@ -110,9 +112,7 @@ def numbers(rows: Rows) -> dict[str, str]:
     for layer, configuration in itertools.product(LAYERS, VARIANTS):
         all_rise = all_clear = no_clear = 0
         for name in (measure.name for measure in COMPARED):
-            runs = [
-                dict(row) for row in rows if (row["run"], row["measure"], row["layer"]) == (configuration, name, layer)
-            ]
+            runs = [dict(row) for row in rows if _place(row) == (configuration, name, layer)]
             place, rise, clear = f"{name}.{layer}.{configuration}", sum(map(rises, runs)), sum(map(clears, runs))
             ends = {key: float(np.mean([row[f"value_{key}"] for row in runs])) for key in ("first", "last")}
             found |= {place: signed(ends["last"]), f"{place}.first": signed(ends["first"])}
@@ -120,9 +120,18 @@ def numbers(rows: Rows) -> dict[str, str]:
             found |= {f"{place}.rise": str(rise), f"{place}.clear": str(clear), f"{place}.seeds": str(len(runs))}
             all_rise, all_clear = all_rise + (rise == len(runs)), all_clear + (clear == len(runs))
             no_clear += clear == 0
+            if configuration == "default":
+                null = [row["value_last"] for row in rows if _place(row) == ("shared_facts_0", name, layer)]
+                found[f"excess.{name}.{layer}"] = signed(
+                    float(np.mean([row["value_last"] for row in runs]) - np.mean(null))
+                )
         counts = {"all_rise": all_rise, "all_clear": all_clear, "none_clear": no_clear}
         found |= {f"{key}.{layer}.{configuration}": str(count) for key, count in counts.items()}
     return found
+
+
+def _place(row: Mapping[str, Any]) -> tuple[str, str, int]:
+    return row["run"], row["measure"], row["layer"]
 
 
 def figures(rows: Rows) -> list[Panel]:
