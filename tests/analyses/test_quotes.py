@@ -137,6 +137,7 @@ def test_only_studies_that_take_a_setting_from_the_defaults_are_outdated(monkeyp
         ("| a table | of .5 |", [".5"]),
         ("**.5**", [".5"]),
         ("12 seeds, layer 1, 2 of 18 runs", []),
+        ("p .00003, torch 2.11.0<!-- language.trained.torch -->", [".00003"]),
         (".73<!-- language.transfer --> and .05<!-- fixed -->, 95 %<!--fixed-->, .2 [.1, .3]<!-- a.b -->", []),
         (".1 to .2<!-- fixed -->", [".1"]),
         ("`.5` and ``a ` .6``\n\n    python .7\n\n```sh\n.8\n```\n.9", [".9"]),
@@ -168,6 +169,21 @@ def test_quotes_are_numbers_with_intervals_or_words_and_the_rest_of_the_text_sta
     assert not [*wrong(right, numbers)]
     assert [line for line, _ in wrong(text, numbers)] == [1, 1, 2, 2]
     assert with_numbers(text, {}) == text
+
+
+def test_results_say_where_their_runs_were_trained(copy):
+    path = copy / "results" / "language.json"
+    kept = json.loads(path.read_text(encoding="utf-8"))
+    kept["trained_on"] = {"GPU, torch 2.12.1": 20, "CPU, 1 thread, torch 2.12.1": 10}
+    path.write_text(json.dumps(kept), encoding="utf-8")
+    numbers = numbers_of("language")
+    assert [numbers[f"language.trained.{key}"] for key in ("gpu", "cpu", "torch")] == ["20", "10", "2.12.1"]
+    text = "30 runs, 30<!-- language.trained.gpu --> on a GPU (torch 2.11.0<!-- language.trained.torch -->)."
+    filled = "30 runs, 20<!-- language.trained.gpu --> on a GPU (torch 2.12.1<!-- language.trained.torch -->)."
+    assert with_numbers(text, numbers) == filled
+    del kept["trained_on"]
+    path.write_text(json.dumps(kept), encoding="utf-8")
+    assert not [name for name in numbers_of("language") if ".trained." in name]
 
 
 def test_a_quote_of_nothing_is_wrong():

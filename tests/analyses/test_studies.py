@@ -17,7 +17,7 @@ from analyses import study as studying
 from analyses.__main__ import main
 from analyses.calibration import transitions
 from analyses.claims import tokenization_timing
-from analyses.statistics import sign_test, spearman, spearman_p, t_interval
+from analyses.statistics import least_p, p_value, sign_test, spearman, spearman_p, t_interval
 from analyses.study import described, load, markdown, note_of, read_results, studies, with_tables
 from mechxl.config import RunConfig
 from mechxl.errors import InputError
@@ -190,6 +190,27 @@ def test_statistics_over_seeds_are_those_of_scipy():
     assert sign_test(np.array([1.0, 2, 3, 4, 5, 6])) == pytest.approx(2 / 64)
     assert sign_test(np.array([1.0, -2, 0])) == 1
     assert sign_test(np.zeros(3)) == 1
+
+
+def test_a_p_is_shown_with_the_digits_that_it_needs():
+    shown = {1: "1.000", 0.5: ".500", 0.03125: ".031", 2 / 2**12: ".0005", 2 / 2**16: ".00003", 1 / 10_001: ".0001"}
+    assert {p: p_value(p) for p in shown} == shown
+    assert [least_p(seeds) for seeds in (0, 2, 6, 12)] == ["1.000", ".500", ".031", ".0005"]
+    assert least_p(6, tests=3) == ".094"
+
+
+def test_the_gains_after_recall_are_tested_by_two_corrections():
+    """Twelve seeds that all gain have p = 2 / 2**12 each; the four tests of two schedules are corrected together."""
+    study = load("after_recall")
+    found = study.numbers(read_results("after_recall"))
+    for schedule in study.SCHEDULES:
+        if found[f"gain.transfer.{schedule}.seeds"] == "12":
+            assert found[f"p.transfer.{schedule}"] == p_value(4 * 2 / 2**12)
+            assert found[f"verdict.transfer.{schedule}"] == "holds"
+    assert found["verdict.score.cosine"] == "fails"
+    fallen = {"steps": [0, 900, 950, 1000], "recall_curve": [0.0, 0.8, 0.95, 0.99]}
+    assert study._lowest_late_recall(fallen) == 0.8
+    assert study._lowest_late_recall(fallen | {"steps": [0, 899, 950, 1000]}) == 0.95
 
 
 def test_the_p_of_a_rank_correlation_is_its_share_of_all_permutations():
