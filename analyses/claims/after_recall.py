@@ -125,8 +125,9 @@ def _gains(rows: Rows) -> list[Gain]:
             for quantity in ("transfer", "score") if known else ():
                 then, end = (np.array([row[f"{quantity}_{when}"] for row in known]) for when in ("then", "end"))
                 gains.append(Gain(schedule, quantity, runs, known, then, end, sign_test(end - then)))
-        corrected = multipletests([gain.p for gain in gains], method="holm")[1] if gains else ()
-        found += [replace(gain, p=float(p)) for gain, p in zip(gains, corrected, strict=True)]
+        if gains:
+            corrected = np.asarray(multipletests([gain.p for gain in gains], method="holm")[1])
+            found += [replace(gain, p=float(p)) for gain, p in zip(gains, corrected, strict=True)]
     return found
 
 
