@@ -6,7 +6,7 @@ run directory. On a GPU, threads make rows of metrics and files while the GPU tr
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack, closing, nullcontext
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -168,7 +168,7 @@ class _Ensemble:
         """Trains to the last step, or until it is stopped."""
         steps, stepper, n = self.training.steps, self.stepper, len(self.members)
         name = str(self.members[0].claimed.out) if n == 1 else f"{n} runs"
-        with Behind(self.device) as behind:
+        with Behind(self.device) as behind, closing(stepper):
             if not stepper.step:
                 self._begin(behind)
             no_signals = nullcontext(list[int]())
@@ -191,7 +191,6 @@ class _Ensemble:
                             "with --resume to continue (a sweep continues by itself)"
                         )
                 behind.wait()
-            stepper.close()
             behind.each(self._good(), lambda _, member: member.record.finish())
         if n == 1 and not self.members[0].error:
             progress.summary(self.members[0].record.row, self.members[0].record.seconds)
