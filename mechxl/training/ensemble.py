@@ -102,8 +102,8 @@ def train_together(
                         members.append(_Member(config, claimed, claimed.corpus, device, started, len(runs)))
                 except InputError as error:
                     errors[Path(path)] = error
-            members.sort(key=lambda member: (member.step, str(optimizer_key(member.config.training))))
-            for _, part in groupby(members, key=lambda member: member.step):
+            members.sort(key=lambda member: (member.start, str(optimizer_key(member.config.training))))
+            for _, part in groupby(members, key=lambda member: member.start):
                 _Ensemble(list(part), device, quiet, compiled).train(stopping)
     finally:
         torch.set_num_threads(threads)
@@ -128,7 +128,7 @@ class _Member:
         self.state: State | None = None
         if claimed.resume:
             self.state = load_state(self.state_file, self.packed.vector)
-            self.record.take_up(self.step, self.state.position.seconds)
+            self.record.take_up(self.start, self.state.position.seconds)
             self.packed.vector.data.copy_(self.state.parameters)
 
     @property
@@ -136,9 +136,9 @@ class _Member:
         return self.record.run.file("resume.safetensors")
 
     @property
-    def step(self) -> int:
-        """The step that it starts from."""
-        return self.state.position.step if self.state else 0
+    def start(self) -> int:
+        """The step whose state it continues from; −1 for a new run."""
+        return self.state.position.step if self.state else -1
 
 
 class _Ensemble:
@@ -152,7 +152,7 @@ class _Ensemble:
         self.questions = {last: MemberQuestions(evaluations, last, device) for last in (False, True)}
         self.checkpoints = set(self.training.checkpoint_steps())
         if compiled is None:
-            to_do = len(members) * (self.training.steps - members[0].step)
+            to_do = len(members) * (self.training.steps - max(members[0].start, 0))
             compiled = device.startswith("cuda") and to_do >= WORTH_COMPILING
         self.stepper = Stepper(
             self.joined,
@@ -169,7 +169,7 @@ class _Ensemble:
         steps, stepper, n = self.training.steps, self.stepper, len(self.members)
         name = str(self.members[0].claimed.out) if n == 1 else f"{n} runs"
         with Behind(self.device) as behind, closing(stepper):
-            if not stepper.step:
+            if self.members[0].state is None:
                 self._begin(behind)
             no_signals = nullcontext(list[int]())
             with (

@@ -152,10 +152,12 @@ def test_stopped_anywhere_and_resumed_it_is_the_same_to_the_byte(tmp_path: Path)
         assert all(run.environment["resumed_at"] == [last] for run in resumed)
 
 
-@pytest.mark.parametrize("last", [7, 25])
-def test_killed_and_resumed_it_is_the_same_to_the_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last: int):
-    """The newest saved states are those of checkpoints."""
-    monkeypatch.setattr(ensemble, "STATE_SECONDS", 0.0)
+@pytest.mark.parametrize(("last", "seconds"), [(25, 0.0), (7, 100.0)])
+def test_killed_and_resumed_it_is_the_same_to_the_byte(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last: int, seconds: float
+):
+    """The newest saved states are those of checkpoints, or of the start."""
+    monkeypatch.setattr(ensemble, "STATE_SECONDS", seconds)
     configs = TOGETHER["world and languages"]()
     expected = [contents(run.path) for run in together(configs, tmp_path / "whole")]
     if not (child := os.fork()):
@@ -171,7 +173,7 @@ def test_killed_and_resumed_it_is_the_same_to_the_byte(tmp_path: Path, monkeypat
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
     resumed = together(configs, tmp_path / "run", resume=True)
     assert [contents(run.path) for run in resumed] == expected
-    saved = max(step for step in resumed[0].steps if step <= last)
+    saved = 0 if seconds else max(step for step in resumed[0].steps if step <= last)
     assert all(run.environment["resumed_at"] == [saved] for run in resumed)
 
 
