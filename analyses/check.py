@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analyses import quotes
 from analyses.quotes import line_of, numbers_of, pages, prose, unmarked, with_numbers, wrong
-from analyses.study import load, note_of, outdated, read_results, with_results, with_tables
+from analyses.study import kept_text, load, note_of, outdated, read_results, with_results, with_tables
 from mechxl.errors import InputError
 from mechxl.files import write_text
 
@@ -54,10 +55,16 @@ def from_results() -> "tuple[dict[str, str], dict[Path, Tables]]":
     numbers: dict[str, str] = {}
     tables: dict[Path, Tables] = {}
     for name in with_results():
-        study = load(name)
-        numbers |= numbers_of(name)
-        tables.setdefault(note_of(study), {}).update(study.analyse(read_results(name)))
+        own_numbers, own_tables = _of_study(name, kept_text(name))
+        numbers |= own_numbers
+        tables.setdefault(note_of(load(name)), {}).update(own_tables)
     return numbers, tables
+
+
+@lru_cache
+def _of_study(name: str, kept: str) -> "tuple[dict[str, str], Tables]":
+    """A study's numbers and tables; the text of its kept results says whether they are known already."""
+    return numbers_of(name), load(name).analyse(read_results(name))
 
 
 def wrong_tables(text: str, tables: "Tables") -> Iterator[tuple[int, str]]:

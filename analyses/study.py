@@ -138,8 +138,13 @@ def read_trained_on(name: str) -> dict[str, int]:
     return _kept(name).get("trained_on", {})
 
 
+def kept_text(name: str) -> str:
+    """The kept results of a study, as the file has them."""
+    return (RESULTS / f"{name}.json").read_text(encoding="utf-8")
+
+
 def _kept(name: str) -> dict[str, Any]:
-    return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    return json.loads(kept_text(name))
 
 
 def defaults_of(study: ModuleType, name: str) -> dict[str, Any]:
