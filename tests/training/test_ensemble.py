@@ -10,12 +10,14 @@ import pytest
 from safetensors.torch import load_file
 
 from mechxl.config import RunConfig, parse_config
+from mechxl.data.corpus import build_corpus
 from mechxl.errors import Failure, InputError
 from mechxl.files import read_rows
 from mechxl.run import Run
 from mechxl.training import ensemble
 from mechxl.training.ensemble import shape_key, train_together
 from mechxl.training.loop import train_run
+from mechxl.training.record import longest_sentence
 from tests.model.plain import contents
 
 STEPS = 50
@@ -32,6 +34,7 @@ def settings(seed: int = 0, **sections: dict[str, Any]) -> RunConfig:
 
 
 TAG = {"cue": "tag", "cue_dropout": 0.4}
+OTHER_PARTS = {"normalization": "RMS", "act_fn": "relu"}
 TOGETHER: dict[str, Callable[[], list[RunConfig]]] = {
     "optimizer and schedule": lambda: [
         settings(0, training={"schedule": "constant", "betas": (0.9, 0.98)}),
@@ -43,7 +46,10 @@ TOGETHER: dict[str, Callable[[], list[RunConfig]]] = {
         settings(1, languages={"count": 3, "shared_names": 0.5, "shared_words": 0.5}, world={"n_entities": 30}),
         settings(2, model={"init_std": 0.05}, languages={"word_order": "varied"}, world={"frequency": "zipf"}),
     ],
-    "cue dropout": lambda: [settings(0, languages=TAG), settings(1, languages={"cue": "tag"})],
+    "cue dropout, RMS and relu": lambda: [
+        settings(0, languages=TAG, model=OTHER_PARTS),
+        settings(1, languages={"cue": "tag"}, model=OTHER_PARTS),
+    ],
     "padded vocabularies and contexts": lambda: [
         settings(0, tokenization={"kind": "bpe", "vocab_size": 60}),
         settings(1, tokenization={"kind": "bpe", "vocab_size": 110}),
@@ -51,7 +57,6 @@ TOGETHER: dict[str, Callable[[], list[RunConfig]]] = {
     "several answer tokens, objective all": lambda: [
         settings(seed, tokenization={"kind": "character"}, training={"objective": "all"}) for seed in (0, 1)
     ],
-    "RMS and relu": lambda: [settings(seed, model={"normalization": "RMS", "act_fn": "relu"}) for seed in (0, 1)],
 }
 
 
@@ -109,11 +114,10 @@ def test_in_float32_a_member_is_the_run_alone_within_rounding(tmp_path: Path):
         assert next(losses) == pytest.approx(next(losses), rel=1e-5)
 
 
-def test_padding_is_never_answered_and_never_learned(tmp_path: Path):
-    small, large = TOGETHER["padded vocabularies and contexts"]()
-    models = [run.model(-1) for run in together([small, large], tmp_path)]
-    assert [model.cfg.d_vocab for model in models] == [60, 110]
-    assert models[0].cfg.n_ctx != models[1].cfg.n_ctx
+def test_vocabularies_and_contexts_are_padded_there():
+    corpora = [build_corpus(config) for config in TOGETHER["padded vocabularies and contexts"]()]
+    assert [corpus.tokenizer.get_vocab_size() for corpus in corpora] == [60, 110]
+    assert longest_sentence(corpora[0]) != longest_sentence(corpora[1])
 
 
 def test_one_that_diverges_is_named_and_the_others_go_on(tmp_path: Path):
