@@ -3,23 +3,26 @@
     python -m benchmarks [--only SECTION ...] [--quick]
 
 Each section is saved as benchmarks/sections/NAME.md with its machine and commit, so that one section can be measured
-again alone. sections/tried.md is written by hand. --quick takes a minute or two and only checks that everything runs:
-it writes nothing, and its numbers mean nothing.
+again alone. sections/tried.md is written by hand. The section gpu needs a GPU: without one it is left out, or refused
+where --only names it. --quick takes a minute or two and only checks that everything runs: it writes nothing, and its
+numbers mean nothing.
 """
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks import activations, default, growth, many, page, patching, profile, training
+from benchmarks import activations, default, gpu, growth, many, page, patching, profile, training
 from benchmarks.machine import environment
+from mechxl.errors import InputError
 
 HERE = Path(__file__).parent
 SECTIONS: dict[str, tuple[str, Callable[[bool], str]]] = {
     "training": ("Training", training.training),
     "profile": ("Where a step's time goes", profile.profiled),
     "many": ("Many runs", many.many),
+    "gpu": ("Many runs on a GPU", gpu.section),
     "default": ("The default run and report", default.default),
     "start-up": ("Start-up", default.start_up),
     "growth": ("Growth", growth.growth),
@@ -29,15 +32,22 @@ SECTIONS: dict[str, tuple[str, Callable[[bool], str]]] = {
 }
 
 
-def main() -> int:
-    """Measures, and writes the results."""
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measures, and writes the results; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--only", nargs="+", choices=list(SECTIONS), default=list(SECTIONS), help="measure only these sections"
-    )
+    parser.add_argument("--only", nargs="+", choices=list(SECTIONS), help="measure only these sections")
     parser.add_argument("--quick", action="store_true", help="only check that everything runs")
-    options = parser.parse_args()
-    for name in options.only:
+    options = parser.parse_args(argv)
+    names = list(options.only or SECTIONS)
+    if "gpu" in names and not options.quick:
+        try:
+            gpu.require_gpu()
+        except InputError as error:
+            print(f"benchmarks: {error}", file=sys.stderr)
+            if options.only:
+                return 2
+            names.remove("gpu")
+    for name in names:
         title, section = SECTIONS[name]
         print(title, file=sys.stderr)
         place = environment()

@@ -3,6 +3,7 @@
     python -m benchmarks.peers NAME [--threads N] [--steps N]
 
 prints one number. Each peer runs in a separate process, so that none inherits another's settings or memory.
+(On a GPU, benchmarks/gpu.py calls two of them in its own process, since there is little time.)
 """
 
 import argparse
@@ -16,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -60,14 +62,14 @@ def hooked_loop(steps: int) -> float:
     return _rate(lambda number: step(batches[number]), steps)
 
 
-def transformer_lens_train(steps: int) -> float:
+def transformer_lens_train(steps: int, device: str = "cpu") -> float:
     """`transformer_lens.train.train` on the same sentences without EOS: no longer than needed to hold the answers."""
     from transformer_lens.train import HookedTransformerTrainConfig, train
 
     corpus, batches = _corpus_and_batches()
     rows = torch.cat([torch.as_tensor(batches.rows(number)) for number in range(steps)])
     data = Sentences(torch.cat([batches.tokens[rows], batches.targets[rows]], dim=1))
-    model = build_model(CONFIG.model, corpus.tokenizer, data.tokens.shape[1], 0)
+    model = build_model(CONFIG.model, corpus.tokenizer, data.tokens.shape[1], 0, device=device)
     training = CONFIG.training
     config = HookedTransformerTrainConfig(
         num_epochs=1,
@@ -75,12 +77,47 @@ def transformer_lens_train(steps: int) -> float:
         lr=training.learning_rate,
         weight_decay=training.weight_decay,
         warmup_steps=training.warmup_steps,
-        device="cpu",
+        device=device,
     )
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         started = time.perf_counter()
         train(model, config, data)
+        wait_for(device)
         return steps * SIZE / (time.perf_counter() - started)
+
+
+def graphed_hooked_loop(steps: int, device: str = "cuda") -> float:
+    """The fastest loop on a HookedTransformer: loss compiled, the whole update a CUDA graph, batches on the GPU.
+
+    On the CPU, where it is only checked that it trains, nothing is compiled or captured.
+    """
+    corpus, batches = _corpus_and_batches(device)
+    model = build_model(CONFIG.model, corpus.tokenizer, batches.tokens.shape[1] + 2, 0, device=device)
+    on_gpu = device.startswith("cuda")
+    optimizer = _adamw(list(model.parameters()), capturable=on_gpu)
+    assert batches.fixed is not None
+    asked = batches.fixed
+    drawn = torch.as_tensor(np.stack([batches.rows(number) for number in range(max(steps, WARM_UP))]), device=device)
+    rows = drawn[0].clone()  # the graph reads its memory
+
+    def loss() -> Tensor:
+        logits = model(batches.tokens[rows])[:, asked]
+        return F.cross_entropy(logits.flatten(0, 1), batches.targets[rows].flatten())
+
+    loss_of_rows = torch.compile(loss) if on_gpu else loss
+
+    def update() -> None:
+        optimizer.zero_grad()
+        loss_of_rows().backward()
+        optimizer.step()
+
+    replay = _captured(update) if on_gpu else update
+
+    def step(number: int) -> None:
+        rows.copy_(drawn[number])
+        replay()
+
+    return _rate(step, steps, device)
 
 
 def plain_products(steps: int) -> float:
@@ -172,24 +209,46 @@ def _replayed(step: Callable[[], None], steps: int) -> float:
         return _rate(replay, steps)
 
 
-def _rate(step: Callable[[int], None], steps: int) -> float:
+def wait_for(device: str) -> None:
+    """Returns when all that a GPU was told to do is done; the CPU never lags behind."""
+    if device.startswith("cuda"):
+        torch.cuda.synchronize()
+
+
+def _captured(update: Callable[[], None]) -> Callable[[], None]:
+    """An update as a CUDA graph, after the warm-up on another stream that PyTorch's documentation asks for."""
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for _ in range(WARM_UP):
+            update()
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        update()
+    return graph.replay
+
+
+def _rate(step: Callable[[int], None], steps: int, device: str = "cpu") -> float:
     for number in range(WARM_UP):
         step(number)
+    wait_for(device)
     started = time.perf_counter()
     for number in range(steps):
         step(number)
+    wait_for(device)
     return steps * SIZE / (time.perf_counter() - started)
 
 
-def _corpus_and_batches() -> tuple[Corpus, TrainingBatches]:
+def _corpus_and_batches(device: str = "cpu") -> tuple[Corpus, TrainingBatches]:
     corpus = build_corpus(CONFIG)
-    return corpus, TrainingBatches(corpus, CONFIG.training.objective, SIZE, CONFIG.seeds.order, "cpu")
+    return corpus, TrainingBatches(corpus, CONFIG.training.objective, SIZE, CONFIG.seeds.order, device)
 
 
-def _adamw(parameters: list[Any]) -> torch.optim.Optimizer:
+def _adamw(parameters: list[Any], capturable: bool = False) -> torch.optim.Optimizer:
     training = CONFIG.training
     settings = {"lr": training.learning_rate, "betas": training.betas, "weight_decay": training.weight_decay}
-    return torch.optim.AdamW(parameters, fused=True, **settings)
+    return torch.optim.AdamW(parameters, fused=True, capturable=capturable, **settings)
 
 
 if __name__ == "__main__":
