@@ -32,13 +32,13 @@ TINY: dict[str, Any] = {
 WHOLE, BARE, COMPILED = "64 runs", "64 runs, no evaluations and checkpoints between", "64 runs, loss compiled"
 CASES = {
     "1 run": Case(1, 3000, 6),
-    "16 runs": Case(16, 1000, 12),
-    WHOLE: Case(64, 3000, 45),
-    "64 runs, tf32": Case(64, 600, 18, precision="tf32"),
-    "64 runs, bf16": Case(64, 600, 18, precision="bf16"),
-    "256 runs": Case(256, 300, 55),
-    BARE: Case(64, 600, 14, bare=True),
-    COMPILED: Case(64, 600, 40, compiled=True),
+    "16 runs": Case(16, 1000, 10),
+    WHOLE: Case(64, 3000, 40),
+    "64 runs, tf32": Case(64, 600, 15, precision="tf32"),
+    "64 runs, bf16": Case(64, 600, 15, precision="bf16"),
+    "256 runs": Case(256, 200, 45),
+    BARE: Case(64, 600, 12, bare=True),
+    COMPILED: Case(64, 600, 35, compiled=True),
 }
 QUICK = {WHOLE: Case(3, 8, 1), BARE: Case(2, 4, 1, bare=True)}
 TRAIN, GRAPHED = "`transformer_lens.train.train`", "HookedTransformer loop, compiled, a CUDA graph"

@@ -11,8 +11,6 @@ from benchmarks import gpu, peers
 from benchmarks.together import Case, Timed
 from mechxl.config import RunConfig, differences, parse_config
 
-SECONDS = {"start_up": 2.0, "loop": 4.0, "batch_size": 512}
-
 
 def test_it_runs_on_the_cpu_in_small(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     monkeypatch.setattr(peers, "WARM_UP", 1)
@@ -44,7 +42,7 @@ def test_without_a_gpu_it_says_so_and_changes_no_file(
 
 
 def test_rates_ratios_and_the_share_of_the_limit_are_those_by_hand():
-    timed = Timed(Case(64, 401, 0), ends=[], **SECONDS)
+    timed = Timed(Case(64, 401, 0), start_up=2.0, loop=4.0, batch_size=512, ends=[])
     assert timed.model_steps == 64 * 400 / 4
     assert timed.examples == 64 * 400 / 4 * 512
     card = "NVIDIA H200"
