@@ -137,8 +137,8 @@ def cpu_runs() -> list[Mapping[str, Any]]:
 
 def _intro(card: str) -> str:
     return (
-        f"Default runs on one device ({card}), trained together by `train_together`, each with its files, 30 "
-        "checkpoints and an evaluation every 50 steps (fewer steps have fewer of both in proportion), in float32 "
+        f"Default runs on one device ({card}), trained together by `train_together`, each with its files, "
+        "its checkpoints and an evaluation every 50 steps (fewer steps have fewer of both in proportion), in float32 "
         "unless a row says otherwise. One measurement of each, in one process. Start-up lasts until the first update "
         "is done: data, models, compiling where there is any, files of step 0. The loop is the rest, until all files "
         "are written; rates are the loop's. The peers neither evaluate nor save, and their start-up and compiling are "

@@ -57,8 +57,8 @@ def test_rates_ratios_and_the_share_of_the_limit_are_those_by_hand():
 def test_fewer_steps_have_fewer_evaluations_and_checkpoints_in_proportion():
     whole, short = (Case(1, steps, 0).configs(RunConfig())[0] for steps in (3000, 300))
     assert not differences(whole, RunConfig(seed=whole.seed))
-    assert len(whole.training.checkpoint_steps()) == 30
-    assert len(short.training.checkpoint_steps()) == 3
+    assert (whole.training.checkpoints, short.training.checkpoints) == (30, 3)
+    assert short.training.evaluate_every == whole.training.evaluate_every
     bare = Case(1, 300, 0, bare=True).configs(RunConfig())[0].training
     assert (bare.checkpoint_steps(), bare.evaluate_every) == ([0, 300], 300)
 
