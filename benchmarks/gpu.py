@@ -29,7 +29,7 @@ TINY: dict[str, Any] = {
 }
 
 
-WHOLE, BARE, COMPILED = "64 runs", "64 runs, no evaluations and checkpoints between", "64 runs, loss compiled"
+WHOLE, BARE, COMPILED = "64 runs", "64 runs, evaluated and saved at both ends only", "64 runs, loss compiled"
 CASES = {
     "1 run": Case(1, 3000, 6),
     "16 runs": Case(16, 1000, 10),
@@ -90,7 +90,7 @@ def rates(peers: Mapping[str, float | str], results: Mapping[str, Timed | str], 
         rate = timed.examples
         rows.append(
             (
-                f"{name} together" if timed.case.runs > 1 else name,
+                name,
                 f"{timed.case.steps:,}",
                 *(f"{seconds:.1f}" for seconds in (timed.start_up, timed.loop)),
                 f"{timed.model_steps:,.0f}",
@@ -104,7 +104,7 @@ def rates(peers: Mapping[str, float | str], results: Mapping[str, Timed | str], 
             rows.append((name, rate, *["-"] * 7))
         else:
             rows.append((name, "-", "-", "-", "-", f"{rate:,.0f}", *(_over(rate, peers[peer]) for peer in PEERS), "-"))
-    columns = ("what", "steps", "start-up, s", "loop, s", "model-steps/s", "examples/s")
+    columns = ("together", "steps", "start-up, s", "loop, s", "model-steps/s", "examples/s")
     return table((*columns, "over train.train", "over the compiled loop", "of the float32 limit"), rows)
 
 
@@ -158,7 +158,7 @@ def _sentences(results: Mapping[str, Timed | str]) -> list[str]:
     ]
     if isinstance(bare, Timed):
         times = bare.model_steps / whole.model_steps
-        said.append(f"Without evaluations and checkpoints between, the rate is {times:.2f} times as high.")
+        said.append(f"Without the evaluations and checkpoints between, the rate is {times:.2f} times as high.")
     if isinstance(compiled, Timed):
         said.append(
             f"With a compiled loss it is {compiled.model_steps / whole.model_steps:.2f} times as high, and start-up "

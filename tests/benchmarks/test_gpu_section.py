@@ -22,7 +22,7 @@ def test_it_runs_on_the_cpu_in_small(monkeypatch: pytest.MonkeyPatch, capsys: py
     assert text.startswith("## Many runs on a GPU\n\n")
     rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| ")]
     names = [row[0].removeprefix("| ") for row in rows]
-    assert {"64 runs together", gpu.TRAIN, gpu.GRAPHED, "recall", "transfer"} <= set(names)
+    assert {"64 runs", gpu.TRAIN, gpu.GRAPHED, "recall", "transfer"} <= set(names)
     assert (
         len({len(row) for row in rows if row[0] not in ("| recall", "| transfer", "| at the last step", "| ---")}) == 1
     )
@@ -47,9 +47,9 @@ def test_rates_ratios_and_the_share_of_the_limit_are_those_by_hand():
     assert timed.examples == 64 * 400 / 4 * 512
     card = "NVIDIA H200"
     text = gpu.rates({gpu.TRAIN: timed.examples / 8, gpu.GRAPHED: "failed: no"}, {"64 runs": timed}, card)
-    row = next(line for line in text.splitlines() if line.startswith("| 64 runs together"))
+    row = next(line for line in text.splitlines() if line.startswith("| 64 runs"))
     limit = 100 * 6400 * 512 * 1.73e6 / 67e12
-    assert row == f"| 64 runs together | 401 | 2.0 | 4.0 | 6,400 | 3,276,800 | 8.00 | - | {limit:.1f} % |"
+    assert row == f"| 64 runs | 401 | 2.0 | 4.0 | 6,400 | 3,276,800 | 8.00 | - | {limit:.1f} % |"
     assert gpu.share(1e6, "NVIDIA T4") == "unknown"
     assert {len(line.split(" | ")) for line in text.splitlines()} == {9}
 
