@@ -34,16 +34,14 @@ def _device(name: str) -> str:
     return name
 
 
-@contextmanager
-def products_of(precision: str, device: str) -> Iterator[None]:
-    """Lets products round their factors as `training.precision` says, and restores the process's setting at the end.
+def exact_products(device: str) -> AbstractContextManager[object]:
+    """On the CPU, oneDNN multiplies where it is exact (`quick_products`)."""
+    return nullcontext() if device.startswith("cuda") else quick_products()
 
-    On the CPU, oneDNN multiplies where it is exact (`quick_products`). On a GPU, tf32 keeps 10 bits of the fraction.
-    """
-    if not device.startswith("cuda"):
-        with quick_products():
-            yield
-        return
+
+@contextmanager
+def rounded_products(precision: str) -> Iterator[None]:
+    """With tf32, a GPU keeps 10 bits of the fraction of factors inside the context; else it changes nothing."""
     before = torch.backends.cuda.matmul.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
     try:

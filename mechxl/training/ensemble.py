@@ -24,7 +24,7 @@ from mechxl.model.weights import pack
 from mechxl.training.batches import TrainingBatches
 from mechxl.training.behind import Behind
 from mechxl.training.claim import Claim, claim
-from mechxl.training.device import pick_device, products_of
+from mechxl.training.device import exact_products, pick_device
 from mechxl.training.interrupt import interrupts
 from mechxl.training.members import MemberQuestions
 from mechxl.training.memory import kept_memory
@@ -93,7 +93,7 @@ def train_together(
     errors: dict[Path, Exception] = {}
     members: list[_Member] = []
     try:
-        with ExitStack() as claims, products_of(training.precision, device), kept_memory():
+        with ExitStack() as claims, exact_products(device), kept_memory():
             for config, path in runs:
                 claiming = claim(config, Path(path), resume=resume, overwrite=overwrite, quiet=quiet or len(runs) > 1)
                 try:

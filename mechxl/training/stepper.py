@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from mechxl.config import TrainingConfig
 from mechxl.model.members import Members
 from mechxl.training.batches import STEPS_A_BLOCK, TrainingBatches
-from mechxl.training.device import half_precision
+from mechxl.training.device import half_precision, rounded_products
 from mechxl.training.members import tellings
 from mechxl.training.schedule import learning_rate
 from mechxl.training.state import Position, State
@@ -119,9 +119,11 @@ class Stepper:
         self.threads.shutdown(cancel_futures=True)
 
     def _compute(self, rows: Int[Tensor, "member batch"]) -> None:
-        with half_precision(self.trainings[0].precision, self.device):
-            losses, answers = self._losses(self.joined, rows)
-        self.joined.differentiate(losses.sum())
+        precision = self.trainings[0].precision
+        with rounded_products(precision):
+            with half_precision(precision, self.device):
+                losses, answers = self._losses(self.joined, rows)
+            self.joined.differentiate(losses.sum())
         self.optimizer.step()
         self.sums += torch.stack([losses.detach(), answers], dim=1)
 
