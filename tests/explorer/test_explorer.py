@@ -28,7 +28,9 @@ def from_the_start(explorer: Explorer):
     """Every test begins with the first choice."""
     first = explorer.available.first()
     for name, control in explorer.controls.items():
+        control.unobserve(explorer._changed, names="value")  # drawn once, below
         control.value = getattr(first, name)
+        control.observe(explorer._changed, names="value")
     explorer.picked, explorer.patched = (-1, -1), None
     explorer._draw()
 

@@ -13,7 +13,7 @@ from mechxl.run import Run
 from mechxl.training.loop import train_run
 from tests.instruments.runs import small_run
 
-SMALL = {"model": {"n_layers": 1}, "training": {"checkpoints": 2}}
+SMALL = {"model": {"n_layers": 1, "d_model": 16, "d_mlp": 32}, "training": {"checkpoints": 2}}  # probes cost d_model cubed
 
 
 @pytest.fixture(scope="module")
