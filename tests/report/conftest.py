@@ -1,9 +1,11 @@
 """A page of the small run, and Debian's chromium to look at it, with the network off."""
 
 import shutil
+from pathlib import Path
+from typing import Literal
 
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
 from mechxl.questions.table import QUESTIONS
 from mechxl.report.__main__ import main
@@ -19,6 +21,17 @@ def page(trained, answered, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def small_page(trained, answered, tmp_path_factory):
+    """A page of three questions: what follows the checkpoint, the theme and the keyboard is there."""
+    questions = ("learning", "unification", "phases")
+    for question in questions:
+        answered(question)
+    out = tmp_path_factory.mktemp("small") / "page.html"
+    assert main([str(trained.path), "--out", str(out), "--only", *questions]) == 0
+    return out
+
+
+@pytest.fixture(scope="session")
 def chromium():
     path = shutil.which("chromium")
     if path is None:
@@ -29,29 +42,69 @@ def chromium():
         browser.close()
 
 
-@pytest.fixture
-def looked_at(chromium):
-    """Opens a page; what it says on the console and what it asks for must be nothing."""
-    contexts, said = [], []
+class Opened:
+    """Opens pages in tabs of their own, and keeps what they say on the console and what they ask for."""
 
-    def open_page(path, *, width=1440, theme="light", anchor="") -> Page:
-        context = chromium.new_context(
+    def __init__(self, browser: Browser) -> None:
+        self.browser, self.contexts, self.said = browser, [], []
+
+    def __call__(self, path: Path, *, width: int = 1440, theme: Literal["light", "dark"] = "light", anchor="") -> Page:
+        context = self.browser.new_context(
             viewport={"width": width, "height": 900}, color_scheme=theme, offline=True, accept_downloads=True
         )
-        contexts.append(context)
+        self.contexts.append(context)
         tab = context.new_page()
-        tab.on("console", lambda message: said.append(message.text))
-        tab.on("pageerror", lambda error: said.append(str(error)))
-        tab.on("request", lambda request: None if request.url.startswith(own) else said.append(request.url))
+        tab.on("console", lambda message: self.said.append(message.text))
+        tab.on("pageerror", lambda error: self.said.append(str(error)))
+        tab.on("request", lambda request: None if request.url.startswith(own) else self.said.append(request.url))
         own = (f"{path.as_uri()}", "data:", "blob:", (path.parent / "plotly.min.js").as_uri())
         tab.goto(path.as_uri() + anchor)
         if not anchor:  # a figure is drawn once it is in view, and there may be none beside the anchor
             tab.wait_for_selector(".plot .main-svg")
         return tab
 
-    yield open_page
-    for context in contexts:
-        context.close()
+    def close(self) -> None:
+        for context in self.contexts:
+            context.close()
+
+
+@pytest.fixture
+def looked_at(chromium):
+    """Opens a page; what it says on the console and what it asks for must be nothing."""
+    opened = Opened(chromium)
+    yield opened
+    opened.close()
+    assert opened.said == []
+
+
+@pytest.fixture(scope="module")
+def dark_tab(chromium, page):
+    """The page in dark colours, every figure drawn; `read_tab` gives it to a test."""
+    opened = Opened(chromium)
+    tab = opened(page, theme="dark")
+    scrolled(tab)
+    yield tab, opened.said
+    opened.close()
+
+
+@pytest.fixture
+def read_tab(dark_tab):
+    """The tab that tests share, at the last checkpoint, the first fact and no open table; it must say nothing."""
+    tab, said = dark_tab
+    tab.evaluate(
+        """() => {
+            const set = (id, value, event) => {
+                const control = document.getElementById(id);
+                control.value = value;
+                control.dispatchEvent(new Event(event));
+            };
+            set("checkpoint", document.getElementById("checkpoint").max, "input");
+            set("fact-choice", "0", "change");
+            document.querySelectorAll("details").forEach((one) => { one.open = false; });
+            scrollTo(0, 0);
+        }"""
+    )
+    yield tab
     assert said == []
 
 
