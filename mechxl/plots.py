@@ -123,6 +123,8 @@ def step_axis(
     """
     last = int(max(steps))
     ticks = [10**power for power in range(int(narrow), len(str(last)))]
+    if narrow and len(ticks) > 3:  # more labels would overlap on a phone
+        ticks = ticks[::2]
     if not narrow:
         ticks = [*(tick for tick in ticks if tick < last / 1.6), last]
     figure.update_layout(

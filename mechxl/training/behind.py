@@ -71,7 +71,7 @@ class Behind:
             except (Failure, InputError) as error:
                 numbered[1].error = error
             except OSError as error:
-                numbered[1].error = Failure(f"{error.filename}: can't be written ({error.strerror})")
+                numbered[1].error = Failure(f"{error.filename or 'a file'}: can't be written ({error.strerror})")
 
         if self.on_gpu:
             list(self.shared.map(one, members))

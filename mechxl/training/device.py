@@ -42,8 +42,11 @@ def exact_products(device: str) -> AbstractContextManager[object]:
 @contextmanager
 def rounded_products(precision: str) -> Iterator[None]:
     """With tf32, a GPU keeps 10 bits of the fraction of factors inside the context; else it changes nothing."""
+    if precision != "tf32":
+        yield
+        return
     before = torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+    torch.backends.cuda.matmul.allow_tf32 = True
     try:
         yield
     finally:

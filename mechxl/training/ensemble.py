@@ -99,7 +99,7 @@ def train_together(
                 try:
                     claimed = claims.enter_context(claiming)
                     if claimed.corpus is not None:
-                        members.append(_Member(config, claimed, claimed.corpus, device, started, len(runs)))
+                        members.append(_Member(config, claimed, claimed.corpus, device, started))
                 except InputError as error:
                     errors[Path(path)] = error
             members.sort(key=lambda member: (member.start, str(optimizer_key(member.config.training))))
@@ -114,13 +114,11 @@ def train_together(
 class _Member:
     """One run of an ensemble: its data, its files, and the model in which its parameters are saved."""
 
-    def __init__(
-        self, config: RunConfig, claimed: Claim, corpus: Corpus, device: str, started: float, together: int
-    ) -> None:
+    def __init__(self, config: RunConfig, claimed: Claim, corpus: Corpus, device: str, started: float) -> None:
         training, seeds = config.training, config.seeds
         self.config, self.claimed = config, claimed
         self.error: Exception | None = None
-        self.record = Record(config, claimed, corpus, device, started, together)
+        self.record = Record(config, claimed, corpus, device, started)
         self.model = build_model(config.model, corpus.tokenizer, self.record.n_ctx, seeds.init, training.precision)
         self.packed = pack(self.model)
         self.batches = TrainingBatches(corpus, training.objective, training.batch_size, seeds.order, "cpu")
@@ -147,6 +145,8 @@ class _Ensemble:
     def __init__(self, members: list[_Member], device: str, quiet: bool, compiled: bool | None) -> None:
         self.members, self.device, self.quiet = members, device, quiet
         self.training = members[0].config.training
+        for member in members if len(members) > 1 else ():
+            member.record.environment["trained_together"] = len(members)
         self.joined = join([member.model for member in members], device)
         evaluations = [member.evaluation for member in members]
         self.questions = {last: MemberQuestions(evaluations, last, device) for last in (False, True)}

@@ -25,17 +25,12 @@ class Record:
         corpus: the training data.
         device: of the training.
         started: `time.perf_counter()` at its start.
-        together: how many runs train at once with this one, itself included.
     """
 
-    def __init__(
-        self, config: RunConfig, claimed: Claim, corpus: Corpus, device: str, started: float, together: int = 1
-    ) -> None:
+    def __init__(self, config: RunConfig, claimed: Claim, corpus: Corpus, device: str, started: float) -> None:
         self.config, self.claimed, self.corpus, self.started = config, claimed, corpus, started
         self.n_ctx = longest_sentence(corpus)
         self.environment = environment(self.n_ctx, device, corpus.digest, least_loss(corpus))
-        if together > 1:
-            self.environment["trained_together"] = together
         self.visits = mean_visits(corpus, 1)  # of one draw
         self.run = Run(claimed.directory)
         self.row: dict[str, Any] = {}  # of the last evaluation

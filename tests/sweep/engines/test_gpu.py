@@ -32,7 +32,7 @@ def test_the_table_is_that_of_the_local_engine(tmp_path: Path):
     ]
     assert (tables[1]["status"] == "complete").all()
     numbers = tables[0].select_dtypes(float).columns
-    np.testing.assert_allclose(tables[1][numbers], tables[0][numbers], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(tables[1][numbers], tables[0][numbers], rtol=1e-5, atol=2e-6)
     pd.testing.assert_frame_equal(tables[1].drop(columns=numbers), tables[0].drop(columns=numbers))
 
 
