@@ -20,7 +20,7 @@ from benchmarks.machine import exponent, finished, table
 from mechxl.config import RunConfig, parse_config
 from mechxl.data.corpus import build_corpus
 from mechxl.model.hooked import build_model
-from mechxl.model.weights import pack
+from mechxl.model.weights import pack, weights_of
 from mechxl.run import facts_table
 from mechxl.training.batches import TrainingBatches
 from mechxl.training.loop import batch_losses
@@ -108,7 +108,7 @@ def parts(config: RunConfig) -> dict[str, float]:
         evaluation.row(model)
         timed("an evaluation", lambda: evaluation.row(model))
         timed("the last evaluation", lambda: evaluation.row(model, everything=True))
-        packed = pack(model)
+        packed = pack(weights_of(model))
         optimizer = torch.optim.AdamW([packed.vector], lr=1e-3, fused=True)
 
         def steps(first: int, last: int) -> None:

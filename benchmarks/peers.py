@@ -27,7 +27,7 @@ from torch.utils.data import Dataset
 from mechxl.config import RunConfig
 from mechxl.data.corpus import Corpus, build_corpus
 from mechxl.model.hooked import build_model
-from mechxl.model.weights import pack
+from mechxl.model.weights import pack, weights_of
 from mechxl.training.batches import TrainingBatches
 from mechxl.training.loop import batch_losses, train_run
 from mechxl.training.memory import kept_memory
@@ -142,7 +142,7 @@ PEERS: dict[str, Callable[[int], float]] = {
 def lean_step() -> tuple[TrainingBatches, Callable[[Any], None]]:
     """The default run's batches, and a function that trains on one batch."""
     corpus, batches = _corpus_and_batches()
-    packed = pack(build_model(CONFIG.model, corpus.tokenizer, batches.tokens.shape[1] + 2, 0))
+    packed = pack(weights_of(build_model(CONFIG.model, corpus.tokenizer, batches.tokens.shape[1] + 2, 0)))
     optimizer = _adamw([packed.vector])
 
     def step(batch: Any) -> None:

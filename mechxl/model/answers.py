@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mechxl.data.corpus import Corpus
 from mechxl.data.tokenization import EOS_ID, PAD_ID
-from mechxl.model.forward import lean_logits
+from mechxl.model.forward import Model, lean_logits
 from mechxl.model.sharing import Shared, shared
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ class Answers:
         return self.kind == 0
 
 
-def ask_questions(model: "HookedTransformer", questions: Questions, trie: AnswerTrie) -> Answers:
+def ask_questions(model: Model, questions: Questions, trie: AnswerTrie) -> Answers:
     """The model's answers under greedy decoding, and the log probability of the right ones."""
     log_prob, decoded = np.zeros(len(questions)), np.zeros((len(questions), trie.longest), dtype=int)
     for rows, common in questions.parts if len(questions) else ():

@@ -6,7 +6,7 @@ positions. What sequences share is computed once. Sequences are right-padded, so
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Union
 
 import torch
 import torch.nn.functional as F
@@ -21,20 +21,21 @@ from mechxl.model.weights import Block, Weights, weights_of
 if TYPE_CHECKING:
     from mechxl.model.hooked import HookedTransformer
 
+Model = Union["HookedTransformer", Weights]
 Positions = slice | Int[Tensor, "batch asked"]
 
 FEW_PAIRS = 16  # up to so many (query, key) pairs a sequence, elementwise products are fastest (benchmarks/RESULTS.md)
 
 
 def lean_logits(
-    model: "HookedTransformer", tokens: Int[Tensor, "batch pos"], positions: Positions, common: Shared | None = None
+    model: Model, tokens: Int[Tensor, "batch pos"], positions: Positions, common: Shared | None = None
 ) -> Float[Tensor, "batch asked d_vocab"]:
     """The model's logits at some positions, equal to those of its hooked forward.
 
     If hooks are attached to the model, its own forward runs, so that they have their effect.
 
     Args:
-        model: of an architecture that mechxl's settings can describe, or one with hooks attached.
+        model: of an architecture that mechxl's settings can describe, or one with hooks attached; or weights alone.
         tokens: right-padded.
         positions: a slice if they are the same for all sequences, else indices for each sequence. None of them may lie
             inside a shared beginning.
@@ -43,6 +44,8 @@ def lean_logits(
     Raises:
         InputError: as `weights_of`.
     """
+    if isinstance(model, Weights):
+        return logits(model, tokens, positions, common)
     if any(point.fwd_hooks or point.bwd_hooks for point in model.hook_dict.values()):
         return pick(model(tokens), positions)
     return logits(weights_of(model), tokens, positions, common)

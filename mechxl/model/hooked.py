@@ -3,16 +3,14 @@
 from pathlib import Path
 
 import torch
-from safetensors.torch import load, save_file
+from safetensors.torch import load
 from tokenizers import Tokenizer
 from torch import Tensor
 from transformer_lens import HookedTransformer, HookedTransformerConfig
-from transformer_lens.components.transformer_block import TransformerBlock as TransformerBlock
 
 from mechxl.config import ModelConfig
 from mechxl.data.tokenization import transformers_tokenizer
-
-DTYPES = {"float32": torch.float32, "float64": torch.float64}  # tf32 and bf16 keep float32 parameters
+from mechxl.model.parameters import DTYPES, save_parameters
 
 
 def build_model(
@@ -54,7 +52,7 @@ def build_model(
 
 def save_model(model: HookedTransformer, path: Path) -> None:
     """Writes the named parameters (no buffers) as safetensors."""
-    save_file({name: parameter.detach().contiguous() for name, parameter in model.named_parameters()}, path)
+    save_parameters(dict(model.named_parameters()), path)
 
 
 def load_parameters(model: HookedTransformer, path: Path) -> None:

@@ -6,7 +6,6 @@ Tokens of the padding are never read, its logits are -inf, and its gradients are
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -15,10 +14,7 @@ from torch import Tensor, nn
 
 from mechxl.model.architecture import ACTIVATIONS
 from mechxl.model.forward import attend, later_keys, pick
-from mechxl.model.weights import Norm, Weights, changed, tensors_of, weights_of
-
-if TYPE_CHECKING:
-    from mechxl.model.hooked import HookedTransformer
+from mechxl.model.weights import Norm, Weights, changed, tensors_of
 
 ALIGNED = 64  # every tensor of every member begins at a multiple of 256 bytes: else cuBLAS takes its slow kernels
 COLUMNS = 8  # so does every row of W_U, at a multiple of 32 bytes
@@ -72,13 +68,8 @@ class Members:
         return pieces
 
 
-def join(models: "Sequence[HookedTransformer]", device: str) -> Members:
-    """The parameters of models of equal settings as one matrix on a device; the models keep their own.
-
-    Raises:
-        InputError: as `weights_of`.
-    """
-    each = [weights_of(model) for model in models]
+def join(each: Sequence[Weights], device: str) -> Members:
+    """The parameters of models of equal settings as one matrix on a device; each keeps its own."""
     shapes = tuple(tuple(tensor.shape for tensor in tensors_of(weights)) for weights in each)
     common = [torch.Size(map(max, zip(*same, strict=True))) for same in zip(*shapes, strict=True)]
     d_vocab = _aligned(max(len(one.b_U) for one in each), COLUMNS)

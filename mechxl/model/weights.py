@@ -1,11 +1,11 @@
 """A HookedTransformer's parameters in the form that the lean forward multiplies.
 
 Here one matrix of a layer holds queries, keys and values of all heads; HookedTransformer has three tensors with a
-dimension for heads. `weights_of` joins them at every call. `pack` joins them permanently: a training step then copies
-nothing, the optimizer updates one vector, and the model's own parameters are views of that vector.
+dimension for heads. `joined` goes one way and `named` the other. Training packs weights into one vector, which the
+optimizer updates: a step then copies nothing.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,10 @@ from mechxl.errors import InputError
 from mechxl.model.architecture import uncovered
 
 if TYPE_CHECKING:
-    from mechxl.model.hooked import HookedTransformer, TransformerBlock
+    from mechxl.model.hooked import HookedTransformer
+
+EPS = 1e-5  # HookedTransformer's, of all norms
+PARTS = {"attn": ("W_Q", "W_K", "W_V", "W_O", "b_Q", "b_K", "b_V", "b_O"), "mlp": ("W_in", "b_in", "W_out", "b_out")}
 
 
 @dataclass(frozen=True)
@@ -65,11 +68,13 @@ class Packed:
     """A model's parameters in one vector.
 
     Attributes:
-        vector: all parameters; its gradient is a vector too. The optimizer updates it.
+        vector: all parameters; the optimizer updates it.
+        gradient: of the vector.
         weights: views of the vector; their gradients are views of its gradient. The loss is computed on them.
     """
 
     vector: nn.Parameter
+    gradient: Tensor
     weights: Weights
 
 
@@ -84,30 +89,76 @@ def weights_of(model: "HookedTransformer") -> Weights:
             f"the model has {settings}: mechxl's own forward does not compute this; use TransformerLens's forward and "
             "hooks for such a model, or a model that mechxl builds"
         )
+    return joined(dict(model.named_parameters()), model.cfg.act_fn, model.cfg.eps)
+
+
+def joined(parameters: Mapping[str, Tensor], act_fn: str, eps: float = EPS) -> Weights:
+    """The weights that parameters of TransformerLens's names make up; gradients flow to the parameters.
+
+    Args:
+        parameters: of a model of the covered architecture.
+        act_fn: its activation.
+        eps: of its norms.
+    """
+
+    def norm(name: str) -> Norm:
+        return Norm(parameters[f"{name}.w"], parameters.get(f"{name}.b"), eps)
+
+    def block(name: str) -> Block:
+        attn, mlp = ({part: parameters[f"{name}.{kind}.{part}"] for part in parts} for kind, parts in PARTS.items())
+        matrices = [rearrange(attn[f"W_{part}"], "head d d_head -> d (head d_head)") for part in "QKV"]
+        biases = [rearrange(attn[f"b_{part}"], "head d_head -> (head d_head)") for part in "QKV"]
+        return Block(
+            ln1=norm(f"{name}.ln1"),
+            W_QKV=torch.cat(matrices, dim=1),
+            b_QKV=torch.cat(biases),
+            W_O=rearrange(attn["W_O"], "head d_head d -> (head d_head) d"),
+            b_O=attn["b_O"],
+            ln2=norm(f"{name}.ln2"),
+            **mlp,
+        )
+
+    n_layers = sum(name.endswith(".ln1.w") for name in parameters)
     return Weights(
-        W_E=model.embed.W_E,
-        W_pos=model.pos_embed.W_pos,
-        blocks=tuple(_block(block, model.cfg.eps) for block in model.blocks),
-        ln_final=_norm(model.ln_final, model.cfg.eps),
-        W_U=model.unembed.W_U,
-        b_U=model.unembed.b_U,
-        n_heads=model.cfg.n_heads,
-        act_fn=model.cfg.act_fn,
+        W_E=parameters["embed.W_E"],
+        W_pos=parameters["pos_embed.W_pos"],
+        blocks=tuple(block(f"blocks.{layer}") for layer in range(n_layers)),
+        ln_final=norm("ln_final"),
+        W_U=parameters["unembed.W_U"],
+        b_U=parameters["unembed.b_U"],
+        n_heads=len(parameters["blocks.0.attn.W_Q"]),
+        act_fn=act_fn,
     )
 
 
-def pack(model: "HookedTransformer") -> Packed:
-    """Moves a model's parameters into one vector; the model keeps them as views of it.
+def named(weights: Weights) -> dict[str, Tensor]:
+    """The parameters that make up weights, by TransformerLens's names: views of the weights, without gradients."""
+    heads = weights.n_heads
+    parameters = {"embed.W_E": weights.W_E, "pos_embed.W_pos": weights.W_pos}
+    parameters |= {"unembed.W_U": weights.W_U, "unembed.b_U": weights.b_U}
+    norms = {"ln_final": weights.ln_final}
+    for layer, block in enumerate(weights.blocks):
+        name = f"blocks.{layer}"
+        norms |= {f"{name}.ln1": block.ln1, f"{name}.ln2": block.ln2}
+        matrices = rearrange(block.W_QKV, "d (part head d_head) -> part head d d_head", part=3, head=heads)
+        biases = rearrange(block.b_QKV, "(part head d_head) -> part head d_head", part=3, head=heads)
+        for part, matrix, bias in zip("QKV", matrices, biases, strict=True):
+            parameters |= {f"{name}.attn.W_{part}": matrix, f"{name}.attn.b_{part}": bias}
+        parameters[f"{name}.attn.W_O"] = rearrange(block.W_O, "(head d_head) d -> head d_head d", head=heads)
+        parameters[f"{name}.attn.b_O"] = block.b_O
+        parameters |= {f"{name}.mlp.{part}": getattr(block, part) for part in PARTS["mlp"]}
+    for name, norm in norms.items():
+        parameters |= {f"{name}.w": norm.w} | ({} if norm.b is None else {f"{name}.b": norm.b})
+    return {name: parameter.detach() for name, parameter in parameters.items()}
 
-    Raises:
-        InputError: as `weights_of`.
-    """
-    weights = weights_of(model)
+
+def pack(weights: Weights) -> Packed:
+    """Copies weights into one vector."""
     parts = tensors_of(weights)
     vector = nn.Parameter(torch.cat([part.flatten() for part in parts]))
-    vector.grad = torch.zeros_like(vector)
+    gradient = vector.grad = torch.zeros_like(vector)
     sizes = [part.numel() for part in parts]
-    pieces = iter(zip(vector.data.split(sizes), vector.grad.split(sizes), strict=True))
+    pieces = iter(zip(vector.data.split(sizes), gradient.split(sizes), strict=True))
 
     def leaf(tensor: Tensor) -> Tensor:
         data, gradient = (flat.view(tensor.shape) for flat in next(pieces))
@@ -115,54 +166,7 @@ def pack(model: "HookedTransformer") -> Packed:
         parameter.grad = gradient
         return parameter
 
-    packed = changed(weights, leaf)
-    _share(model, packed)
-    return Packed(vector, packed)
-
-
-def _share(model: "HookedTransformer", weights: Weights) -> None:
-    """Makes the model's parameters views of the weights."""
-    model.embed.W_E.data, model.pos_embed.W_pos.data = weights.W_E.data, weights.W_pos.data
-    model.unembed.W_U.data, model.unembed.b_U.data = weights.W_U.data, weights.b_U.data
-    norms = [(model.ln_final, weights.ln_final)]
-    for block, own in zip(model.blocks, weights.blocks, strict=True):
-        attn, mlp, heads = block.attn, block.mlp, weights.n_heads
-        joint = rearrange(own.W_QKV.data, "d (name head d_head) -> name head d d_head", name=3, head=heads)
-        biases = rearrange(own.b_QKV.data, "(name head d_head) -> name head d_head", name=3, head=heads)
-        attn.W_Q.data, attn.W_K.data, attn.W_V.data = joint
-        attn.b_Q.data, attn.b_K.data, attn.b_V.data = biases
-        attn.W_O.data = rearrange(own.W_O.data, "(head d_head) d -> head d_head d", head=heads)
-        attn.b_O.data = own.b_O.data
-        mlp.W_in.data, mlp.b_in.data = own.W_in.data, own.b_in.data
-        mlp.W_out.data, mlp.b_out.data = own.W_out.data, own.b_out.data
-        norms += [(block.ln1, own.ln1), (block.ln2, own.ln2)]
-    for norm, own in norms:
-        norm.w.data = own.w.data
-        if own.b is not None:
-            norm.b.data = own.b.data
-
-
-def _block(block: "TransformerBlock", eps: float) -> Block:
-    attn, mlp = block.attn, dict(block.mlp.named_parameters(recurse=False))
-    joint = [rearrange(w, "head d d_head -> d (head d_head)") for w in (attn.W_Q, attn.W_K, attn.W_V)]
-    biases = [rearrange(b, "head d_head -> (head d_head)") for b in (attn.b_Q, attn.b_K, attn.b_V)]
-    return Block(
-        ln1=_norm(block.ln1, eps),
-        W_QKV=torch.cat(joint, dim=1),
-        b_QKV=torch.cat(biases),
-        W_O=rearrange(attn.W_O, "head d_head d -> (head d_head) d"),
-        b_O=attn.b_O,
-        ln2=_norm(block.ln2, eps),
-        W_in=mlp["W_in"],
-        b_in=mlp["b_in"],
-        W_out=mlp["W_out"],
-        b_out=mlp["b_out"],
-    )
-
-
-def _norm(norm: nn.Module, eps: float) -> Norm:
-    parameters = dict(norm.named_parameters(recurse=False))
-    return Norm(parameters["w"], parameters.get("b"), eps)
+    return Packed(vector, gradient, changed(weights, leaf))
 
 
 def tensors_of(weights: Weights) -> list[Tensor]:

@@ -18,9 +18,9 @@ from mechxl.config import RunConfig
 from mechxl.data.corpus import Corpus
 from mechxl.errors import InputError
 from mechxl.files import whole_file
-from mechxl.model.hooked import build_model, save_model
 from mechxl.model.members import join
-from mechxl.model.weights import pack
+from mechxl.model.parameters import save_parameters
+from mechxl.model.weights import named
 from mechxl.training.batches import TrainingBatches
 from mechxl.training.behind import Behind
 from mechxl.training.claim import Claim, claim
@@ -112,15 +112,14 @@ def train_together(
 
 
 class _Member:
-    """One run of an ensemble: its data, its files, and the model in which its parameters are saved."""
+    """One run of an ensemble: its data, its files, and the parameters that are saved."""
 
     def __init__(self, config: RunConfig, claimed: Claim, corpus: Corpus, device: str, started: float) -> None:
         training, seeds = config.training, config.seeds
         self.config, self.claimed = config, claimed
         self.error: Exception | None = None
         self.record = Record(config, claimed, corpus, device, started)
-        self.model = build_model(config.model, corpus.tokenizer, self.record.n_ctx, seeds.init, training.precision)
-        self.packed = pack(self.model)
+        self.packed = self.record.initial("cpu")
         self.batches = TrainingBatches(corpus, training.objective, training.batch_size, seeds.order, "cpu")
         self.evaluation = Evaluation(corpus, training.evaluate_items, seeds.order, "cpu")
         self.state: State | None = None
@@ -147,7 +146,7 @@ class _Ensemble:
         self.training = members[0].config.training
         for member in members if len(members) > 1 else ():
             member.record.environment["trained_together"] = len(members)
-        self.joined = join([member.model for member in members], device)
+        self.joined = join([member.packed.weights for member in members], device)
         evaluations = [member.evaluation for member in members]
         self.questions = {last: MemberQuestions(evaluations, last, device) for last in (False, True)}
         self.checkpoints = set(self.training.checkpoint_steps())
@@ -229,7 +228,7 @@ class _Ensemble:
         def write(matrix: Tensor) -> None:
             def one(number: int, member: _Member) -> None:
                 member.packed.vector.data.copy_(self.joined.own(matrix[number], number))
-                member.record.add_checkpoint(step, lambda path: save_model(member.model, path))
+                member.record.add_checkpoint(step, lambda path: save_parameters(named(member.packed.weights), path))
 
             behind.each(self._good(), one)
 

@@ -6,13 +6,14 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.optim.adamw import adamw
 
-from mechxl.config import RunConfig
+from mechxl.config import RunConfig, TrainingConfig
 from mechxl.data.corpus import Corpus
 from mechxl.data.tokenization import PAD_ID
 from mechxl.model.forward import logits
-from mechxl.model.hooked import build_model, save_model
-from mechxl.model.weights import Weights, pack
+from mechxl.model.parameters import save_parameters
+from mechxl.model.weights import Packed, Weights, named
 from mechxl.run import Run
 from mechxl.training.batches import TrainingBatch, TrainingBatches
 from mechxl.training.claim import Claim, claim
@@ -25,7 +26,7 @@ from mechxl.training.products import quick_products
 from mechxl.training.progress import Progress
 from mechxl.training.record import Record
 from mechxl.training.schedule import learning_rate
-from mechxl.training.state import Position, State, load_state, save_state
+from mechxl.training.state import MOMENTS, Position, State, load_state, save_state
 
 
 def train_run(
@@ -85,6 +86,33 @@ def batch_losses(weights: Weights, batch: TrainingBatch) -> tuple[Tensor, Tensor
     return by_token.sum() / len(batch.tokens), answers
 
 
+def adamw_step(packed: Packed, moments: dict[str, Tensor], training: TrainingConfig, rate: float) -> None:
+    """One update by AdamW. torch's optimizer classes do the same, and import torch's compiler, which takes a second.
+
+    Args:
+        packed: the parameters, with their gradient.
+        moments: the optimizer's state; the first update begins it.
+        training: gives betas and weight decay.
+        rate: the learning rate.
+    """
+    vector, (beta1, beta2) = packed.vector.data, training.betas
+    if not moments:
+        moments |= {name: torch.zeros_like(vector) for name in MOMENTS}
+        moments["step"] = torch.zeros((), device=vector.device)
+    state = ([moments["exp_avg"]], [moments["exp_avg_sq"]], [], [moments["step"]])
+    adamw(
+        *([vector], [packed.gradient], *state),
+        fused=True,
+        lr=rate,
+        beta1=beta1,
+        beta2=beta2,
+        weight_decay=training.weight_decay,
+        eps=1e-8,
+        amsgrad=False,
+        maximize=False,
+    )
+
+
 class _Trainer:
     """One training in a claimed directory."""
 
@@ -94,17 +122,8 @@ class _Trainer:
         training, seeds = config.training, config.seeds
         self.training, self.claimed, self.quiet = training, claimed, quiet
         self.record = Record(config, claimed, corpus, device, started)
-        self.model = build_model(
-            config.model, corpus.tokenizer, self.record.n_ctx, seeds.init, training.precision, device
-        )
-        self.packed = pack(self.model)
-        self.optimizer = torch.optim.AdamW(
-            [self.packed.vector],
-            lr=training.learning_rate,
-            betas=training.betas,
-            weight_decay=training.weight_decay,
-            fused=True,
-        )
+        self.packed = self.record.initial(device)
+        self.moments: dict[str, Tensor] = {}  # none before any update
         self.batches = TrainingBatches(corpus, training.objective, training.batch_size, seeds.order, device)
         self.evaluation = Evaluation(corpus, training.evaluate_items, seeds.order, device)
         self.checkpoints = set(training.checkpoint_steps())
@@ -145,36 +164,34 @@ class _Trainer:
         """Takes up the saved state."""
         state = load_state(self.record.run.file("resume.safetensors"), self.packed.vector)
         self.packed.vector.data.copy_(state.parameters)
-        self.optimizer.state[self.packed.vector] = dict(state.moments)
+        self.moments = dict(state.moments)
         self.losses.copy_(state.losses)
         self.step, self.since_row = state.position.step, state.position.since
         self.record.take_up(state.position.step, state.position.seconds)
 
     def _update(self) -> None:
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.training, self.step)
-        self.optimizer.zero_grad(set_to_none=False)  # the weights' gradients are views of it
+        self.packed.gradient.zero_()
         loss, answers = batch_losses(self.packed.weights, self.batches[self.step])
         loss.backward()
-        self.optimizer.step()
+        adamw_step(self.packed, self.moments, self.training, learning_rate(self.training, self.step))
         self.losses += torch.stack([loss.detach(), answers])
         self.step += 1
         self.since_row += 1
 
     def _evaluate(self) -> None:
-        answered = self.evaluation.row(self.model, everything=self.step == self.training.steps)
+        answered = self.evaluation.row(self.packed.weights, everything=self.step == self.training.steps)
         trained, answers = self.losses.tolist()
         self.record.add_row(self.step, answered, (trained, answers), self.since_row)
         self.losses.zero_()
         self.since_row = 0
 
     def _save_checkpoint(self) -> None:
-        self.record.add_checkpoint(self.step, lambda path: save_model(self.model, path))
+        self.record.add_checkpoint(self.step, lambda path: save_parameters(named(self.packed.weights), path))
         self._save_state()
 
     def _save_state(self) -> None:
         position = Position(self.step, self.since_row, self.record.seconds)
-        state = State(position, self.packed.vector, self.optimizer.state[self.packed.vector], self.losses)
+        state = State(position, self.packed.vector, self.moments, self.losses)
         save_state(self.record.run.file("resume.safetensors"), state)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -10,10 +10,8 @@ from jaxtyping import Float, Int
 from mechxl.data.corpus import Corpus
 from mechxl.data.transfer import TransferItems, transfer_items
 from mechxl.model.answers import KINDS, Answers, AnswerTrie, Questions, answer_trie, ask_questions
+from mechxl.model.forward import Model
 from mechxl.random import generator
-
-if TYPE_CHECKING:
-    from mechxl.model.hooked import HookedTransformer
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,7 @@ class Evaluation:
         self.total = len(corpus.tellings[0]) + len(self.items[""].fact)
         self.questions = self._questions(most)
 
-    def row(self, model: "HookedTransformer", *, everything: bool = False) -> dict[str, Any]:
+    def row(self, model: Model, *, everything: bool = False) -> dict[str, Any]:
         """One row of metrics: accuracies, log probabilities in nats, and counts.
 
         If there are no items at all, a rate is None and the row gives the reason. Groups, languages and pairs without

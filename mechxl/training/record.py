@@ -12,6 +12,8 @@ from mechxl.data.corpus import Corpus
 from mechxl.data.information import least_loss, mean_visits
 from mechxl.errors import Failure, InputError
 from mechxl.files import read_json, read_rows, whole_file, write_json, write_text
+from mechxl.model.parameters import initial_parameters
+from mechxl.model.weights import Packed, joined, pack
 from mechxl.run import Run
 from mechxl.training.claim import Claim, environment
 
@@ -40,6 +42,13 @@ class Record:
     def seconds(self) -> float:
         """Time spent on this training so far, that of stopped ones included."""
         return round(self.earlier_seconds + time.perf_counter() - self.started, 2)
+
+    def initial(self, device: str) -> Packed:
+        """The seeded parameters that the training begins with."""
+        model, precision = self.config.model, self.config.training.precision
+        d_vocab, seed = self.corpus.tokenizer.get_vocab_size(), self.config.seeds.init
+        parameters = initial_parameters(model, d_vocab, self.n_ctx, seed, precision, device)
+        return pack(joined(parameters, model.act_fn))
 
     def begin(self) -> None:
         """Writes the environment of a new run; its first row and checkpoint follow, then `move_into_place`."""

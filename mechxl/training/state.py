@@ -13,6 +13,8 @@ from torch import Tensor
 from mechxl.errors import InputError
 from mechxl.files import whole_file
 
+MOMENTS = ("exp_avg", "exp_avg_sq")  # of the gradient, as AdamW names them
+
 
 @dataclass(frozen=True)
 class Position:

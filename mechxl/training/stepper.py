@@ -18,10 +18,9 @@ from mechxl.training.batches import STEPS_A_BLOCK, TrainingBatches
 from mechxl.training.device import half_precision, rounded_products
 from mechxl.training.members import tellings
 from mechxl.training.schedule import learning_rate
-from mechxl.training.state import Position, State
+from mechxl.training.state import MOMENTS, Position, State
 
 WARM_UPS = 3  # updates before a graph is captured, as PyTorch's documentation asks for
-MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 def optimizer_key(training: TrainingConfig) -> tuple[object, ...]:

@@ -11,7 +11,7 @@ from transformer_lens.hook_points import HookPoint
 from mechxl.errors import InputError
 from mechxl.model.forward import lean_logits
 from mechxl.model.streams import stream_weights
-from mechxl.model.weights import pack, weights_of
+from mechxl.model.weights import weights_of
 from tests.model.hooked import gap, hooked_at, other_model, some_question
 
 
@@ -60,9 +60,8 @@ def test_another_architecture_is_refused_and_the_setting_named(field, fields):
     for positions in (question.positions, slice(3, 6)):
         with pytest.raises(InputError, match=rf"\b{field} = "):
             lean_logits(model, question.tokens, positions, question.common)
-    for take in (weights_of, pack):
-        with pytest.raises(InputError, match=rf"\b{field} = "):
-            take(model)
+    with pytest.raises(InputError, match=rf"\b{field} = "):
+        weights_of(model)
 
 
 @EVERY_FOREIGN

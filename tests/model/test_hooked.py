@@ -14,6 +14,7 @@ from safetensors import safe_open
 
 from mechxl.config import ModelConfig
 from mechxl.model.hooked import build_model, load_parameters, save_model
+from mechxl.model.parameters import initial_parameters
 from mechxl.run import Run
 from tests.model.plain import encode, hooked_greedy, prompt_text, small_corpus, small_model
 from tests.zygote import ENVIRONMENT, REPOSITORY
@@ -94,12 +95,34 @@ def test_equal_seeds_give_equal_weights_and_others_give_others():
     assert {name for name in one if not torch.equal(one[name], other[name])} == drawn
 
 
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"n_layers": 3, "d_model": 12, "n_heads": 3, "d_mlp": 7, "init_std": 0.3},  # tensors of fewer than 16 numbers
+        {"n_layers": 1, "normalization": "RMS", "act_fn": "relu"},
+    ],
+)
+def test_training_begins_with_the_parameters_that_transformer_lens_draws(settings, precision):
+    config = ModelConfig(**settings)
+    for seed, n_ctx in ((0, 16), (7, 1)):
+        expected = dict(build_model(config, CORPUS.tokenizer, n_ctx, seed, precision).named_parameters())
+        drawn = initial_parameters(config, CORPUS.tokenizer.get_vocab_size(), n_ctx, seed, precision)
+        assert list(drawn) == list(expected)
+        for name, parameter in expected.items():
+            assert drawn[name].dtype == parameter.dtype, name
+            assert torch.equal(drawn[name], parameter), name
+
+
 def test_global_generators_are_left_alone():
     before = torch.get_rng_state(), random.getstate(), str(np.random.get_state())  # noqa: NPY002
     parameters(3)
     after = torch.get_rng_state(), random.getstate(), str(np.random.get_state())  # noqa: NPY002
     assert torch.equal(before[0], after[0])
     assert before[1:] == after[1:]
+    initial_parameters(ModelConfig(), 20, 16, 3)  # beartype draws from `random` which of its items to check
+    assert torch.equal(before[0], torch.get_rng_state())
 
 
 @pytest.mark.parametrize("init_std", [0.02, 0.1])

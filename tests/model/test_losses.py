@@ -56,7 +56,7 @@ def test_training_under_the_lean_forward_follows_the_hooked_one(name, objective,
 
     def curve(hooked: bool) -> Tensor:
         model = small_model(corpus, 0, "float32", n_layers=2, init_std=0.02)
-        packed = None if hooked else pack(model)
+        packed = None if hooked else pack(weights_of(model))
         parameters = [packed.vector] if packed else model.parameters()
         optimizer = torch.optim.AdamW(parameters, lr=2e-3, betas=(0.9, 0.98), weight_decay=0.1)
         losses = []

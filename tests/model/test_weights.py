@@ -1,4 +1,4 @@
-"""Packed parameters are the model's own: the hooked forward, its gradients and its files do not notice."""
+"""Packed parameters go by the model's names: as parameters of a HookedTransformer they give its forward."""
 
 from pathlib import Path
 
@@ -9,11 +9,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 from transformer_lens import HookedTransformer
 
-from mechxl.model.forward import logits
-from mechxl.model.hooked import load_parameters, save_model
-from mechxl.model.weights import pack, weights_of
+from mechxl.config import TrainingConfig
+from mechxl.model.forward import lean_logits, logits
+from mechxl.model.hooked import copy_parameters, save_model
+from mechxl.model.parameters import save_parameters
+from mechxl.model.weights import named, pack, weights_of
 from mechxl.training.batches import TrainingBatches
-from mechxl.training.loop import batch_losses
+from mechxl.training.loop import adamw_step, batch_losses
 from tests.model.hooked import CORPORA, MODELS, assume_off_the_kink, gap, hooked_at
 from tests.model.plain import small_corpus, small_model
 
@@ -27,23 +29,22 @@ def values(model: HookedTransformer) -> dict[str, Tensor]:
 
 @FEW
 @given(st.fixed_dictionaries(MODELS), st.integers(0, 10**6))
-def test_packing_changes_no_parameter_and_keeps_them_the_models(shape, seed):
+def test_packed_parameters_go_by_the_models_names(shape, seed):
     model = small_model(CORPUS["syllable"], seed, **shape)
     before, tokens = values(model), torch.randint(3, 20, (5, 7), generator=torch.Generator().manual_seed(seed))
-    expected = model(tokens)
-    packed = pack(model)
+    packed = pack(weights_of(model))
     assert packed.vector.numel() == sum(parameter.numel() for parameter in before.values())
-    after = values(model)
+    after = named(packed.weights)
     assert after.keys() == before.keys()
     assert all(torch.equal(after[name], before[name]) for name in before)
-    assert gap(model(tokens), expected) < 1e-12
     with torch.no_grad():
         packed.vector.mul_(0.9)
-    changed = values(model)
     for name, value in before.items():
-        torch.testing.assert_close(changed[name], 0.9 * value, rtol=0, atol=0)
+        torch.testing.assert_close(after[name], 0.9 * value, rtol=0, atol=0)
+    assert all(torch.equal(parameter, before[name]) for name, parameter in model.named_parameters())
+    copy_parameters(model, after)
     everywhere = slice(0, 7)
-    assert gap(logits(packed.weights, tokens, everywhere), model(tokens)) < 1e-12
+    assert gap(lean_logits(packed.weights, tokens, everywhere), model(tokens)) < 1e-12
 
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-5), ("float64", 1e-12)])
@@ -65,30 +66,40 @@ def test_a_step_on_the_vector_is_a_step_on_every_parameter(precision, tolerance,
     expected = -(picked * (batch.targets != 0)).sum() / len(batch.tokens)
     gradients = dict(zip(values(model), torch.autograd.grad(expected, list(model.parameters())), strict=True))
 
-    before, packed = values(model), pack(model)
+    packed = pack(weights_of(model))
     loss, _ = batch_losses(packed.weights, batch)
     assert gap(loss, expected) < tolerance
     loss.backward()
-    assert packed.vector.grad is not None
-    with torch.no_grad():
-        packed.vector.copy_(packed.vector.grad)  # the model's parameters are now its gradients
+    packed.vector.data.copy_(packed.gradient)  # the parameters are now their gradients
     largest = max(1.0, *(float(gradient.abs().max()) for gradient in gradients.values()))
-    found = values(model)
-    assert found.keys() == before.keys()
+    found = named(packed.weights)
+    assert found.keys() == gradients.keys()
     for key, gradient in gradients.items():
         assert float((found[key] - gradient).abs().max()) < tolerance * largest, key
 
 
-def test_a_packed_model_is_saved_and_read_like_any_other(tmp_path: Path):
-    corpus = CORPUS["syllable"]
-    plain, packed, read = (small_model(corpus, seed, n_layers=2, n_heads=4) for seed in (0, 0, 1))
-    pack(packed)
-    save_model(plain, tmp_path / "plain")
-    save_model(packed, tmp_path / "packed")
-    assert (tmp_path / "plain").read_bytes() == (tmp_path / "packed").read_bytes()
-    pack(read)
-    load_parameters(read, tmp_path / "plain")
-    assert all(torch.equal(a, b) for a, b in zip(values(read).values(), values(plain).values(), strict=True))
+def test_packed_parameters_are_saved_as_those_of_a_model(tmp_path: Path):
+    model = small_model(CORPUS["syllable"], n_layers=2, n_heads=4)
+    save_model(model, tmp_path / "model")
+    save_parameters(named(pack(weights_of(model)).weights), tmp_path / "packed")
+    assert (tmp_path / "model").read_bytes() == (tmp_path / "packed").read_bytes()
+
+
+def test_a_step_of_training_is_one_of_torchs_optimizer():
+    packed, theirs = (pack(weights_of(small_model(CORPUS["syllable"], precision="float32"))) for _ in range(2))
+    training = TrainingConfig(betas=(0.7, 0.95), weight_decay=0.2)
+    optimizer = torch.optim.AdamW([theirs.vector], betas=training.betas, weight_decay=0.2, fused=True)
+    moments: dict[str, Tensor] = {}
+    for step in range(4):
+        for one in (packed, theirs):
+            logits(one.weights, torch.tensor([[1, 5, 9 + step]]), slice(0, 3)).square().sum().backward()
+        optimizer.param_groups[0]["lr"] = 0.01 * (step + 1)
+        optimizer.step()
+        adamw_step(packed, moments, training, 0.01 * (step + 1))
+        assert torch.equal(packed.vector, theirs.vector)
+        state = optimizer.state[theirs.vector]
+        assert state.keys() == moments.keys()
+        assert all(torch.equal(state[name], moments[name]) for name in moments)
 
 
 def test_weights_of_a_model_pass_gradients_to_its_own_parameters():
