@@ -18,6 +18,13 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     import transformer_lens  # noqa: F401
     import xarray  # noqa: F401
 
+import jaxtyping
+
+from tests.checked import checked_once
+
+jaxtyping.jaxtyped = checked_once(jaxtyping.jaxtyped)  # before anything imports mechxl: the plugin decorates by it
+
+# ruff: noqa: E402
 from mechxl.config import RunConfig, TrainingConfig, WorldConfig
 from mechxl.findings import Finding
 from mechxl.run import Run
