@@ -2,14 +2,13 @@
 
 A fact told in one language is the donor, another fact told in another language the receiver. The donor's activation at
 one place (component, layer, role) is put into the receiver's run: whose value comes out, in which language? Interchange
-accuracy is how often the donor's value comes out in the receiver's language; causal unification divides it by what the
-same donor facts reach in the receiver's own language.
+accuracy is how often the donor's value comes out in the receiver's language. Causal unification compares it with what
+the same donor facts reach in the receiver's own language, both above what permuted donors reach. Mono facts are apart
+by whether the donor fact transfers at the checkpoint.
 
 Pairs are drawn once, for all checkpoints: at each, those count whose two facts it answers rightly unpatched. The
 even-numbered pairs choose the place at the last checkpoint, the others are measured.
 """
-
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -17,20 +16,15 @@ import pandas as pd
 from mechxl.findings import Finding
 from mechxl.instruments.checkpoints import read_checkpoint, use_checkpoint
 from mechxl.instruments.patching.plan import Place
-from mechxl.measures.interchange import best_place
 from mechxl.model.blocks import BY_HEAD
 from mechxl.questions.common import MAIN_ROLE, distinct_roles, few_steps, scores_over_training
 from mechxl.questions.patching.controls import controls
 from mechxl.questions.patching.groups import draw_groups
-from mechxl.questions.patching.places import PatchedPlaces
-from mechxl.questions.patching.rows import interchange_rows
+from mechxl.questions.patching.places import PARTS, PatchedPlaces
+from mechxl.questions.patching.rows import choose, interchange_rows
 from mechxl.questions.patching.words import words
-from mechxl.random import generator
 from mechxl.run import Run
 from mechxl.training.memory import kept_memory
-
-if TYPE_CHECKING:
-    from mechxl.model.hooked import HookedTransformer
 
 PAIRS = 400  # of each group, over all pairs of languages
 FEW_STEPS = 8
@@ -57,7 +51,7 @@ def compute(run: Run, thorough: bool = False) -> Finding:
         "same": same,
         "main_role": MAIN_ROLE,
         "languages": corpus.lexicon.language_names,
-        "groups": [one.group for one in groups],
+        "groups": [name for one in groups for name in PARTS[one.group]],
         "shared_facts": run.config.world.shared_facts,
         "fewest": FEWEST_PAIRS,
     }
@@ -65,8 +59,8 @@ def compute(run: Run, thorough: bool = False) -> Finding:
         reason = "no pair of facts of one relation and different values, each told in another language"
         return Finding("patching", [f"Nothing to patch: {reason}."], {"places": pd.DataFrame()}, notes)
     grid = PatchedPlaces(corpus, groups, roles, _grid(n_blocks, len(roles)), n_blocks)
-    model, rng = run.model(), generator(0, "pairs resampled")
-    chosen = _choose(grid, model)
+    model = run.model()
+    chosen = choose(grid, model)
     notes["place"] = {**grid.named(chosen), "at": chosen}
     chosen_place = PatchedPlaces(corpus, groups, roles, [grid.places[chosen]], n_blocks)
     grid_rows, curve_rows = [], []
@@ -74,14 +68,14 @@ def compute(run: Run, thorough: bool = False) -> Finding:
         for step in run.steps:
             use_checkpoint(run, step, read_checkpoint(run, step), model)
             if step in notes["few_steps"]:
-                grid_rows += [{"step": step} | row for row in interchange_rows(grid, model, rng, FEWEST_PAIRS)]
-            rows = interchange_rows(chosen_place, model, rng, FEWEST_PAIRS, with_outcomes=True)
+                grid_rows += [{"step": step} | row for row in interchange_rows(grid, model, FEWEST_PAIRS)]
+            rows = interchange_rows(chosen_place, model, FEWEST_PAIRS, with_outcomes=True)
             curve_rows += [{"step": step} | row for row in rows]
     heads = PatchedPlaces(corpus, groups, roles, _by_head(n_blocks, len(roles), run.config.model.n_heads), n_blocks)
     tables = {
         "places": pd.DataFrame(grid_rows),
         "curve": pd.DataFrame(curve_rows),
-        "heads": pd.DataFrame(interchange_rows(heads, model, rng, FEWEST_PAIRS)),
+        "heads": pd.DataFrame(interchange_rows(heads, model, FEWEST_PAIRS)),
         "controls": controls(run, groups, chosen_place, model),
         "beside": _beside(run, thorough),
     }
@@ -103,16 +97,6 @@ def _by_head(n_blocks: int, n_roles: int, n_heads: int) -> list[Place]:
         for head in range(n_heads)
         for role in range(n_roles)
     ]
-
-
-def _choose(places: PatchedPlaces, model: "HookedTransformer") -> int:
-    """The place with the highest interchange accuracy in the choosing halves, all groups and directions alike."""
-    shares = [(across.mean(axis=1), ceiling.mean(axis=1)) for across, ceiling in places.choosing(model) if across.size]
-    if not shares:  # nothing is answered rightly: the first place that could be one
-        return int(np.argmax(places.free)) if places.free.any() else 0
-    across, ceiling = np.mean(shares, axis=0)
-    free = places.free if places.free.any() else np.ones(len(places.places), dtype=bool)
-    return best_place(across, ceiling, free)
 
 
 def _beside(run: Run, thorough: bool) -> pd.DataFrame:

@@ -73,7 +73,7 @@ def _row(name: str, group: str, hits: np.ndarray, reason: str = "") -> ControlRo
     row: ControlRow = {"control": name, "group": group, "n": len(hits)}
     if not len(hits):
         return row | {"value": np.nan, "low": np.nan, "high": np.nan, "reason": reason or "no pairs"}
-    value, low, high = mean_interval(hits.astype(float), share=True)
+    value, low, high = mean_interval(hits.astype(float), np.arange(len(hits)), share=True)
     return row | {"value": value, "low": low, "high": high, "reason": ""}
 
 

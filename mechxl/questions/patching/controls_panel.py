@@ -4,12 +4,9 @@ import numpy as np
 import plotly.graph_objects as go
 
 from mechxl.findings import Finding
-from mechxl.plots import (
-    Panel,
-    themed,
-)
+from mechxl.plots import Panel, themed
 from mechxl.questions.patching.labels import GROUP_COLOURS
-from mechxl.questions.patching.words import place_name
+from mechxl.questions.patching.words import SET_ASIDE, group_name, place_name
 
 
 def controls_panel(finding: Finding) -> Panel:
@@ -25,13 +22,12 @@ def controls_panel(finding: Finding) -> Panel:
     }
     figure = go.Figure()
     end = curve[(curve["step"] == finding.notes["steps"][-1]) & (curve["direction"] == "both")].set_index("group")
-    for group in finding.notes["groups"]:
-        own = table[(table["group"] == group) & table["low"].notna()].set_index("control")
+    for group in [name for name in finding.notes["groups"] if name != SET_ASIDE]:
+        own = table[(table["group"] == group.partition(",")[0]) & table["low"].notna()].set_index("control")
         points = []
         for key, label in labels.items():
             if key in ("accuracy", "ceiling", "null"):
-                value = end.loc[group, key]
-                low, high = (end.loc[group, f"{key}_{side}"] if key != "null" else value for side in ("low", "high"))
+                value, low, high = end.loc[group, [key, f"{key}_low", f"{key}_high"]]
             elif key in own.index:
                 value, low, high = own.loc[key, ["value", "low", "high"]]
             else:
@@ -49,7 +45,7 @@ def controls_panel(finding: Finding) -> Panel:
                     "array": [p[3] for p in points],
                 },
                 mode="markers",
-                name=f"{group} facts",
+                name=group_name(group),
                 marker={"color": GROUP_COLOURS[group], "size": 9},
             )
         )
@@ -63,8 +59,9 @@ def controls_panel(finding: Finding) -> Panel:
         f"Patches at {place_name(finding.notes['place'])}, last checkpoint: how often the answer becomes the donor's "
         "value in the receiver's language, and what the controls give. A donor of another relation (same entity, next "
         "relation) is scored twice: by its entity's value in the receiver's relation, and by its own relation's value. "
-        f"n, pairs: {', '.join(f'{name} {n}' for name, n in sizes.items())}. Whiskers: 95 % intervals over pairs (the "
-        "null is exact); one run. Not drawn: a run patched into itself changes a log p by at most "
+        f"n, pairs: {', '.join(f'{name} {n}' for name, n in sizes.items())}. Whiskers: 95 % intervals over pairs; "
+        "one run. Controls of mono facts are of all, those that transfer and those that do not. Not drawn: a run "
+        "patched into itself changes a log p by at most "
         f"{own.max() if len(own) else float('nan'):.0e}. The final stream at the last position gives the donor's own "
         f"first token in {final.min() if len(final) else float('nan'):.0%} of pairs, as it must."
     )

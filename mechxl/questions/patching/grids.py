@@ -87,8 +87,12 @@ def _cells(finding: Finding, table: pd.DataFrame, step: int, ways: list[tuple[st
             rows = table[(table["step"] == step) & (table["group"] == group) & (table["direction"] == direction)]
             value = rows["ceiling" if label == "ceiling" else "accuracy"].to_numpy().reshape(-1, len(roles))
             hover = [
-                f"ceiling {row['ceiling']:.2f}, unification {row['unification']:.2f}, null {row['null']:.2f}"
-                + (f"<br>fixed: {row['fixed']}" if row["fixed"] else "")
+                f"ceiling {row['ceiling']:.2f}, null {row['null']:.2f}, unification "
+                + (
+                    f"{row['unification']:.2f}"
+                    if np.isfinite(row["unification"])
+                    else f"not defined:<br>{row['reason']}"
+                )
                 if np.isfinite(row["accuracy"])
                 else row["reason"]
                 for row in rows.to_dict("records")

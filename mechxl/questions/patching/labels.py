@@ -1,12 +1,10 @@
 """Labels and colours that several figures of the question `patching` share."""
 
 from mechxl.findings import Finding
-from mechxl.plots import (
-    BLUE,
-    VERMILION,
-)
+from mechxl.plots import BLUE, ORANGE, VERMILION
+from mechxl.questions.patching.places import PARTS
 
-GROUP_COLOURS = {"mono": VERMILION, "parallel": BLUE}
+GROUP_COLOURS = dict(zip((*PARTS["mono"], *PARTS["parallel"]), (VERMILION, ORANGE, BLUE), strict=True))
 
 
 def direction_labels(finding: Finding) -> list[tuple[str, str]]:
@@ -22,4 +20,4 @@ def pairs_counted(finding: Finding, table: str = "curve") -> str:
     rows = finding.tables[table]
     rows = rows[rows["step"] == rows["step"].max()] if "step" in rows else rows
     counts = (f"{group} {int(rows[rows['group'] == group]['n'].max()):,}" for group in finding.notes["groups"])
-    return f"n, pairs with both answers right at the last checkpoint: {', '.join(counts)}"
+    return f"n, pairs with both answers right at the last checkpoint: {'; '.join(counts)}"

@@ -78,16 +78,18 @@ def curve_panel(finding: Finding) -> Panel:
 def _curve_caption(finding: Finding) -> str:
     curve = finding.tables["curve"]
     nulls = curve[(curve["step"] == finding.notes["steps"][-1]) & (curve["direction"] == "both")].set_index("group")
-    null = ", ".join(
-        f"{group} {nulls.loc[group, 'null']:.3f}" for group in finding.notes["groups"] if group in nulls.index
+    null = "; ".join(
+        f"{group} {row['null']:.3f} [{row['null_low']:.3f}, {row['null_high']:.3f}]"
+        for group, row in nulls[nulls["null"].notna()].iterrows()
     )
     return (
         f"Patched: {place_name(finding.notes['place'])}. One half of the pairs chose this place at the last "
         "checkpoint; the other half is shown. Left: how often the answer becomes the donor's value in the receiver's "
         "language, by direction. Dotted: the ceiling, the same donor facts in the receiver's own language. The null, "
-        f"donors permuted within a relation, is {null} at the last checkpoint. Right: causal unification, which is the "
-        "accuracy divided by the ceiling, both directions together; it is drawn where the ceiling's interval lies "
-        "above .1. Beside it stand the score of the run's mono facts and its transfer. Bands: 95 % intervals over "
+        f"donors permuted within a relation, is {null or 'not defined'} at the last checkpoint. Right: causal "
+        "unification, which is (accuracy - null) / (ceiling - null), both directions together; it is drawn where the "
+        "ceiling is clearly above the null. Mono facts are apart by whether the donor fact transfers at the "
+        "checkpoint. Beside it stand the score of the run's mono facts and its transfer. Bands: 95 % intervals over "
         f"pairs; no entity is in two pairs. {pairs_counted(finding)}; fewer at earlier checkpoints; one run. Curves of "
         "one run may rise together for many reasons: patching shows what the model uses, the curves show when."
     )

@@ -11,14 +11,19 @@ from jaxtyping import Bool, Int
 from mechxl.data.corpus import Corpus
 from mechxl.data.roles import role_positions
 from mechxl.instruments.patching.engine import Patched, run_plan
-from mechxl.instruments.patching.pairs import Pairs, answered_rightly, outcomes
+from mechxl.instruments.patching.pairs import Pairs, outcomes
 from mechxl.instruments.patching.plan import NOTHING, PatchPlan, Place
+from mechxl.model.answers import Questions, answer_trie, ask_questions
 from mechxl.model.blocks import READ_LATER
 from mechxl.model.weights import weights_of
 from mechxl.questions.patching.groups import BothWays, GroupPairs
 
 if TYPE_CHECKING:
     from mechxl.model.hooked import HookedTransformer
+
+
+PARTS = {"mono": ("mono, transferred", "mono, not transferred"), "parallel": ("parallel",)}
+SAME_PROMPTS = "the prompts are the same in both languages, so that nothing crosses from one to the other"
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,33 @@ class PatchedPairs:
     def hits(self, chosen: Bool[np.ndarray, " pair"]) -> Bool[np.ndarray, "place some"]:
         """Whether the answer is the donor's value in the receiver's language, of the chosen pairs."""
         return self.outcome[:-1, chosen] == 0
+
+
+@dataclass(frozen=True)
+class Part:
+    """Pairs of a group that are measured together, at one checkpoint.
+
+    Mono facts are apart by whether the donor fact transfers: where it does not, the ceiling's donor holds another fact
+    than the other language's, and the ratio of the two says nothing of what the languages share.
+
+    Attributes:
+        name: parallel; mono, transferred; or mono, not transferred.
+        forth: which pairs, with the donor in the language with the lower number.
+        back: which pairs, with the donor in the language with the higher number.
+        drawn: how many pairs there are, whatever the model answers.
+        why_none: why there can't be any; empty if there can.
+    """
+
+    name: str
+    forth: Bool[np.ndarray, " pair"]
+    back: Bool[np.ndarray, " pair"]
+    drawn: int
+    why_none: str
+
+    @property
+    def set_aside(self) -> bool:
+        """Whether it does not choose the place if another part can."""
+        return self.name == PARTS["mono"][1]
 
 
 class PatchedPlaces:
@@ -124,22 +156,56 @@ class PatchedPlaces:
 
         return [four.map(part) for four in self._pairs]
 
-    def right(self, model: "HookedTransformer") -> list[Bool[np.ndarray, " pair"]]:
-        """Of each group, the pairs both of whose facts are answered rightly, each as it is told."""
+    def parts(self, model: "HookedTransformer", *, choosing: bool) -> list[list[Part]]:
+        """Of each group, the pairs that a model answers rightly unpatched, of the choosing or of the measured half.
+
+        Left out are directions in which the donor's prompt is the same in both languages: there the donor in the other
+        language is the ceiling's donor.
+        """
+        right = iter(np.split(ask_questions(model, self._asked, answer_trie(self.corpus)).right, self._ends))
+        found = []
+        for group, (forth, back) in zip(self.groups, self._crosses, strict=True):
+            half = group.choosing == choosing
+            both = next(right) & next(right) & half
+            transfers = next(right), next(right)
+            why_none = "" if (forth | back).any() else SAME_PROMPTS
+            names = PARTS[group.group]
+            masks = [(both & forth, both & back)]
+            if len(names) > 1:
+                masks = [
+                    (both & forth & (transfers[0] == does), both & back & (transfers[1] == does))
+                    for does in (True, False)
+                ]
+            found.append(
+                [Part(name, *mask, int(half.sum()), why_none) for name, mask in zip(names, masks, strict=True)]
+            )
+        return found
+
+    @cached_property
+    def _asked(self) -> Questions:
+        """Of each group: both facts as they are told, then each in the other's language."""
+        forth = [group.forth for group in self.groups]
+        fact = [f for p in forth for f in (p.donor_fact, p.fact, p.donor_fact, p.fact)]
+        language = [a for p in forth for a in (p.donor_language, p.language, p.language, p.donor_language)]
+        return Questions.of(self.corpus, np.concatenate(fact), np.concatenate(language))
+
+    @property
+    def _ends(self) -> Int[np.ndarray, " part"]:
+        """Where the answers to a part of `_asked` end."""
+        return np.cumsum([len(group.forth) for group in self.groups for _ in range(4)])[:-1]
+
+    @cached_property
+    def _crosses(self) -> list[tuple[Bool[np.ndarray, " pair"], Bool[np.ndarray, " pair"]]]:
+        """Of each group, forth and back, whether the donor's prompt differs between the two languages."""
         return [
-            answered_rightly(model, self.corpus, group.forth.donor_fact, group.forth.donor_language)
-            & answered_rightly(model, self.corpus, group.forth.fact, group.forth.language)
-            for group in self.groups
+            (
+                self._differs(p.donor_fact, p.donor_language, p.language),
+                self._differs(p.fact, p.language, p.donor_language),
+            )
+            for p in (group.forth for group in self.groups)
         ]
 
-    def choosing(
-        self, model: "HookedTransformer"
-    ) -> list[tuple[Bool[np.ndarray, "place hit"], Bool[np.ndarray, "place hit"]]]:
-        """Of each group, hits across languages and of the ceiling in the choosing half, both directions together."""
-        halves = []
-        for group, four, right in zip(self.groups, self.run(model), self.right(model), strict=True):
-            chosen = right & group.choosing
-            across = np.concatenate([four.forth.hits(chosen), four.back.hits(chosen)], axis=1)
-            ceiling = np.concatenate([four.forth_ceiling.hits(chosen), four.back_ceiling.hits(chosen)], axis=1)
-            halves.append((across, ceiling))
-        return halves
+    def _differs(
+        self, fact: Int[np.ndarray, " n"], one: Int[np.ndarray, " n"], other: Int[np.ndarray, " n"]
+    ) -> Bool[np.ndarray, " n"]:
+        return self.corpus.prompt_keys(fact, one, True) != self.corpus.prompt_keys(fact, other, True)

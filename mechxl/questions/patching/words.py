@@ -7,7 +7,9 @@ import numpy as np
 import pandas as pd
 
 from mechxl.findings import signed
+from mechxl.questions.patching.places import PARTS
 
+SET_ASIDE = PARTS["mono"][1]
 COMPONENT_NAMES = {
     "resid_pre": "the residual stream",
     "resid_mid": "the residual stream between attention and MLP",
@@ -25,7 +27,10 @@ def words(tables: Mapping[str, pd.DataFrame], notes: Mapping[str, Any]) -> list[
         rows = curve[(curve["step"] == last) & (curve["group"] == group)].set_index("direction")
         both = rows.loc["both"]
         if both["n"] < notes["fewest"]:
-            sentences.append(f"Patching, {group} facts: {both['reason']} at step {last:,}.")
+            sentences.append(f"Patching, {group_name(group)}: {both['reason']} at step {last:,}.")
+            continue
+        if group == SET_ASIDE and np.isnan(both["unification"]):
+            sentences.append(_set_aside(both))
             continue
         sentences.append(_headline(group, both, notes))
         sentences.append(_directions(group, rows, notes))
@@ -46,25 +51,44 @@ def _headline(group: str, both: pd.Series, notes: Mapping[str, Any]) -> str:
         if np.isfinite(both["unification"])
         else f"causal unification is not defined: {both['reason']}"
     )
+    null = _interval(both, "null") if np.isfinite(both["null"]) else "no share that is defined"
     return (
-        f"{_verdict(both)} ({ratio}, {group} facts, {int(both['n']):,} pairs, one run). Patched is "
+        f"{_verdict(both)} ({ratio}, {group_name(group)}, {int(both['n']):,} pairs, one run). Patched is "
         f"{place_name(notes['place'])}, which the other half of the pairs chose. The answer becomes the donor's value "
         f"in the receiver's language in {_interval(both, 'accuracy')} with a donor in another language, in "
-        f"{_interval(both, 'ceiling')} with the same fact in the receiver's language, and in {signed(both['null'])} "
-        f"with donors permuted. Both directions are taken together; {both['kept']:.0%} of the pairs drawn have both "
-        "answers right and are kept."
+        f"{_interval(both, 'ceiling')} with the same fact in the receiver's language, and a permuted donor's value in "
+        f"{null}. Both directions are taken together; {both['kept']:.0%} of the pairs drawn are measured."
     )
+
+
+def _set_aside(both: pd.Series) -> str:
+    """Mono facts that do not transfer, whose ceiling is too low for a ratio: what their donors reach."""
+    return (
+        f"Apart, mono facts that do not transfer ({int(both['n']):,} pairs): the donor's value comes out in "
+        f"{_interval(both, 'accuracy')} with the donor as training tells it, in {_interval(both, 'ceiling')} with the "
+        f"same fact in the receiver's language, and a permuted donor's value in {_interval(both, 'null')}; causal "
+        f"unification is not defined: {both['reason']}."
+    )
+
+
+def group_name(group: str) -> str:
+    """A group of pairs as sentences name it: "mono, transferred" is mono facts that transfer."""
+    kind, _, does = group.partition(", ")
+    return f"{kind} facts{' that do not transfer' if does.startswith('not') else ' that transfer' if does else ''}"
 
 
 def _verdict(both: pd.Series) -> str:
     """What the interval of causal unification says of the place."""
     if not np.isfinite(both["unification"]):
         return "Whether the languages share a pathway can't be told"
-    if both["accuracy_low"] <= both["null"]:
-        return "Swapping a fact in from another language works no more often than chance"
-    if both["unification_high"] < 1:
+    low, high = both["unification_low"], both["unification_high"]
+    if low <= 0:
+        return "Swapping a fact in from another language can't be told from a permuted donor" + (
+            "" if high < 1 else ", nor from one within the language"
+        )
+    if high < 1:
         return "Swapping a fact in from another language works, but less often than within one language"
-    if both["unification_low"] > 1:
+    if low > 1:
         return "Swapping a fact in from another language works more often than within one language"
     return "Swapping a fact in works across languages as well as within one, as far as the interval tells"
 
@@ -77,9 +101,11 @@ def _directions(group: str, rows: pd.DataFrame, notes: Mapping[str, Any]) -> str
     by_direction = {str(direction): row for direction, row in rows.iterrows()}
     parts = [
         f"{label} {_interval(row, 'accuracy')} (ceiling {signed(row['ceiling'])})"
+        if np.isfinite(row["accuracy"])
+        else f"{label} not defined ({row['reason']})"
         for label, row in zip(labels, (by_direction["forth"], by_direction["back"]), strict=True)
     ]
-    return f"By direction, {group} facts: {'; '.join(parts)}."
+    return f"By direction, {group_name(group)}: {'; '.join(parts)}."
 
 
 def _over_training(curve: pd.DataFrame, notes: Mapping[str, Any]) -> list[str]:
@@ -90,9 +116,9 @@ def _over_training(curve: pd.DataFrame, notes: Mapping[str, Any]) -> list[str]:
         if len(rows) > 1:
             first, last = rows.iloc[0], rows.iloc[-1]
             sentences.append(
-                f"Over training, {group} facts: causal unification is first defined at step {int(first['step']):,}, "
-                f"where it is {_interval(first, 'unification')} (n = {int(first['n'])} pairs). At step "
-                f"{int(last['step']):,} it is {_interval(last, 'unification')}."
+                f"Over training, {group_name(group)}: causal unification is first defined at step "
+                f"{int(first['step']):,}, where it is {_interval(first, 'unification')} (n = {int(first['n'])} "
+                f"pairs). At step {int(last['step']):,} it is {_interval(last, 'unification')}."
             )
     return sentences
 
@@ -106,7 +132,7 @@ def _whole_stream(places: pd.DataFrame, notes: Mapping[str, Any]) -> str:
         return ""
     row = end.iloc[0]
     return (
-        f"The whole stream after layer {int(row['layer'])} at the prompt's last token, {row['group']} facts: "
+        f"The whole stream after layer {int(row['layer'])} at the prompt's last token, {group_name(row['group'])}: "
         f"{_interval(row, 'accuracy')} across languages, {_interval(row, 'ceiling')} within one. Where the two differ, "
         "what carries the fact there also carries the language of the answer."
     )

@@ -6,13 +6,12 @@ import pytest
 from mechxl.data.roles import PROMPT_ROLES
 from mechxl.errors import InputError
 from mechxl.instruments.patching.plan import Place
-from mechxl.measures.interchange import LEAST_CEILING
 from mechxl.model.answers import Questions, answer_trie, ask_questions
 from mechxl.questions import patching
-from mechxl.questions.patching.answer import _choose, _grid
+from mechxl.questions.patching.answer import _grid
 from mechxl.questions.patching.groups import GroupPairs, draw_groups
-from mechxl.questions.patching.places import PatchedPlaces
-from mechxl.questions.patching.rows import OUTCOME_KEYS, interchange_rows
+from mechxl.questions.patching.places import SAME_PROMPTS, PatchedPlaces
+from mechxl.questions.patching.rows import OUTCOME_KEYS, choose, interchange_rows, valid_donors
 from mechxl.run import Run
 from tests.instruments.patching.planted import planted_model
 from tests.instruments.runs import small_run
@@ -42,18 +41,24 @@ def test_a_planted_circuit_is_found_and_its_causal_unification_is_what_was_plant
     assert ask_questions(model, Questions.of(corpus, fact, language), answer_trie(corpus)).right.all()
     groups = draw_groups(corpus, 40)
     places = PatchedPlaces(corpus, groups, ROLES, _grid(n_layers, len(ROLES)), n_layers)
-    rows = interchange_rows(places, model, np.random.default_rng(0), fewest=5)
-    assert {row["n"] for row in rows} >= {len(one.forth) // 2 for one in groups}
+    rows = interchange_rows(places, model, fewest=5)
+    known = [row for row in rows if row["group"] != "mono, not transferred"]  # the planted model knows every fact
+    assert {row["n"] for row in known} == {len(one.forth) // 2 for one in groups}
+    assert {row["n"] for row in rows if row not in known} == {0}
+    rows = known
     written = {"component": "mlp_out", "layer": block + 1, "role": role}
     there = [row for row in rows if written.items() <= row.items()]
     assert len(there) == 6  # two groups, forth, back and both
     for row in there:
         assert row["ceiling"] == 1
-        assert row["unification"] == float(shared)
+        assert row["accuracy"] == float(shared)
+        assert row["unification"] == pytest.approx((row["accuracy"] - row["null"]) / (1 - row["null"]))
+        assert row["unification"] == 1 or not shared
+        assert row["unification_high"] < 0.5 or shared
     if shared:
         added = [place for place in places.places if place.component in ("attn_out", "mlp_out")]
         parts = PatchedPlaces(corpus, groups, ROLES, added, n_layers)
-        assert parts.named(_choose(parts, model)) == written
+        assert parts.named(choose(parts, model)) == written
         unified = {
             (row["component"], row["layer"], row["role"]) for row in rows if row["accuracy"] == 1 and not row["fixed"]
         }
@@ -105,27 +110,48 @@ def test_controls_hold_on_a_trained_run_with_answers_of_several_tokens(tmp_path)
     np.testing.assert_array_equal(same["accuracy"], same["ceiling"])
 
 
-def test_one_half_of_the_pairs_chooses_and_the_other_is_measured(trained):
+def test_one_half_of_the_pairs_is_measured_and_mono_facts_are_apart_by_whether_they_transfer(trained):
     corpus, model, n_layers = trained.corpus, trained.model(), trained.config.model.n_layers
     groups = draw_groups(corpus, 60)
     places = PatchedPlaces(corpus, groups, ROLES, [place for place in _grid(n_layers, 2) if place.role == 1], n_layers)
-    chosen, rows = places.choosing(model), interchange_rows(places, model, np.random.default_rng(0), fewest=1)
-    for at, group in enumerate(groups):
-        halves = []
-        for half in (slice(0, None, 2), slice(1, None, 2)):
-            part = GroupPairs(group.group, group.forth[half])
-            alone = PatchedPlaces(corpus, [part], ROLES, places.places, n_layers)
-            right = alone.right(model)[0]
-            (four,) = alone.run(model)
-            hits = four.map(lambda part, right=right: part.outcome[:-1, right] == 0)
-            across = np.concatenate([hits.forth, hits.back], axis=1)
-            halves.append((across, np.concatenate([hits.forth_ceiling, hits.back_ceiling], axis=1)))
-        for ours, expected in zip(chosen[at], halves[0], strict=True):
-            np.testing.assert_array_equal(ours, expected)
-        measured = [row for row in rows if row["group"] == group.group and row["direction"] == "both"]
-        assert [row["accuracy"] for row in measured] == pytest.approx(halves[1][0].mean(axis=1))
-        assert [row["ceiling"] for row in measured] == pytest.approx(halves[1][1].mean(axis=1))
-        assert measured[0]["n"] == halves[1][0].shape[1] / 2
+    rows = interchange_rows(places, model, fewest=1)
+    trie = answer_trie(corpus)
+    for group in groups:
+        pairs = group.forth[1::2]
+        donor, receiver = (pairs.donor_fact, pairs.donor_language), (pairs.fact, pairs.language)
+        right = [ask_questions(model, Questions.of(corpus, *fact), trie).right for fact in (donor, receiver)]
+        crossed = [ask_questions(model, Questions.of(corpus, fact, language), trie).right
+                   for fact, language in ((donor[0], receiver[1]), (receiver[0], donor[1]))]  # fmt: skip
+        (four,) = PatchedPlaces(corpus, [GroupPairs(group.group, pairs)], ROLES, places.places, n_layers).run(model)
+        names = (
+            {"mono, transferred": True, "mono, not transferred": False} if group.group == "mono" else {"parallel": 0}
+        )
+        for name, transfers in names.items():
+            masks = [right[0] & right[1] & ((does == transfers) | (group.group == "parallel")) for does in crossed]
+            across, ceiling = (
+                np.concatenate([part.outcome[:-1, mask] == 0 for part, mask in zip(parts, masks, strict=True)], axis=1)
+                for parts in ((four.forth, four.back), (four.forth_ceiling, four.back_ceiling))
+            )
+            measured = [row for row in rows if row["group"] == name and row["direction"] == "both"]
+            assert measured[0]["n"] == (masks[0] | masks[1]).sum()
+            assert measured[0]["kept"] == pytest.approx(across.shape[1] / 2 / len(pairs))
+            if across.shape[1] and np.isfinite(measured[0]["null"]):
+                assert [row["accuracy"] for row in measured] == pytest.approx(across.mean(axis=1))
+                assert [row["ceiling"] for row in measured] == pytest.approx(ceiling.mean(axis=1))
+
+
+def test_permuted_donors_are_as_valid_as_drawn_ones():
+    corpus = small_corpus(world={"n_entities": 40, "n_values": 6, "shared_facts": 0.5})
+    for pairs in (four for group in draw_groups(corpus, 40) for four in group.both_ways.in_order()):
+        valid = valid_donors(corpus, pairs)
+        assert valid.diagonal().all()
+        assert not valid.all()
+        for i, j in np.ndindex(valid.shape):
+            languages = [pairs.donor_language[j], pairs.language[i]]
+            donor, receiver = (
+                set(corpus.world.value[fact, languages]) for fact in (pairs.donor_fact[j], pairs.fact[i])
+            )
+            assert valid[i, j] == (not donor & receiver)
 
 
 def test_a_model_of_another_architecture_is_refused(trained):
@@ -154,8 +180,9 @@ def test_each_number_has_interval_null_and_n_or_a_reason(finding):
         defined = table[table["unification"].notna()]
         assert (defined["unification_low"] <= defined["unification"] + 1e-9).all()
         assert (defined["unification"] <= defined["unification_high"] + 1e-9).all()
-        assert (defined["ceiling_low"] > LEAST_CEILING).all()
-        assert (defined["null"].between(0, 1) & (defined["n"] > 0)).all()
+        assert (defined["ceiling"] > defined["null"]).all()
+        assert (defined["fixed"] == "").all()
+        assert (defined["null"].between(defined["null_low"], defined["null_high"]) & (defined["n"] > 0)).all()
         assert (table[table["unification"].isna()]["reason"] != "").all()
 
 
