@@ -102,7 +102,8 @@ def measure(run: Run) -> list[dict[str, Any]]:
     score = unification.tables["measures"].query("measure == 'score'")
     curve = score[(score["group"] == "mono") & (score["centring"] == "whole") & (score["layer"] == 1)]
     early = curve[curve["step"] < 300]["value"]
-    guesses = learning.tables["no_fact"]["accuracy"]
+    no_fact = learning.tables["no_fact"]
+    guesses = no_fact.loc[no_fact["kind"] == "transfer", "accuracy"]
     transfer = last["transfer_accuracy"]  # None where there are no items
     within = None if transfer is None else min(max(transfer, guesses.min()), guesses.max())
     plateaus = learning.tables["plateaus"]

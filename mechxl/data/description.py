@@ -10,10 +10,10 @@ import numpy as np
 from mechxl.config import RunConfig
 from mechxl.data.corpus import Corpus
 from mechxl.data.extractability import extractability
+from mechxl.data.guesses import no_fact_accuracies
 from mechxl.data.information import (
     informativeness,
     mean_visits,
-    no_fact_accuracies,
     no_knowledge_losses,
     told_distribution,
 )

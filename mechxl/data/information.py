@@ -11,7 +11,6 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from mechxl.data.corpus import Corpus
-from mechxl.data.transfer import TransferItems
 from mechxl.random import generator
 
 BITS = 1 / math.log(2)
@@ -215,63 +214,6 @@ def least_loss(corpus: Corpus) -> float:
     states = len(corpus.cue_states)
     probability = np.concatenate([p * weight for _, p in corpus.cue_states])
     return max(conditional_entropy(np.tile(answer, states), prompt, probability), 0.0)
-
-
-def no_fact_recall(corpus: Corpus, told: Told) -> float:
-    """The recall of the best guess that knows no fact: argmax P(A | R, S), where S is what the question shows.
-
-    As for recall, tellings are asked with the tag shown and count equally; tied maxima score 1 / ties. If training
-    never shows this S (since the tag is always left out), the guess is argmax P(A | R).
-    """
-    fact, language = corpus.tellings
-    words, answers = np.unique(np.r_[told.answer, corpus.words_of(fact, language, tag=True)[:, 3]], return_inverse=True)
-    relation = np.r_[told.relation, corpus.world.relation[fact]]
-    given = joint(relation, np.r_[told.readers, prompt_readers(corpus, tag=True)[fact, language]])
-    n = len(told.answer)
-    by_given, by_relation = np.zeros((given.max() + 1, len(words))), np.zeros((relation.max() + 1, len(words)))
-    np.add.at(by_given, (given[:n], answers[:n]), told.probability)
-    np.add.at(by_relation, (relation[:n], answers[:n]), told.probability)
-    relation_of = np.zeros(len(by_given), dtype=int)
-    relation_of[given] = relation
-    mass = np.where(by_given.any(axis=1, keepdims=True), by_given, by_relation[relation_of])
-    best = mass >= mass.max(axis=1, keepdims=True) * (1 - 1e-9)
-    return float((best / best.sum(axis=1, keepdims=True))[given[n:], answers[n:]].mean())
-
-
-@dataclass(frozen=True)
-class NoFactAccuracies:
-    """Accuracies on the transfer items of the best guesses that use no fact; NaN without items.
-
-    Attributes:
-        by_relation: of argmax P(v | R).
-        by_asked: of argmax P(v | R, asked language).
-        by_told: of argmax P(v | R, told language).
-    """
-
-    by_relation: float
-    by_asked: float
-    by_told: float
-
-
-def no_fact_accuracies(corpus: Corpus, items: TransferItems) -> NoFactAccuracies:
-    """The accuracies of these guesses; P is over tellings by weight, and tied maxima score 1 / ties."""
-    if not len(items.fact):
-        return NoFactAccuracies(*[float("nan")] * 3)
-    fact, language = corpus.tellings
-    table = np.zeros((*corpus.world.value_probability.shape, corpus.world.n_languages))
-    cells = corpus.world.relation[fact], corpus.world.value[fact, language], language
-    np.add.at(table, cells, corpus.mixture.weight[fact, language])
-    relation, value = corpus.world.relation[items.fact], corpus.world.value[items.fact, items.asked]
-
-    def accuracy(probability: Float[np.ndarray, "item value"]) -> float:
-        best = probability >= probability.max(axis=1, keepdims=True) * (1 - 1e-9)
-        return float((best[np.arange(len(value)), value] / best.sum(axis=1)).mean())
-
-    return NoFactAccuracies(
-        by_relation=accuracy(table.sum(axis=2)[relation]),
-        by_asked=accuracy(table[relation, :, items.asked]),
-        by_told=accuracy(table[relation, :, items.told]),
-    )
 
 
 @dataclass(frozen=True)

@@ -11,14 +11,15 @@ from hypothesis import given
 
 from mechxl.config import RunConfig, parse_config
 from mechxl.data.corpus import Corpus, build_corpus
+from mechxl.data.guesses import floors, recall_guesses
 from mechxl.data.information import (
     informativeness,
     least_loss,
     mean_visits,
-    no_fact_recall,
     no_knowledge_losses,
     told_distribution,
 )
+from mechxl.data.transfer import transfer_items
 from tests.data.settings import FEW, cue_states, said, small_corpus, small_settings
 
 
@@ -89,26 +90,24 @@ def test_no_knowledge_losses_are_entropies_of_strings(raw: dict):
 
 @FEW
 @given(small_settings())
-def test_no_fact_recall_is_the_best_guess_on_the_questions_as_asked(raw: dict):
+def test_recall_without_facts_is_that_of_the_best_guesses(raw: dict):
     config, corpus = small_corpus(raw)
-    readers, atoms = readers_of(config, corpus), atoms_of(config, corpus)
-    shown = bool(len(corpus.lexicon.tags))
-    asked_as = defaultdict(set)  # S of the questions, which show the tag even where training never does
-    for fact, row in enumerate(corpus.world.value.tolist()):
-        for language, value in enumerate(row):
-            words = said(corpus, fact, language, shown)
-            asked_as[" ".join(words[:-1] if value >= 0 else words)].add(language)
-    scores = []
-    for fact, language in np.argwhere(corpus.mixture.told).tolist():
-        *prompt, answer = said(corpus, fact, language, shown)
-        alike = [a for a in atoms if a.relation == corpus.world.relation[fact]]
-        reading = [a for a in alike if readers[a.prompt] == asked_as[" ".join(prompt)]]
-        mass: dict[str, float] = defaultdict(float)
-        for atom in reading or alike:
-            mass[atom.answer] += atom.probability
-        best = [a for a, p in mass.items() if p >= max(mass.values()) * (1 - 1e-9)]
-        scores.append((answer in best) / len(best))
-    assert no_fact_recall(corpus, told_distribution(corpus)) == pytest.approx(np.mean(scores))
+    atoms = atoms_of(config, corpus)
+
+    def best_guess(known: Callable[[Atom], Hashable]) -> float:
+        mass: dict[Hashable, dict[int, float]] = defaultdict(lambda: defaultdict(float))
+        for atom in atoms:
+            mass[known(atom)][atom.value] += atom.probability
+        scores = []
+        for telling in {(atom.fact, atom.language): atom for atom in atoms}.values():
+            of_values = mass[known(telling)]
+            best = [value for value, p in of_values.items() if p >= max(of_values.values()) * (1 - 1e-9)]
+            scores.append((telling.value in best) / len(best))
+        return float(np.mean(scores))
+
+    expected = best_guess(lambda a: a.relation), best_guess(lambda a: (a.relation, a.language))
+    assert recall_guesses(corpus) == pytest.approx(expected)
+    assert floors(corpus, transfer_items(corpus))["recall"] == pytest.approx(max(expected))
 
 
 @FEW

@@ -8,7 +8,7 @@ from hypothesis import given
 
 from mechxl.config import RunConfig, TokenizationConfig, parse_config
 from mechxl.data.corpus import Corpus, build_corpus
-from mechxl.data.information import no_fact_accuracies
+from mechxl.data.guesses import no_fact_accuracies
 from mechxl.data.languages import Lexicon
 from mechxl.data.mixture import Mixture
 from mechxl.data.tokenization import build_tokenizer

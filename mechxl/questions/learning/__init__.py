@@ -16,7 +16,7 @@ DEFINITION = (
     "No-knowledge losses are the exact losses of models that know no fact: H(A) of the answers A, H(A | R) given "
     "the relation R, and H(A | R, S) given also the set S of languages that the prompt can be in. No-fact "
     "accuracies are those of the best guess from the relation alone, or from the relation and the language asked or "
-    "told.",
+    "told. They are the floor from which recall and transfer rise.",
 )
 CAVEATS = (
     "Transfer above the largest no-fact accuracy is evidence of transfer. Transfer below the smallest is evidence "

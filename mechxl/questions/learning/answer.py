@@ -12,13 +12,8 @@ import pandas as pd
 from jaxtyping import Bool, Int
 
 from mechxl.data.corpus import Corpus
-from mechxl.data.information import (
-    Told,
-    no_fact_accuracies,
-    no_fact_recall,
-    no_knowledge_losses,
-    told_distribution,
-)
+from mechxl.data.guesses import floors, no_fact_accuracies, recall_guesses
+from mechxl.data.information import Told, no_knowledge_losses, told_distribution
 from mechxl.data.transfer import TransferItems, transfer_items
 from mechxl.findings import Finding
 from mechxl.measures.statistics import EntityBootstrap
@@ -67,6 +62,8 @@ def compute(run: Run, thorough: bool = False) -> Finding:
             rates += [{"step": step, "kind": kind} | row for row in rows]
         priors.append({"step": step} | divergences(model, prior, over_unseen))
 
+    if corpus.has_tags:
+        rates += _hidden(run, recall, transfer_items(corpus, tag=False), entities, over_seen)
     tables = {
         "curves": _curves(run),
         "rates": pd.DataFrame(rates),
@@ -75,17 +72,40 @@ def compute(run: Run, thorough: bool = False) -> Finding:
         "no_fact": _no_fact(corpus, asked),
     }
     tables["checkpoints"] = _checkpoints(tables["curves"], tables["rates"])
-    tables["plateaus"] = _plateaus(tables, no_fact_recall(corpus, distribution))
+    tables["plateaus"] = _plateaus(tables, floors(corpus, items)["recall"])
     notes = {
         "languages": corpus.lexicon.language_names,
         "draws": DRAWS,
         "unseen_entities": len(np.unique(corpus.world.entity[prior.questions.fact])) if len(prior.questions) else 0,
         "unseen_prompts": len(prior.questions),
         "tags": corpus.has_tags,
+        "cue_dropout": run.config.languages.cue_dropout if corpus.has_tags else 0.0,
         "sampled": bool(len(recall) < len(fact)),
         "rest": asdict(run.rest),
     }
     return Finding("learning", words(tables, notes), tables, notes)
+
+
+def _hidden(
+    run: Run,
+    recall: Questions,
+    items: TransferItems,
+    entities: Int[np.ndarray, " entity"],
+    bootstrap: EntityBootstrap,
+) -> list[dict[str, object]]:
+    """Recall and transfer with the tag hidden, at the last checkpoint: kinds recall_hidden and transfer_hidden."""
+    corpus, model, trie = run.corpus, run.model(), answer_trie(run.corpus)
+    kept = np.isin(corpus.world.entity[items.fact], entities)
+    rows: list[dict[str, object]] = []
+    for kind, fact, language, told in (
+        ("recall_hidden", recall.fact, recall.language, None),
+        ("transfer_hidden", items.fact[kept], items.asked[kept], items.told[kept]),
+    ):
+        questions = Questions.of(corpus, fact, language, tag=False)
+        right = ask_questions(model, questions, trie).right
+        about = {"step": run.steps[-1], "kind": kind}
+        rows += [about | row for row in _rates(questions, right, told, bootstrap, items.why_none)]
+    return rows
 
 
 def _no_knowledge(distribution: Told) -> pd.DataFrame:
@@ -96,14 +116,17 @@ def _no_knowledge(distribution: Told) -> pd.DataFrame:
 
 
 def _no_fact(corpus: Corpus, asked: TransferItems) -> pd.DataFrame:
-    """The exact accuracies of guessing without facts on the transfer items asked."""
+    """The exact accuracies of guessing without facts, on all tellings and on the transfer items asked."""
+    by_relation, by_language = recall_guesses(corpus)
     accuracies = no_fact_accuracies(corpus, asked)
-    guesses = {
-        "argmax P(v | R)": accuracies.by_relation,
-        "argmax P(v | R, asked language)": accuracies.by_asked,
-        "argmax P(v | R, told language)": accuracies.by_told,
-    }
-    return pd.DataFrame({"guess": list(guesses), "accuracy": list(guesses.values()), "reason": asked.why_none})
+    rows = [
+        ("recall", "argmax P(v | R)", by_relation, ""),
+        ("recall", "argmax P(v | R, asked language)", by_language, ""),
+        ("transfer", "argmax P(v | R)", accuracies.by_relation, asked.why_none),
+        ("transfer", "argmax P(v | R, asked language)", accuracies.by_asked, asked.why_none),
+        ("transfer", "argmax P(v | R, told language)", accuracies.by_told, asked.why_none),
+    ]
+    return pd.DataFrame(rows, columns=["kind", "guess", "accuracy", "reason"])
 
 
 def _rates(

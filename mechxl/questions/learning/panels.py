@@ -88,18 +88,22 @@ def _rates_panel(finding: Finding) -> Panel:
             trace = line(steps_shown(part["step"]), part["accuracy"], label, colour, dash=dash, width=1.5)
             figure.add_trace(trace, row=1, col=column)
     guesses = finding.tables["no_fact"][finding.tables["no_fact"]["reason"] == ""]
-    for accuracy in guesses["accuracy"]:
-        level(figure, accuracy, "", subplot=2)
+    for kind, accuracy in guesses[["kind", "accuracy"]].itertuples(index=False):
+        level(figure, accuracy, "", subplot=1 if kind == "recall" else 2)
     step_axis(figure, curves["step"], narrow=True)
     figure.update_yaxes(range=[-0.02, 1.03])
-    guessed = "; ".join(f"{row.guess} {row.accuracy:.3f}" for row in guesses.itertuples())
+    guessed = "; ".join(f"{row.kind}, {row.guess} {row.accuracy:.3f}" for row in guesses.itertuples())
     caption = (
         "Recall: the tellings of training, asked again. Transfer: mono facts, asked in a language that training does "
         "not tell them in. The whole answer must match, under greedy decoding; the tag, where there is one, is shown. "
         f"Black: all, with a 95 % interval over entities ({finding.notes['draws']:,} bootstrap draws). Colours: by the "
         "language asked in. "
         f"{'; '.join(notes).capitalize()}{' (a sample)' if finding.notes['sampled'] else ''}; one run (one seed). "
-        + (f"Dotted grey: exact accuracies of guessing without facts on the same items ({guessed})." if guessed else "")
+        + (
+            f"Dotted grey: exact accuracies of guessing without facts on the same questions ({guessed})."
+            if guessed
+            else ""
+        )
     )
     return Panel("rates", "Recall and transfer", caption, themed(figure, legend_rows=2))
 

@@ -15,7 +15,7 @@ MARGINALS = {"P(A | R)": "given_relation", "P(A | R, S)": "given_readers"}
 
 def words(tables: dict[str, pd.DataFrame], notes: Mapping[str, Any]) -> list[str]:
     """Recall and transfer at the end, rest, and the plateau before recall."""
-    return [_headline(tables, notes["rest"]), _rest(notes["rest"]), *_plateau_words(tables)]
+    return [_headline(tables, notes["rest"]), *_hidden(tables, notes), _rest(notes["rest"]), *_plateau_words(tables)]
 
 
 def _headline(tables: dict[str, pd.DataFrame], rest: Mapping[str, Any]) -> str:
@@ -25,18 +25,39 @@ def _headline(tables: dict[str, pd.DataFrame], rest: Mapping[str, Any]) -> str:
     recall, transfer = rate["recall"], rate["transfer"]
     moves = rest["rests"] is False
     when = f"Over steps {rest['first']:,} to {rest['last']:,} (their mean)" if moves else f"At step {last:,}"
+    floors = tables["no_fact"].groupby("kind")["accuracy"].max()
     recalled = (
         f"{when} the model recalls {_share(recall, rest['recall'] if moves else None)} of {recall['n']:,} tellings "
-        f"({recall['entities']:,} entities)"
+        f"({recall['entities']:,} entities); the best guess without facts reaches {floors['recall']:.1%}"
     )
     if transfer["reason"]:
         return f"{recalled}; transfer is not defined ({transfer['reason']})."
-    guess = tables["no_fact"]["accuracy"].max()
     return (
         f"{recalled}. It also answers {_share(transfer, rest['transfer'] if moves else None)} of {transfer['n']:,} "
         "questions about mono facts in a language that training did not tell them in (transfer); the best guess "
-        f"without facts reaches {guess:.1%}."
+        f"without facts reaches {floors['transfer']:.1%}."
     )
+
+
+def _hidden(tables: Mapping[str, pd.DataFrame], notes: Mapping[str, Any]) -> list[str]:
+    """Where languages have tags: what is recalled and transferred without the tag, which training leaves out at times.
+
+    Training corresponds to the tag hidden where it always leaves the tag out.
+    """
+    if not notes["tags"]:
+        return []
+    rates = tables["rates"]
+    rate = {row["kind"]: row for _, row in rates[rates["group"] == "all"].iterrows() if "hidden" in row["kind"]}
+    dropout = notes["cue_dropout"]
+    shown = {0.0: "Training always shows the tag", 1.0: "Training never shows the tag"}.get(
+        dropout, f"Training leaves the tag out of {dropout:.0%} of what it shows"
+    )
+    recall, transfer = rate["recall_hidden"], rate["transfer_hidden"]
+    transferred = f"not defined ({transfer['reason']})" if transfer["reason"] else _share(transfer, None)
+    return [
+        f"{shown}; the numbers above are of questions that show it. With the tag hidden, at step {recall['step']:,}: "
+        f"recall {_share(recall, None)} of {recall['n']:,} tellings, transfer {transferred}."
+    ]
 
 
 def _share(row: pd.Series, movement: Mapping[str, float] | None) -> str:

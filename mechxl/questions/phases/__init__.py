@@ -13,7 +13,8 @@ DEFINITION = (
     "constant by a margin of AICc. Its onset, the half-rise step, is resolved if one logistic or two beat a straight "
     "line by a margin and begin inside the window; otherwise the curve “rises, onset not resolved”. If it ends below "
     "90 % of its last rise, it is “not finished”. Beside the onset stands the step at which the curve has gone half "
-    "of its way whatever its shape (isotonic regression).",
+    "of its way whatever its shape (isotonic regression). Recall and transfer rise from the accuracy of the best guess "
+    "without facts: what lies below it is no fact learned.",
     "A lag is a ratio of two onsets. Its null is that both curves have one common onset.",
     "After recall: what transfer and the score gain between the first checkpoint with 99 % recall and the last one.",
 )

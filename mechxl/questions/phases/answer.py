@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mechxl.data.guesses import floors
 from mechxl.data.information import no_knowledge_losses, told_distribution
+from mechxl.data.transfer import transfer_items
 from mechxl.findings import Finding
 from mechxl.measures.rises import FEWEST_POINTS, ends
 from mechxl.measures.transitions import change_points, lag, onset, precedes
@@ -68,21 +70,24 @@ def compute(run: Run, thorough: bool = False) -> Finding:
     return Finding("phases", words(tables, notes), tables, notes)
 
 
-def _curve(quantity: str, unit: str, step: Any, value: Any, source: str, noise: float = 0.0) -> pd.DataFrame:
-    """Rows of one curve. noise: sampling error of one evaluation, where it is known."""
+def _curve(
+    quantity: str, unit: str, step: Any, value: Any, source: str, noise: float = 0.0, floor: float = 0.0
+) -> pd.DataFrame:
+    """Rows of one curve. noise: sampling error of one evaluation, where it is known; floor: above which it rises."""
     values = np.asarray(value, dtype=float)
     table = pd.DataFrame({"quantity": quantity, "unit": unit, "step": step, "value": values, "from": source})
-    return table.assign(noise=noise)[table["value"].notna()]
+    return table.assign(noise=noise, floor=floor)[table["value"].notna()]
 
 
 def _from_metrics(run: Run) -> list[pd.DataFrame]:
     """Recall and transfer at every evaluation; of log p what lies above the exact -H(A | R, S): what facts add."""
-    metrics, parts = run.metrics, []
+    metrics, parts, guessed = run.metrics, [], floors(run.corpus, transfer_items(run.corpus))
     floor = -no_knowledge_losses(told_distribution(run.corpus)).given_readers  # log p of a model that knows no fact
     for kind in ("recall", "transfer"):
         if (column := f"{kind}_accuracy") in metrics:
             noise = _sampling_error(metrics[column], metrics[f"{kind}_n"], run.config.world.n_entities)
-            parts.append(_curve(kind, "accuracy", metrics["step"], metrics[column], "metrics", noise))
+            values = metrics["step"], metrics[column]
+            parts.append(_curve(kind, "accuracy", *values, "metrics", noise, guessed[kind]))
         if (column := f"{kind}_log_prob") in metrics:
             values = (metrics[column].astype(float) - floor).clip(lower=0)
             parts.append(_curve(kind, LOG_P, metrics["step"], values, "metrics"))
@@ -139,8 +144,10 @@ def _headline_layer(curves: pd.DataFrame) -> int:
 
 
 def _series(curves: pd.DataFrame, quantity: str, unit_name: str) -> pd.DataFrame:
-    rows = curves[(curves["quantity"] == quantity) & (curves["unit"] == unit_name)]
-    return rows.sort_values("step")
+    """One curve by step; of a curve with a floor, what lies above it."""
+    rows = curves[(curves["quantity"] == quantity) & (curves["unit"] == unit_name)].sort_values("step")
+    above = (rows["value"] - rows["floor"]).clip(lower=0)
+    return rows.assign(value=above.where(rows["floor"] > 0, rows["value"]))
 
 
 def _onsets(curves: pd.DataFrame) -> pd.DataFrame:
@@ -154,6 +161,7 @@ def _onsets(curves: pd.DataFrame) -> pd.DataFrame:
             row |= {f"{prefix}{end}": getattr(when, end) for end in ("step", "low", "high")}
         first, last = ends(y)
         row |= {"n": len(part), "first": first, "last": last, "noise": noise, "from_step": told.start}
+        row["floor"] = float(part["floor"].iloc[0])
         row |= {key: told.fit.get(key, np.nan) for key in ("c", "A", "m", "w", "A2", "m2", "w2", "rho", "sd")}
         rows.append(row | {"reason": told.reason or {"rises": "one rise"}.get(told.outcome, "")})
     return pd.DataFrame(rows)

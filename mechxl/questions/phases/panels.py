@@ -187,7 +187,9 @@ def _curves(finding: Finding) -> Panel:
         figure.add_trace(dots, row=row, col=column)
         if np.isfinite(fit["step"]):
             x = np.geomspace(max(fit["from_step"], 1), finding.notes["last"], 80)
-            figure.add_trace(line(x, rise(fit, x), "", colour, showlegend=False, width=1.3), row=row, col=column)
+            figure.add_trace(
+                line(x, fit["floor"] + rise(fit, x), "", colour, showlegend=False, width=1.3), row=row, col=column
+            )
             inside = {"fillcolor": faint(colour), "line_width": 0, "row": row, "col": column}
             for prefix in ("", "second_"):
                 if np.isfinite(fit[f"{prefix}step"]):
@@ -200,7 +202,8 @@ def _curves(finding: Finding) -> Panel:
     counts = ", ".join(f"{fit['quantity']} ({fit['unit']}) {int(fit['n'])}" for fit in fits)
     caption = (
         "Every curve, with the logistics in ln(step) fitted to it where it has an onset. "
-        "Shaded: the 95 % interval of each half-rise. Bits about the language have their sign changed, so that losing "
+        "Shaded: the 95 % interval of each half-rise. An accuracy's rise is fitted to what lies above the best guess "
+        "without facts. Bits about the language have their sign changed, so that losing "
         f"the language is a rise. Null: a constant and lines with AR(1) residuals, by AICc. n, evaluations: {counts}; "
         "one run."
     )

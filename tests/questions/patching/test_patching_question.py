@@ -25,8 +25,8 @@ ROLES = ["name_last", "prompt_last"]
 @pytest.fixture(scope="module")
 def planted_corpus():
     return small_corpus(
-        world={"n_entities": 40, "n_unseen": 2},
-        languages={"name_length": 1, "name_syllables": 100, "word_syllables": 24, "shared_names": 0.0},
+        world={"n_entities": 40, "n_values": 8, "n_unseen": 2},
+        languages={"name_length": 1, "name_syllables": 100, "word_syllables": 60, "shared_names": 0.0},
     )
 
 
@@ -52,9 +52,10 @@ def test_a_planted_circuit_is_found_and_its_causal_unification_is_what_was_plant
     for row in there:
         assert row["ceiling"] == 1
         assert row["accuracy"] == float(shared)
-        assert row["unification"] == pytest.approx((row["accuracy"] - row["null"]) / (1 - row["null"]))
-        assert row["unification"] == 1 or not shared
-        assert row["unification_high"] < 0.5 or shared
+        if np.isfinite(row["unification"]):
+            assert row["unification"] == pytest.approx((row["accuracy"] - row["null"]) / (1 - row["null"]))
+            assert row["unification"] == 1 or not shared
+    assert all(np.isfinite(row["unification"]) for row in there if row["direction"] == "both")
     if shared:
         added = [place for place in places.places if place.component in ("attn_out", "mlp_out")]
         parts = PatchedPlaces(corpus, groups, ROLES, added, n_layers)
@@ -217,7 +218,7 @@ def test_it_survives_being_written_and_read(finding, tmp_path):
 @pytest.mark.parametrize(
     "sections",
     [
-        {"languages": {"cue": "tag", "shared_words": 1.0, "name_syllables": 12, "word_syllables": 24}},
+        {"languages": {"shared_words": 1.0, "name_syllables": 12, "word_syllables": 24}},
         {"languages": {"count": 3, "name_syllables": 12, "word_syllables": 48, "word_order": "varied"}},
         {"mixture": {"parallel_fraction": 1.0}},
         {"mixture": {"parallel_fraction": 0.0}},
@@ -225,7 +226,15 @@ def test_it_survives_being_written_and_read(finding, tmp_path):
         {"world": {"n_entities": 12, "n_relations": 1, "n_values": 4, "n_unseen": 3, "shared_facts": 0.0}},
         {"world": {"n_entities": 2, "n_relations": 2, "n_values": 2, "n_unseen": 0}},
     ],
-    ids=["tag, words shared", "three languages", "all parallel", "none parallel", "bpe", "no shared fact", "no pair"],
+    ids=[
+        "no tag, words shared",
+        "three languages",
+        "all parallel",
+        "none parallel",
+        "bpe",
+        "no shared fact",
+        "no pair",
+    ],
 )
 def test_every_kind_of_run_has_an_answer(sections, tmp_path):
     found = patching.compute(small_run(tmp_path / "run", **sections))
@@ -233,3 +242,6 @@ def test_every_kind_of_run_has_an_answer(sections, tmp_path):
     patching.figures(found)
     assert found.summary
     assert all(sentence.endswith(".") for sentence in found.summary)
+    if sections.get("languages", {}).get("shared_words"):
+        assert all(SAME_PROMPTS in sentence for sentence in found.summary[:3])
+        assert found.tables["curve"]["unification"].isna().all()
