@@ -20,6 +20,11 @@ runs (10,000 draws, two-sided); refuted if rho <= 0 or p > .05. Runs of shared_f
 transfer's rho is over 12 runs. A run whose causal unification is undefined is left out, and counted. (c) Over time,
 described only: the first checkpoint at which causal unification is defined, and from which on it stays above .5, beside
 the first at which transfer and score stay above half of their last value; means over seeds with t intervals.
+
+Corrected on 27 November 2026, after the results were known: causal unification was accuracy / ceiling, and is
+(accuracy - null) / (ceiling - null) now, with permuted donors as valid as drawn ones; it is undefined unless the
+ceiling is clearly above the null. Mono facts are those that transfer; all mono facts were taken before, with failures
+of transfer in the ceiling. Hypothesis, grid and tests are as they were.
 """
 
 from typing import Any
@@ -84,9 +89,9 @@ def measure(run: Run) -> list[dict[str, Any]]:
     place = " ".join(map(str, finding.notes["place"].values()))
     row: dict[str, Any] = {"run": variant(run), "seed": run.config.seed, "place": place}
     last = {group_row["group"]: group_row for group_row in both[both["step"] == run.steps[-1]].to_dict("records")}
-    for group in ("parallel", "mono"):
+    for group, name in (("parallel", "parallel"), ("mono", "mono, transferred")):
         for key in ("unification", "unification_low", "unification_high", "accuracy", "ceiling", "null", "n"):
-            row[f"{group}_{key}"] = float(last[group][key])
+            row[f"{group}_{key}"] = float(last[name][key])
     row["fact"] = float(last["parallel"]["fact_receivers"])
     row["transfer"], row["score"] = (float(others[key].iloc[-1]) for key in ("transfer", "score_1"))
     over_time = both[both["group"] == "parallel"].set_index("step")["unification"]

@@ -13,7 +13,7 @@ from scipy.stats import t
 from mechxl.measures.statistics import wilson_ends
 
 LEAST_GAP = 0.05  # the lower end of ceiling - null must be above it
-_HALVINGS = 18  # of the search for an end of an interval, and 6 more for a multiplier
+_HALVINGS, _NEWTON = 15, 12  # of the search for an end of an interval, and for a multiplier
 _CELLS = np.array([[1, 1], [1, 0], [0, 1], [0, 0]])  # hits (across, within)
 
 
@@ -155,12 +155,14 @@ def _restricted_variance(
     z = _CELLS[:, 0] - theta[:, None] * _CELLS[:, 1] - ((1 - theta) * chance)[:, None]
     shares = counts / n[:, None]
     top, bottom = np.maximum(z.max(axis=1), 1e-9), np.minimum(z.min(axis=1), -1e-9)
-    low, high = -1 / top, -1 / bottom
-    for _ in range(_HALVINGS + 6):
-        m = (low + high) / 2
-        mean = (shares * z / np.maximum(1 + m[:, None] * z, 1e-12)).sum(axis=1)
+    low, high, m = -1 / top, -1 / bottom, np.zeros(len(n))
+    for _ in range(_NEWTON):  # Newton's steps, or halves where they leave the bracket
+        parts = z / np.maximum(1 + m[:, None] * z, 1e-12)
+        mean = (shares * parts).sum(axis=1)
         low, high = np.where(mean > 0, m, low), np.where(mean > 0, high, m)
-    p = shares / np.maximum(1 + ((low + high) / 2)[:, None] * z, 1e-12)
+        m = m + mean / np.maximum((shares * parts**2).sum(axis=1), 1e-12)
+        m = np.where((m > low) & (m < high), m, (low + high) / 2)
+    p = shares / np.maximum(1 + m[:, None] * z, 1e-12)
     missing = (p * z).sum(axis=1)  # what the cell at the bound takes, times its z
     taken = np.where(missing > 0, -missing * bottom, -missing * top)
     return ((p * z**2).sum(axis=1) + np.abs(taken)) / n

@@ -33,6 +33,7 @@ NAMES = list(studies())
 def test_all_studies_are_there():
     assert set(NAMES) == {
         "after_recall",
+        "causal",
         "coverage",
         "language",
         "patching",

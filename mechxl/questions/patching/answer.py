@@ -20,9 +20,9 @@ from mechxl.model.blocks import BY_HEAD
 from mechxl.questions.common import MAIN_ROLE, distinct_roles, few_steps, scores_over_training
 from mechxl.questions.patching.controls import controls
 from mechxl.questions.patching.groups import draw_groups
-from mechxl.questions.patching.places import PARTS, PatchedPlaces
+from mechxl.questions.patching.places import PatchedPlaces
 from mechxl.questions.patching.rows import choose, interchange_rows
-from mechxl.questions.patching.words import words
+from mechxl.questions.patching.words import PARTS, words
 from mechxl.run import Run
 from mechxl.training.memory import kept_memory
 

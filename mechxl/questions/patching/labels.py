@@ -2,7 +2,7 @@
 
 from mechxl.findings import Finding
 from mechxl.plots import BLUE, ORANGE, VERMILION
-from mechxl.questions.patching.places import PARTS
+from mechxl.questions.patching.words import PARTS
 
 GROUP_COLOURS = dict(zip((*PARTS["mono"], *PARTS["parallel"]), (VERMILION, ORANGE, BLUE), strict=True))
 

@@ -17,12 +17,12 @@ from mechxl.model.answers import Questions, answer_trie, ask_questions
 from mechxl.model.blocks import READ_LATER
 from mechxl.model.weights import weights_of
 from mechxl.questions.patching.groups import BothWays, GroupPairs
+from mechxl.questions.patching.words import PARTS, SET_ASIDE
 
 if TYPE_CHECKING:
     from mechxl.model.hooked import HookedTransformer
 
 
-PARTS = {"mono": ("mono, transferred", "mono, not transferred"), "parallel": ("parallel",)}
 SAME_PROMPTS = "the prompts are the same in both languages, so that nothing crosses from one to the other"
 
 
@@ -69,7 +69,7 @@ class Part:
     @property
     def set_aside(self) -> bool:
         """Whether it does not choose the place if another part can."""
-        return self.name == PARTS["mono"][1]
+        return self.name == SET_ASIDE
 
 
 class PatchedPlaces:

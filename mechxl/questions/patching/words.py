@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 
 from mechxl.findings import signed
-from mechxl.questions.patching.places import PARTS
 
+PARTS = {"mono": ("mono, transferred", "mono, not transferred"), "parallel": ("parallel",)}  # of a group's pairs
 SET_ASIDE = PARTS["mono"][1]
 COMPONENT_NAMES = {
     "resid_pre": "the residual stream",

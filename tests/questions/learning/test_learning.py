@@ -126,3 +126,24 @@ def test_rates_equal_the_runs_own_metrics_and_lie_in_their_intervals(trained):
     assert set(finding.tables["rates"]["group"]) >= {"parallel", "mono", "in A", "in B", "A→B", "B→A"}
     assert [panel.name for panel in learning.figures(finding)] == ["loss", "rates", "kinds", "prior"]
     assert finding.to_json("x")
+
+
+@pytest.mark.parametrize(
+    ("dropout", "begins"),
+    [(0.0, "always shows"), (0.5, "leaves the tag out of 50%"), (1.0, "never shows")],
+)
+def test_where_languages_have_tags_both_columns_are_said(dropout, begins):
+    """With cue_dropout 1 recall was .302 with the tag and 1 without: training corresponds to the tag hidden."""
+    rows = [("recall", 0.302, ""), ("recall_hidden", 1.0, ""), ("transfer_hidden", np.nan, "no transfer items")]
+    rates = pd.DataFrame(
+        [
+            {"kind": kind, "group": "all", "step": 300, "n": 80, "entities": 20, "reason": reason, "accuracy": accuracy,
+             "low": accuracy, "high": accuracy}
+            for kind, accuracy, reason in rows
+        ]
+    )  # fmt: skip
+    (said,) = in_words._hidden({"rates": rates}, {"tags": True, "cue_dropout": dropout})
+    assert begins in said
+    assert "With the tag hidden, at step 300: recall 100.0% [100.0%, 100.0%] of 80 tellings" in said
+    assert "transfer not defined (no transfer items)" in said
+    assert in_words._hidden({"rates": rates}, {"tags": False}) == []

@@ -49,6 +49,21 @@ def test_curves_are_those_of_the_run(bare, finding):
     assert set(curves["unit"]) == {"accuracy", answer.LOG_P, "score", "S - X"}
 
 
+def test_accuracies_rise_from_the_best_guess_without_facts():
+    """A prior learned at step 11 and facts at step 400: the onset is the facts'; the prior alone is no rise."""
+    step, floor = np.unique(np.rint(np.geomspace(1, 3000, 60))).astype(int), 0.6
+    prior, facts = (1 / (1 + np.exp(-np.log(step / m) / 0.2)) for m in (11, 400))
+    wobble = 0.01 * np.random.default_rng(0).normal(size=len(step))
+    about = {"unit": "accuracy", "step": step, "from": "", "noise": 0.01, "floor": floor}
+    learned = pd.DataFrame({"quantity": "recall", "value": floor * prior + 0.4 * facts + wobble} | about)
+    guessed = pd.DataFrame({"quantity": "transfer", "value": 0.98 * floor * prior + wobble} | about)
+    onsets = answer._onsets(pd.concat([learned, guessed], ignore_index=True)).set_index("quantity")
+    assert onsets.loc["recall", "outcome"] == "rises"
+    assert 300 < onsets.loc["recall", "step"] < 500
+    assert onsets.loc["transfer", "outcome"] == "no rise"
+    assert (onsets["floor"] == floor).all()
+
+
 def test_each_onset_has_an_interval_or_a_reason(finding):
     for row in finding.tables["onsets"].to_dict("records"):
         assert row["reason"]
@@ -113,7 +128,7 @@ def planted_curves(recall, unified, transfer):
             y = np.full(len(step), 0.05) if m is None else 1 / (1 + np.exp(-np.log(step / m) / 0.2))
             value = y + 0.03 * rng.normal(size=len(step))
             parts.append(pd.DataFrame({"quantity": quantity, "unit": unit, "step": step, "value": value, "from": ""}))
-            parts[-1]["noise"] = 0.0
+            parts[-1][["noise", "floor"]] = 0.0
     return pd.concat(parts, ignore_index=True)
 
 
@@ -266,7 +281,7 @@ def test_a_curve_that_is_high_from_where_it_is_defined_is_not_called_no_rise_on_
     """Causal unification has no value before the model knows facts, and may be 1 at once."""
     step = np.arange(200, 3001, 100)
     late = pd.DataFrame({"quantity": "causal unification, mono", "unit": "ratio", "step": step, "from": "patching"})
-    late = late.assign(noise=0.0, value=0.8 + 0.001 * np.random.default_rng(0).normal(size=len(step)))
+    late = late.assign(noise=0.0, floor=0.0, value=0.8 + 0.001 * np.random.default_rng(0).normal(size=len(step)))
     both = {"curves": late, "onsets": answer._onsets(late)}
     both = {name: pd.concat([at_once.tables[name], rows], ignore_index=True) for name, rows in both.items()}
     timeline = phases.figures(Finding("phases", [], at_once.tables | both, at_once.notes))[0].figure
