@@ -65,7 +65,7 @@ def compute(run: Run, thorough: bool = False) -> Finding:
         "headline": headline,
         "draws": DRAWS,
         "near": NEAR,
-        "kept": sorted(set(curves["from"])),
+        "kept": sorted({*curves["from"], *_kept_questions(run, thorough)}),
     }
     return Finding("phases", words(tables, notes), tables, notes)
 
@@ -133,6 +133,12 @@ def _kept(run: Run, thorough: bool) -> list[pd.DataFrame]:
             values = rows["unification"]
             parts.append(_curve(f"causal unification, {group}", "ratio", rows["step"], values, "patching"))
     return parts
+
+
+def _kept_questions(run: Run, thorough: bool) -> list[str]:
+    """The questions whose findings are kept, also where they define no curve."""
+    others = {"language_identity": language_identity, "patching": patching}
+    return [name for name, of in others.items() if kept_finding(run, declared(name, of), thorough) is not None]
 
 
 def _headline_layer(curves: pd.DataFrame) -> int:
