@@ -132,10 +132,11 @@ def _ratio_ends(
     inside = np.tile(ratio, (2, 1))
     outside = ratio + np.array([[-1.0], [1.0]]) * (1 + 2 * widest)
     counts, chance = np.tile(counts, (2, 1)), np.tile(chance, 2)
+    likely = (chance * counts.sum(axis=1) + 0.5) / (counts.sum(axis=1) + 1)  # a null of no hit is not known to be 0
     for _ in range(_HALVINGS):
         theta = (inside + outside) / 2
         z_mean = share_a - theta * share_c - (1 - theta) * chance.reshape(2, -1)
-        variance = _restricted_variance(counts, theta.ravel(), chance).reshape(2, -1)
+        variance = _restricted_variance(counts, theta.ravel(), likely).reshape(2, -1)
         more = beyond[0] - 2 * theta * beyond[1] + theta**2 * beyond[2]
         variance = np.maximum(variance + more, variance / 2)
         kept = z_mean**2 <= critical * variance

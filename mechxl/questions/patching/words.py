@@ -51,13 +51,12 @@ def _headline(group: str, both: pd.Series, notes: Mapping[str, Any]) -> str:
         if np.isfinite(both["unification"])
         else f"causal unification is not defined: {both['reason']}"
     )
-    null = _interval(both, "null") if np.isfinite(both["null"]) else "no share that is defined"
     return (
         f"{_verdict(both)} ({ratio}, {group_name(group)}, {int(both['n']):,} pairs, one run). Patched is "
         f"{place_name(notes['place'])}, which the other half of the pairs chose. The answer becomes the donor's value "
         f"in the receiver's language in {_interval(both, 'accuracy')} with a donor in another language, in "
-        f"{_interval(both, 'ceiling')} with the same fact in the receiver's language, and a permuted donor's value in "
-        f"{null}. Both directions are taken together; {both['kept']:.0%} of the pairs drawn are measured."
+        f"{_interval(both, 'ceiling')} with the same fact in the receiver's language{_chance(both)}. Both directions are "
+        "taken together; {both['kept']:.0%} of the pairs drawn are measured."
     )
 
 
@@ -66,9 +65,13 @@ def _set_aside(both: pd.Series) -> str:
     return (
         f"Apart, mono facts that do not transfer ({int(both['n']):,} pairs): the donor's value comes out in "
         f"{_interval(both, 'accuracy')} with the donor as training tells it, in {_interval(both, 'ceiling')} with the "
-        f"same fact in the receiver's language, and a permuted donor's value in {_interval(both, 'null')}; causal "
-        f"unification is not defined: {both['reason']}."
+        f"same fact in the receiver's language{_chance(both)}; causal unification is not defined: {both['reason']}."
     )
+
+
+def _chance(both: pd.Series) -> str:
+    """How often the answer is a permuted donor's value, where that is defined."""
+    return f", and a permuted donor's value in {_interval(both, 'null')}" if np.isfinite(both["null"]) else ""
 
 
 def group_name(group: str) -> str:
