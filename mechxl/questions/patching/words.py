@@ -55,8 +55,8 @@ def _headline(group: str, both: pd.Series, notes: Mapping[str, Any]) -> str:
         f"{_verdict(both)} ({ratio}, {group_name(group)}, {int(both['n']):,} pairs, one run). Patched is "
         f"{place_name(notes['place'])}, which the other half of the pairs chose. The answer becomes the donor's value "
         f"in the receiver's language in {_interval(both, 'accuracy')} with a donor in another language, in "
-        f"{_interval(both, 'ceiling')} with the same fact in the receiver's language{_chance(both)}. Both directions are "
-        "taken together; {both['kept']:.0%} of the pairs drawn are measured."
+        f"{_interval(both, 'ceiling')} with the same fact in the receiver's language{_chance(both)}. Both directions "
+        f"are taken together; {both['kept']:.0%} of the pairs drawn are measured."
     )
 
 
