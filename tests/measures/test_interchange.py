@@ -96,7 +96,8 @@ def test_pairs_in_two_directions_count_once():
     within = draw.random((1, 80)) < 0.7
     across = within & (draw.random((1, 80)) < 0.6)
     once = interchange(across, within, chance(1, 80), np.arange(80))
-    twice = interchange(*(np.tile(hits, 2) for hits in (across, within)), chance(1, 160), np.tile(np.arange(80), 2))
+    pair = np.tile(np.arange(80), 2)
+    twice = interchange(np.tile(across, 2), np.tile(within, 2), chance(1, 160), pair)
     assert twice.n == once.n == 80
     np.testing.assert_allclose(twice.unification, once.unification, atol=0.02)
     np.testing.assert_allclose(twice.accuracy, once.accuracy, atol=0.01)

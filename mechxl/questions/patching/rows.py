@@ -121,14 +121,16 @@ def _directions(corpus: Corpus, four: BothWays[PatchedPairs], part: Part) -> lis
         ("back", four.back, four.back_ceiling, part.back),
     ):
         null = _null(corpus, own, chosen)
-        hits = own.hits(chosen), ceiling.hits(chosen)
-        single.append(Direction(name, *hits, null, np.flatnonzero(chosen), [(own, chosen)]))
+        across, within = own.hits(chosen), ceiling.hits(chosen)
+        single.append(Direction(name, across, within, null, np.flatnonzero(chosen), [(own, chosen)]))
     joined = [one for one in single if np.isfinite(one.null).all() and one.null.size] or single
     both = Direction(
-        "both",
-        *(np.concatenate([getattr(one, key) for one in joined], axis=1) for key in ("across", "ceiling", "null")),
-        np.concatenate([one.pair for one in joined]),
-        [patched for one in joined for patched in one.patched],
+        name="both",
+        across=np.concatenate([one.across for one in joined], axis=1),
+        ceiling=np.concatenate([one.ceiling for one in joined], axis=1),
+        null=np.concatenate([one.null for one in joined], axis=1),
+        pair=np.concatenate([one.pair for one in joined]),
+        patched=[patched for one in joined for patched in one.patched],
     )
     return [*single, both]
 

@@ -52,7 +52,7 @@ def _headline(group: str, both: pd.Series, notes: Mapping[str, Any]) -> str:
         else f"causal unification is not defined: {both['reason']}"
     )
     return (
-        f"{_verdict(both)} ({ratio}, {group_name(group)}, {int(both['n']):,} pairs, one run). Patched is "
+        f"{_verdict(both)} ({ratio}; {group_name(group)}, {int(both['n']):,} pairs, one run). Patched is "
         f"{place_name(notes['place'])}, which the other half of the pairs chose. The answer becomes the donor's value "
         f"in the receiver's language in {_interval(both, 'accuracy')} with a donor in another language, in "
         f"{_interval(both, 'ceiling')} with the same fact in the receiver's language{_chance(both)}. Both directions "

@@ -53,7 +53,8 @@ def test_a_planted_circuit_is_found_and_its_causal_unification_is_what_was_plant
         assert row["ceiling"] == 1
         assert row["accuracy"] == float(shared)
         if np.isfinite(row["unification"]):
-            assert row["unification"] == pytest.approx((row["accuracy"] - row["null"]) / (1 - row["null"]))
+            accuracy, null = float(row["accuracy"]), float(row["null"])
+            assert row["unification"] == pytest.approx((accuracy - null) / (1 - null))
             assert row["unification"] == 1 or not shared
     assert all(np.isfinite(row["unification"]) for row in there if row["direction"] == "both")
     if shared:
