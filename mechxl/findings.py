@@ -112,6 +112,20 @@ class Estimate:
         return cls(math.nan, math.nan, math.nan, math.nan, math.nan, n, entities, reason)
 
 
+def counted(n: int, noun: str) -> str:
+    """A count with its noun: 1 pair, 2 pairs, 1,000 entities."""
+    plural = f"{noun[:-1]}ies" if noun.endswith("ty") else f"{noun}s"
+    return f"{n:,} {noun if n == 1 else plural}"
+
+
+def permuted_p(p: float, draws: int) -> str:
+    """A p-value of random draws, said to be the least possible where it is: p = .005, the least that 199 draws allow."""
+    least = 1 / (draws + 1)
+    digits = max(3, int(np.ceil(-np.log10(least))))
+    told = f"p = {signed(p, digits)}"
+    return f"{told}, the least that {draws:,} draws allow" if p <= least * 1.001 else told
+
+
 def signed(value: float, digits: int = 2) -> str:
     """A number as text with a true minus sign and without a leading zero: −.31, .05, 1.08."""
     text = f"{abs(value):.{digits}f}"

@@ -220,6 +220,8 @@ def facts_table(corpus: Corpus) -> pd.DataFrame:
         value = world.value[:, language]
         columns[f"value_{name}"] = pd.array(value, dtype="Int64").copy()
         columns[f"value_{name}"][value < 0] = pd.NA
+        if len(lexicon.tags):
+            columns[f"tag_word_{name}"] = np.full(len(value), lexicon.words[lexicon.tags[language]])
         columns[f"entity_word_{name}"] = lexicon.words[lexicon.names[world.entity, language]]
         columns[f"relation_word_{name}"] = lexicon.words[lexicon.relation_words[world.relation, language]]
         words = lexicon.words[lexicon.value_words[world.relation, value, language]].astype(object)

@@ -1,7 +1,7 @@
 """Linear probes: how much a linear reader learns about a label (the language, a value) from new entities' activations.
 
-The reader is multinomial logistic regression, trained on some entities and tested on others. Scaling and penalty are
-chosen on the training entities only. The information that it reads, in bits, is
+The reader is multinomial logistic regression (`readers`), trained on some entities and tested on others. Scaling and
+penalty are chosen on the training entities only. The information that it reads, in bits, is
 
     log2(number of classes) - held-out cross entropy in bits
 
@@ -12,23 +12,36 @@ mean over classes of the share of rows read rightly.
 What probes cannot see: whether the model uses what they read. If tokens reveal a label, a probe reads it from
 embeddings even before training: compare with checkpoint 0, with shuffled labels and with a reader of the tokens.
 
-Intervals resample the held-out entities and keep the fitted readers, so they leave out the variation from training.
+Intervals. What is estimated is the expected value of this procedure on so many entities: over the entities that train
+and test it, and over folds. With folds drawn R times (`repeated_folds`) the probe is refitted for each, and a mean over
+draws is reported. Its variance is
+
+    s2 / n + f2 (1 / R + 1 / (K - 1))
+
+s2: the variance between n entities of their mean over draws. f2: the variance between draws, each of which trains on
+other entities and chooses anew. The second term of its factor is the correction of Nadeau and Bengio (2003, section 3):
+trainings on subsets of one sample overlap, so that more draws do not average out what another sample would train, and
+the correlation is about the ratio of tested to trained entities, 1 / (K - 1) in K folds. (No unbiased estimate exists:
+Bengio and Grandvalet 2004; Bates et al. 2024 show how far plain intervals fall short.) Ends: t, with the degrees of
+freedom of the sum (Satterthwaite 1946); bits on the logarithm of cross entropy, which cannot fall below 0; accuracy as
+a Wilson interval. docs/language.md has how often they cover. With folds given once (relations, say) the fitted readers
+are kept and held-out entities resampled, which leaves out the variation from training: `interval` says "fixed probe".
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from scipy.special import log_softmax
-from sklearn.linear_model import LogisticRegression, RidgeClassifierCV
+from scipy.stats import t
 
-from mechxl.measures.statistics import EntityBootstrap
+from mechxl.measures.readers import fitted
+from mechxl.measures.statistics import EntityBootstrap, wilson_ends
 
-PENALTIES = (1e-4, 1e-2, 1.0, 100.0)  # sklearn's C, an inverse penalty; with the first, almost nothing is read
-VALUE_PENALTIES = tuple(10.0**power for power in range(-3, 4))
 DRAWS = 1000
+REPEATS = 3  # draws of the folds
 FIRST_BLOCK = 16  # entities that the online code codes uniformly
+REFITTED, FIXED = "refitted", "fixed probe"
+LEAST_ENTROPY = 1e-12  # bits
 
 
 @dataclass(frozen=True)
@@ -44,6 +57,7 @@ class Reading:
         accuracy_high: its upper end.
         n: the number of rows.
         entities: the number of entities of these rows.
+        interval: refitted, or fixed probe: what varies in the intervals.
         reason: why the numbers are NaN.
     """
 
@@ -55,13 +69,22 @@ class Reading:
     accuracy_high: float
     n: int
     entities: int
+    interval: str = FIXED
     reason: str = ""
 
     @classmethod
     def undefined(cls, reason: str, n: int, entities: int) -> "Reading":
         """A reading of NaN, with the reason."""
         nan = float("nan")
-        return cls(nan, nan, nan, nan, nan, nan, n, entities, reason)
+        return cls(nan, nan, nan, nan, nan, nan, n, entities, "", reason)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What each held-out row gives; means over rows are bits and balanced accuracy."""
+
+    bits: Float[np.ndarray, " row"]
+    right: Float[np.ndarray, " row"]
 
 
 def entity_folds(entity: Int[np.ndarray, " row"], folds: int, rng: np.random.Generator) -> Int[np.ndarray, " row"]:
@@ -78,11 +101,18 @@ def entity_folds(entity: Int[np.ndarray, " row"], folds: int, rng: np.random.Gen
     return (rng.permutation(len(names)) % folds)[index]
 
 
+def repeated_folds(
+    entity: Int[np.ndarray, " row"], folds: int, rng: np.random.Generator, repeats: int = REPEATS
+) -> Int[np.ndarray, "repeat row"]:
+    """Folds by entity, drawn several times."""
+    return np.stack([entity_folds(entity, folds, rng) for _ in range(repeats)])
+
+
 def probe(
     x: Float[np.ndarray, "row d"],
     label: Int[np.ndarray, " row"],
     entity: Int[np.ndarray, " row"],
-    fold: Int[np.ndarray, " row"],
+    fold: Int[np.ndarray, " row"] | Int[np.ndarray, "repeat row"],
     rng: np.random.Generator,
 ) -> Reading:
     """The reading of linear readers: each fold is read by a reader that is trained on the other folds.
@@ -91,25 +121,30 @@ def probe(
         x: activations, or counts of tokens.
         label: the class of each row.
         entity: of each row; intervals resample entities, and the choice of the penalty holds some out.
-        fold: of each row, from `entity_folds`; or its relation, to hold out one relation at a time.
+        fold: of each row, drawn several times (`repeated_folds`); or once: a row's relation, to hold out one at a time.
         rng: a generator.
 
     Raises:
         ValueError: activations are not finite, or the arrays differ in length.
     """
-    x = _checked(x, label, entity, fold)
+    draws = np.atleast_2d(fold)
+    x = _checked(x, label, entity, draws[0])
     classes, y = np.unique(label, return_inverse=True)
     n, entities = len(x), len(np.unique(entity))
-    if len(classes) < 2 or len(np.unique(fold)) < 2:
+    if len(classes) < 2 or len(np.unique(draws[0])) < 2:
         single = "one class" if len(classes) < 2 else "one fold"
         return Reading.undefined(f"{single} only: nothing to tell apart", n, entities)
-    log_p = np.zeros((n, len(classes)))
-    for held_out in np.unique(fold):
-        rows = fold != held_out
-        if len(np.unique(y[rows])) < len(classes):
-            return Reading.undefined("a class that occurs in one fold only", n, entities)
-        log_p[~rows] = fitted(x[rows], y[rows], entity[rows], rng)(x[~rows])
-    return scored(log_p, y, entity, rng)
+    log_p = np.zeros((len(draws), n, len(classes)))
+    for predicted, folds in zip(log_p, draws, strict=True):
+        for held_out in np.unique(folds):
+            rows = folds != held_out
+            if len(np.unique(y[rows])) < len(classes):
+                return Reading.undefined("a class that occurs in one fold only", n, entities)
+            predicted[~rows] = fitted(x[rows], y[rows], entity[rows], rng)(x[~rows])
+    if len(draws) == 1:
+        return scored(log_p[0], y, entity, rng)
+    scores = [_scores(predicted, y) for predicted in log_p]
+    return _refitted(scores, entity, len(np.unique(draws[0])), len(classes))
 
 
 def scored(
@@ -118,7 +153,7 @@ def scored(
     entity: Int[np.ndarray, " row"],
     rng: np.random.Generator,
 ) -> Reading:
-    """Bits and balanced accuracy of predictions, with intervals over entities.
+    """Bits and balanced accuracy of predictions, with intervals over entities; the reader is kept.
 
     Args:
         log_p: of each class, in nats.
@@ -126,84 +161,49 @@ def scored(
         entity: of each row.
         rng: a generator.
     """
-    n_classes = log_p.shape[1]
-    size = np.bincount(y, minlength=n_classes)
-    if (size == 0).any():
+    if (np.bincount(y, minlength=log_p.shape[1]) == 0).any():
         return Reading.undefined("a class has no held-out row", len(y), len(np.unique(entity)))
-    balance = len(y) / (n_classes * size[y])
+    scores, over = _scores(log_p, y), EntityBootstrap(entity, DRAWS, rng)
+    bits, accuracy = over.mean(scores.bits, entity), over.mean(scores.right, entity)
+    return Reading(*bits, *accuracy, len(y), len(over.entities), FIXED)
+
+
+def _scores(log_p: Float[np.ndarray, "row cls"], y: Int[np.ndarray, " row"]) -> Scores:
+    rows, n_classes = np.arange(len(y)), log_p.shape[1]
+    balance = len(y) / (n_classes * np.bincount(y, minlength=n_classes)[y])
     best = log_p >= log_p.max(axis=1, keepdims=True) - 1e-9  # ties are shared
-    right = (best / best.sum(axis=1, keepdims=True))[np.arange(len(y)), y]
-    gained = np.log2(n_classes) + log_p[np.arange(len(y)), y] / np.log(2)
-    over = EntityBootstrap(entity, DRAWS, rng)
-    bits, accuracy = over.mean(balance * gained, entity), over.mean(balance * right, entity)
-    return Reading(*bits, *accuracy, len(y), len(over.entities))
+    right = (best / best.sum(axis=1, keepdims=True))[rows, y]
+    return Scores(balance * (np.log2(n_classes) + log_p[rows, y] / np.log(2)), balance * right)
 
 
-def fitted(
-    x: Float[np.ndarray, "row d"],
-    y: Int[np.ndarray, " row"],
-    entity: Int[np.ndarray, " row"],
-    rng: np.random.Generator,
-) -> Callable[[Float[np.ndarray, "other d"]], Float[np.ndarray, "other cls"]]:
-    """A function that gives a fitted reader's log probabilities, in nats.
-
-    Its scaling and penalty are the best on a third of the entities, after training on the others. With these it is then
-    trained on all entities.
-
-    Args:
-        x: activations to train on.
-        y: the class of each row, numbered from 0 without gaps.
-        entity: of each row.
-        rng: a generator.
-    """
-    names = np.unique(entity)
-    inside = np.isin(entity, rng.permutation(names)[: -max(1, len(names) // 3)])
-    if _uninformative(_by_feature(x)(x), y):
-        frequency = np.log(np.bincount(y) / len(y))
-        return lambda other: np.broadcast_to(frequency, (len(other), len(frequency)))
-    best, loss = (_by_feature, PENALTIES[0]), np.inf
-    if len(np.unique(y[inside])) == y.max() + 1:
-        for scaling in (_by_feature, _as_a_whole):
-            reader = LogisticRegression(solver="newton-cholesky", warm_start=True, tol=1e-3, max_iter=50)
-            scale = scaling(x[inside])
-            train, test = scale(x[inside]), scale(x[~inside])
-            for penalty in PENALTIES:
-                log_p = _log_p(reader.set_params(C=penalty).fit(train, y[inside]), test)
-                cross_entropy = -float(log_p[np.arange(len(log_p)), y[~inside]].mean())
-                if cross_entropy < loss:
-                    best, loss = (scaling, penalty), cross_entropy
-    scaling, penalty = best
-    scale = scaling(x)
-    reader = LogisticRegression(solver="newton-cholesky", C=penalty, max_iter=50).fit(scale(x), y)
-    return lambda other: _log_p(reader, scale(other))
+def _refitted(scores: list[Scores], entity: Int[np.ndarray, " row"], folds: int, n_classes: int) -> Reading:
+    """Means over draws of the folds, and the intervals of the module's docstring."""
+    n, entities = len(entity), len(np.unique(entity))
+    bits, bits_error, freedom = _with_error(np.stack([one.bits for one in scores]), entity, folds)
+    entropy = np.log2(n_classes) - bits
+    factor = np.exp(t.ppf(0.975, freedom) * bits_error / max(entropy, LEAST_ENTROPY))
+    accuracy, error, freedom = _with_error(np.stack([one.right for one in scores]), entity, folds)
+    share = min(max(accuracy, 0.0), 1.0)
+    low, high = wilson_ends(np.array([share]), np.array([error**2]), most=n, entities=int(freedom) + 1)
+    bits_ends = np.log2(n_classes) - entropy * factor, np.log2(n_classes) - entropy / factor
+    return Reading(bits, *map(float, bits_ends), share, float(low[0]), float(high[0]), n, entities, REFITTED)
 
 
-def _uninformative(x: Float[np.ndarray, "row d"], y: Int[np.ndarray, " row"]) -> bool:
-    """Whether all classes have the same mean (as with shared names): weights of 0 are then optimal at any penalty."""
-    return all(float(np.abs(x[y == c].mean(axis=0) - x.mean(axis=0)).max()) < 1e-7 for c in range(int(y.max()) + 1))
-
-
-def _log_p(reader: LogisticRegression, x: Float[np.ndarray, "row d"]) -> Float[np.ndarray, "row cls"]:
-    """Log probabilities in nats; sklearn's own are -inf if a probability is below the smallest float."""
-    z = reader.decision_function(x)
-    return log_softmax(np.stack([-z / 2, z / 2], axis=1) if z.ndim == 1 else z, axis=1)
-
-
-Scaled = Callable[[Float[np.ndarray, "row d"]], Float[np.ndarray, "row d"]]
-
-
-def _by_feature(x: Float[np.ndarray, "row d"]) -> Scaled:
-    """Scales each feature to mean 0 and variance 1; a constant feature becomes 0."""
-    mean, spread = x.mean(axis=0), x.std(axis=0)
-    spread = np.where(spread > 1e-9 * max(float(np.abs(x).max()), 1e-30), spread, np.inf)
-    return lambda other: (other - mean) / spread
-
-
-def _as_a_whole(x: Float[np.ndarray, "row d"]) -> Scaled:
-    """Scales all features together to mean 0 and a mean variance of 1, so that their relative sizes stay."""
-    mean = x.mean(axis=0)
-    spread = float(np.sqrt(((x - mean) ** 2).mean()))
-    return lambda other: (other - mean) / (spread if spread > 1e-9 * max(float(np.abs(x).max()), 1e-30) else np.inf)
+def _with_error(
+    values: Float[np.ndarray, "repeat row"], entity: Int[np.ndarray, " row"], folds: int
+) -> tuple[float, float, float]:
+    """The mean over draws and rows, its standard error, and the degrees of freedom of this."""
+    names, index = np.unique(entity, return_inverse=True)
+    repeats, n = len(values), len(names)
+    mean = float(values.mean())
+    residual = np.bincount(index, weights=values.mean(axis=0) - mean)
+    between_entities = n / (n - 1) * float((residual**2).sum()) / values.shape[1] ** 2
+    between_draws = float(values.mean(axis=1).var(ddof=1)) * (1 / repeats + 1 / (folds - 1))
+    variance = between_entities + between_draws
+    if variance == 0:
+        return mean, 0.0, n - 1.0
+    freedom = variance**2 / (between_entities**2 / (n - 1) + between_draws**2 / (repeats - 1))
+    return mean, float(np.sqrt(variance)), min(freedom, n - 1.0)
 
 
 def code_length(
@@ -235,17 +235,6 @@ def code_length(
         bits -= float(log_p[np.arange(len(log_p)), y[block]].sum()) / np.log(2)
         done *= 2
     return bits / len(x), ""
-
-
-def value_reader(
-    x: Float[np.ndarray, "row d"], value: Int[np.ndarray, " row"]
-) -> Callable[[Float[np.ndarray, "other d"]], Int[np.ndarray, " other"]]:
-    """A linear reader of many classes in closed form: ridge regression on indicators, penalty by leave-one-out."""
-    scale = _by_feature(x)
-    if len(np.unique(value)) < 2:
-        return lambda other: np.full(len(other), value[0])
-    reader = RidgeClassifierCV(alphas=VALUE_PENALTIES).fit(scale(x), value)
-    return lambda other: np.asarray(reader.predict(scale(other)))
 
 
 def _checked(

@@ -45,7 +45,7 @@ class Parts:
 
     @property
     def score(self) -> np.ndarray:
-        """S - W. About 1: languages coincide. 0: the same fact in the other language is no closer than another fact in
+        """S - W. 1 - W: languages coincide. 0: the same fact in the other language is no closer than another fact in
         this one. Negative: the language dominates."""
         return self.S - self.W
 

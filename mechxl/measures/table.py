@@ -53,9 +53,9 @@ class Measure:
         tested: whether its p-value tests a hypothesis. Permuting entities does not change W, and X only mirrors S.
         small_is_close: whether a small number means that the languages are close.
         needs_values: whether facts must have values (those of unseen entities have none).
-        sees_offset: whether a constant offset between languages that otherwise coincide moves it to its null or
-            beyond. The other measures may shrink, but stay above their nulls.
-        sees_turn: whether it changes when one language's vectors are rotated and shifted.
+        sees_offset: whether it changes when one vector is added to all of one language's.
+        sees_turn: whether it changes when one language's vectors are rotated. What each measure reads under both, and
+            that these two say so truly, is computed by the study `readings`.
         studied: whether the study of coverage has rows for it.
         in_words: whether the summary says if it is above its null and if it rose.
         in_panel: whether the figure of measures draws it.
@@ -76,7 +76,7 @@ class Measure:
     tested: bool = True
     small_is_close: bool = False
     needs_values: bool = False
-    sees_offset: bool = False
+    sees_offset: bool = True
     sees_turn: bool = True
     studied: bool = True
     in_words: bool = False
@@ -91,27 +91,28 @@ HEADLINE = "score"  # the row that the summary's first sentences and the first f
 _score_any = partial(score, baseline="any")
 
 MEASURES: tuple[Measure, ...] = (
-    Measure("S", "S", score, "S", centrings=EVERY, sees_offset=True),
-    Measure("W", "W", score, "W", centrings=EVERY, tested=False, sees_offset=True),
-    Measure("X", "X", score, "X", centrings=EVERY, tested=False, sees_offset=True),
-    Measure("score", "S − W", score, "score", centrings=EVERY, sees_offset=True, in_groups=True),
+    Measure("S", "S", score, "S", centrings=EVERY),
+    Measure("W", "W", score, "W", centrings=EVERY, tested=False),
+    Measure("X", "X", score, "X", centrings=EVERY, tested=False),
+    Measure("score", "S − W", score, "score", centrings=EVERY, in_groups=True),
     Measure(
         "alignment", "S − X", score, "alignment", centrings=EVERY, in_words=True, in_panel=True, in_groups=True
     ),
-    Measure("separation", "W − X", score, "separation", centrings=EVERY, tested=False, sees_offset=True),
+    Measure("separation", "W − X", score, "separation", centrings=EVERY, tested=False),
     Measure(
-        "normalised", "(S − W) / (1 − W)", score, "normalised", centrings=EVERY, sees_offset=True, in_panel=True,
+        "normalised", "(S − W) / (1 − W)", score, "normalised", centrings=EVERY, in_panel=True,
         axis=(-2.05, 1.05),
         caption="The axis of (S − W) / (1 − W) ends at −2: its divisor is near 0 while a language's facts are alike.",
     ),
     Measure("retrieval", "retrieval", retrieval, "retrieval", in_words=True, in_panel=True, in_groups=True),
     Measure("mexa", "MEXA", retrieval, "mexa", in_words=True, in_panel=True),
     Measure(
-        "cka", "CKA", cka, vectors="raw", cost="costly", sees_turn=False, in_words=True, in_panel=True, in_groups=True
+        "cka", "CKA", cka, vectors="raw", cost="costly", sees_offset=False, sees_turn=False, in_words=True,
+        in_panel=True, in_groups=True,
     ),
     Measure(
         "procrustes", "Procrustes residual", procrustes, vectors="raw", cost="costly", small_is_close=True,
-        sees_turn=False, in_words=True, in_panel=True,
+        sees_offset=False, sees_turn=False, in_words=True, in_panel=True,
     ),
     Measure("checkerboard", "checkerboard ρ", checkerboard, cost="costly", in_words=True, in_panel=True),
     Measure(
@@ -125,16 +126,16 @@ MEASURES: tuple[Measure, ...] = (
         caption="Mean cosine: how alike any two vectors are, not centred.",
     ),
     Measure(
-        "score_any", "S − W, any relation", _score_any, "score", kind="control", cost="moderate", sees_offset=True,
+        "score_any", "S − W, any relation", _score_any, "score", kind="control", cost="moderate",
         studied=False,
     ),
     Measure(
         "V_cross", "V, same value", controls, "V_cross", kind="control", cost="moderate", null="none",
-        needs_values=True, sees_offset=True,
+        needs_values=True,
     ),
     Measure(
         "score_other_value", "S − W, other value", controls, "score_other_value", kind="control", cost="moderate",
-        needs_values=True, sees_offset=True, studied=False,
+        needs_values=True, studied=False,
     ),
     Measure(
         "beyond_value", "beyond the value", controls, "beyond_value", kind="control", cost="moderate",

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from scipy.integrate import quad
 from scipy.stats import norm
 
-from mechxl.measures.probes import code_length, entity_folds, fitted, probe, value_reader
+from mechxl.measures.probes import FIXED, REFITTED, code_length, entity_folds, probe, repeated_folds
+from mechxl.measures.readers import fitted, value_reader
 
 
 def rng(seed=0):

@@ -1,34 +1,24 @@
 """The table of measures: rows fit their functions, say truly what they see, and are listed in the docs."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.stats import ortho_group
 
-from mechxl.measures.planted import Plant
-from mechxl.measures.sample import Sample, draw_split
+from analyses.calibration.readings import CLEAR, ENTITIES, IDENTICAL, PLANTED, UNCHANGED, read
+from analyses.study import read_results
 from mechxl.measures.score import score
 from mechxl.measures.table import HEADLINE, MEASURES, Measure, listing, take
 from mechxl.measures.vectors import CENTRINGS
 from tests.measures.brute import planted, sample_of, units
 
-
-def taken(h: np.ndarray, sample: Sample):
-    return {name: one.pooled for name, one in take(MEASURES, h, units(h), sample).items()}
+SEEN = [row for row in MEASURES if row.kind != "context"]
 
 
 @pytest.fixture(scope="module")
-def apart():
-    """Measures of languages that coincide, of one that lies far away, and of one that is turned; and their sample."""
-    data = planted(80, plant=Plant(d=8, language=0, own_entity=0, noise=0.1))
-    sample = sample_of(data, draws=50, permutations=99)
-    sample = replace(sample, split=draw_split(sample, np.random.default_rng(0)))
-    offset, turned = data.h.copy(), data.h.copy()
-    offset[:, 1] += 4
-    turned[:, 1] = turned[:, 1] @ ortho_group.rvs(8, random_state=1)
-    return {name: taken(h, sample) for name, h in (("same", data.h), ("offset", offset), ("turned", turned))}
+def readings():
+    """What each measure reads in each planted change, as docs/measures.md has it."""
+    return {name: read(name) for name in PLANTED}
 
 
 def test_names_are_unique_and_the_headline_is_one_of_them():
@@ -38,25 +28,56 @@ def test_names_are_unique_and_the_headline_is_one_of_them():
     assert all(set(row.centrings) <= set(CENTRINGS) for row in MEASURES)
 
 
-@pytest.mark.parametrize("row", [row for row in MEASURES if row.in_words], ids=lambda row: row.name)
-def test_a_measure_in_words_clears_its_null_under_an_offset_or_sees_it(apart, row):
-    """The score is negative: a sentence says then that the others can clear their nulls."""
-    assert apart["offset"][HEADLINE].high < 0
-    assert (apart["offset"][row.name].p <= 0.01) == (not row.sees_offset)
+@pytest.mark.parametrize("row", SEEN, ids=lambda row: row.name)
+def test_a_measure_sees_an_offset_and_a_turn_or_does_not_as_its_row_says(readings, row):
+    before = readings[IDENTICAL][row.name].value
+    for change, sees in (("offset", row.sees_offset), ("turn", row.sees_turn)):
+        assert (abs(readings[change][row.name].value - before) > UNCHANGED) == sees, change
 
 
-@pytest.mark.parametrize("row", [row for row in MEASURES if row.kind == "measure"], ids=lambda row: row.name)
-def test_a_turn_of_one_language_changes_a_measure_or_it_does_not_see_it(apart, row):
-    same, offset, turned = (apart[name][row.name].value for name in ("same", "offset", "turned"))
-    unmoved = (offset == pytest.approx(same, abs=1e-9)) and (turned == pytest.approx(same, abs=1e-9))
-    assert unmoved == (not row.sees_turn)
+def test_only_cka_and_procrustes_are_blind_to_an_offset_and_a_turn(readings):
+    """Half of what S - X, retrieval, MEXA and the checkerboard read of identical vectors is gone under a turn."""
+    assert {row.name for row in SEEN if not (row.sees_offset and row.sees_turn)} == {"cka", "procrustes"}
+    for name in ("alignment", "retrieval", "mexa", "checkerboard"):
+        assert readings["turn"][name].value < readings[IDENTICAL][name].value / 2
+        assert readings["offset"][name].value < readings[IDENTICAL][name].value
 
 
-def test_small_is_close_says_which_way_a_measure_goes(apart):
+def test_measures_in_words_can_clear_their_nulls_while_the_score_is_negative(readings):
+    """What the summary says where both happen; p counts only what lies beyond the null."""
+    assert readings["offset"][HEADLINE].value < -0.3
+    assert all(readings["offset"][row.name].p <= CLEAR for row in MEASURES if row.in_words)
+
+
+def test_the_ceiling_of_the_score_is_one_minus_w(readings):
+    same = readings[IDENTICAL]
+    assert same["S"].value == pytest.approx(1)
+    assert same["score"].value == pytest.approx(1 - same["W"].value)
+    assert 0.1 < same["W"].value  # so that identical vectors do not score 1
+    assert same["normalised"].value == pytest.approx(1)
+
+
+def test_what_shares_nothing_clears_no_null_and_a_shared_value_is_no_fact_beyond_it(readings):
+    assert all(readings["noise"][row.name].p > CLEAR for row in MEASURES if row.null != "none" and row.tested)
+    assert readings["shared entity"]["alignment"].p <= CLEAR  # a name is enough
+    assert readings["shared value"]["alignment"].p <= CLEAR  # and so is an answer
+    assert readings["shared value"]["beyond_value"].p > CLEAR
+
+
+def test_small_is_close_says_which_way_a_measure_goes(readings):
     for row in (row for row in MEASURES if row.in_words):
-        estimate = apart["same"][row.name]
-        assert estimate.p <= 0.01
+        estimate = readings[IDENTICAL][row.name]
+        assert estimate.p <= CLEAR
         assert (estimate.value < estimate.null) == row.small_is_close, row.name
+
+
+def test_the_docs_hold_what_is_read_today(readings):
+    """The kept results, from which docs/measures.md is filled (`python -m analyses --check` compares the page)."""
+    kept = {(row["measure"], row["planted"]): row["value"] for row in read_results("readings")}
+    assert kept.keys() == {(row.name, name) for row in MEASURES for name in PLANTED}
+    for (measure, name), value in kept.items():
+        assert readings[name][measure].value == pytest.approx(np.nan if value is None else value, abs=2e-3, nan_ok=True)
+    assert readings[IDENTICAL]["S"].entities == ENTITIES
 
 
 def test_a_function_that_several_rows_name_is_called_once():

@@ -11,7 +11,8 @@ from jaxtyping import Float, Int
 from mechxl.data.corpus import Corpus, crossed
 from mechxl.data.roles import role_positions
 from mechxl.instruments.activations.store import activations
-from mechxl.measures.probes import Reading, code_length, entity_folds, probe, value_reader
+from mechxl.measures.probes import Reading, code_length, entity_folds, probe, repeated_folds
+from mechxl.measures.readers import value_reader
 from mechxl.measures.statistics import EntityBootstrap
 from mechxl.random import generator
 from mechxl.run import Run
@@ -48,11 +49,11 @@ def language_readings(
         nothing = pd.DataFrame([row | asdict(Reading.undefined(why, len(language), len(np.unique(entity))))])
         empty = {"step": few[-1], "layer": 0, "role": roles[-1], "bits": np.nan, "n": 0, "reason": why}
         return nothing, nothing.iloc[:0], pd.DataFrame([empty])
-    fold = entity_folds(entity, folds, generator(0, "folds"))
+    fold = repeated_folds(entity, folds, generator(0, "folds"))
     shuffled = generator(0, "shuffled labels").permuted(language.reshape(len(facts), -1), axis=1).reshape(-1)
     rows, left_out, codes = [], [], []
 
-    def read(x: Float[np.ndarray, "row d"], label: Int[np.ndarray, " row"], by: Int[np.ndarray, " row"]) -> dict:
+    def read(x: Float[np.ndarray, "row d"], label: Int[np.ndarray, " row"], by: Int[np.ndarray, "*repeat row"]) -> dict:
         return asdict(probe(x, label, entity, by, generator(0, "probe")))
 
     for role in roles:

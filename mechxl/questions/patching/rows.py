@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from mechxl.data.corpus import Corpus
-from mechxl.findings import signed
+from mechxl.findings import counted, signed
 from mechxl.instruments.patching.pairs import OUTCOMES, Pairs, value_words
 from mechxl.measures.interchange import Interchange, best_place, interchange, mean_interval, permuted_hits
 from mechxl.questions.patching.groups import BothWays
@@ -193,7 +193,7 @@ def _with_ends(name: str, value_low_high: Sequence[float] | Float[np.ndarray, " 
 
 def _reason(row: Row, gap: Float[np.ndarray, " three"], why_none: str, fewest: int) -> str:
     if float(row["n"]) < fewest:
-        return why_none or f"{row['n']} pairs, fewer than {fewest}"
+        return why_none or f"{counted(int(row['n']), 'pair')}, fewer than {fewest}"
     if np.isnan(row["null"]):
         return "no permuted donor has another value, so that nothing tells the donor's value from chance"
     if row["fixed"]:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mechxl.findings import signed
+from mechxl.findings import counted, signed
 
 PARTS = {"mono": ("mono, transferred", "mono, not transferred"), "parallel": ("parallel",)}  # of a group's pairs
 SET_ASIDE = PARTS["mono"][1]
@@ -52,7 +52,7 @@ def _headline(group: str, both: pd.Series, notes: Mapping[str, Any]) -> str:
         else f"causal unification is not defined: {both['reason']}"
     )
     return (
-        f"{_verdict(both)} ({ratio}; {group_name(group)}, {int(both['n']):,} pairs, one run). Patched is "
+        f"{_verdict(both)} ({ratio}; {group_name(group)}, {counted(int(both['n']), 'pair')}, one run). Patched is "
         f"{place_name(notes['place'])}, which the other half of the pairs chose. The answer becomes the donor's value "
         f"in the receiver's language in {_interval(both, 'accuracy')} with a donor in another language, in "
         f"{_interval(both, 'ceiling')} with the same fact in the receiver's language{_chance(both)}. Both directions "
@@ -63,7 +63,7 @@ def _headline(group: str, both: pd.Series, notes: Mapping[str, Any]) -> str:
 def _set_aside(both: pd.Series) -> str:
     """Mono facts that do not transfer, whose ceiling is too low for a ratio: what their donors reach."""
     return (
-        f"Apart, mono facts that do not transfer ({int(both['n']):,} pairs): the donor's value comes out in "
+        f"Apart, mono facts that do not transfer ({counted(int(both['n']), 'pair')}): the donor's value comes out in "
         f"{_interval(both, 'accuracy')} with the donor as training tells it, in {_interval(both, 'ceiling')} with the "
         f"same fact in the receiver's language{_chance(both)}; causal unification is not defined: {both['reason']}."
     )
@@ -120,8 +120,9 @@ def _over_training(curve: pd.DataFrame, notes: Mapping[str, Any]) -> list[str]:
             first, last = rows.iloc[0], rows.iloc[-1]
             sentences.append(
                 f"Over training, {group_name(group)}: causal unification is first defined at step "
-                f"{int(first['step']):,}, where it is {_interval(first, 'unification')} (n = {int(first['n'])} "
-                f"pairs). At step {int(last['step']):,} it is {_interval(last, 'unification')}."
+                f"{int(first['step']):,}, where it is {_interval(first, 'unification')} (n = "
+                f"{counted(int(first['n']), 'pair')}). At step {int(last['step']):,} it is "
+                f"{_interval(last, 'unification')}."
             )
     return sentences
 

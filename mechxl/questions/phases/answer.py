@@ -44,7 +44,8 @@ def compute(run: Run, thorough: bool = False) -> Finding:
         thorough: all entities for the scores; and findings of the other questions that are thorough.
     """
     scores = scores_over_training(run, thorough)
-    curves = pd.concat([*_from_metrics(run), *_scores(scores), *_kept(run, thorough)], ignore_index=True)
+    others, undefined = _kept(run, thorough)
+    curves = pd.concat([*_from_metrics(run), *_scores(scores), *others], ignore_index=True)
     headline = _headline_layer(curves)
     onsets = _onsets(curves)
     lags = _lags(curves, headline)
@@ -65,7 +66,8 @@ def compute(run: Run, thorough: bool = False) -> Finding:
         "headline": headline,
         "draws": DRAWS,
         "near": NEAR,
-        "kept": sorted({*curves["from"], *_kept_questions(run, thorough)}),
+        "kept": sorted({*curves["from"], *undefined}),
+        "undefined": undefined | _undefined(run.metrics),
     }
     return Finding("phases", words(tables, notes), tables, notes)
 
@@ -114,9 +116,18 @@ def _scores(table: pd.DataFrame) -> list[pd.DataFrame]:
     ]
 
 
-def _kept(run: Run, thorough: bool) -> list[pd.DataFrame]:
-    """What other questions found, where that is kept: language bits (with their sign changed), causal unification."""
-    parts = []
+def _undefined(metrics: pd.DataFrame) -> dict[str, str]:
+    """Why transfer is not defined, where it is not."""
+    reasons = metrics["transfer_reason"].dropna() if "transfer_reason" in metrics else []
+    return {"transfer": str(reasons.iloc[-1])} if len(reasons) else {}
+
+
+def _kept(run: Run, thorough: bool) -> tuple[list[pd.DataFrame], dict[str, str]]:
+    """What other questions found, where that is kept: language bits (with their sign changed), causal unification.
+
+    Beside the curves, why a kept finding gives none, by question.
+    """
+    parts, undefined = [], {}
     if (finding := kept_finding(run, declared("language_identity", language_identity), thorough)) is not None:
         probes = finding.tables["probes"]
         at_prompt_end = probes[
@@ -126,19 +137,24 @@ def _kept(run: Run, thorough: bool) -> list[pd.DataFrame]:
             parts.append(
                 _curve(f"language lost, layer {layer}", "bits", rows["step"], -rows["bits"], "language_identity")
             )
+        if not at_prompt_end["bits"].notna().any():
+            undefined["language_identity"] = _last_reason(probes)
     finding = kept_finding(run, declared("patching", patching), thorough)
-    if finding is not None and "curve" in finding.tables:
+    if finding is not None and "curve" not in finding.tables:
+        undefined["patching"] = finding.summary[0]
+    elif finding is not None:
         both = finding.tables["curve"][finding.tables["curve"]["direction"] == "both"]
         for group, rows in both.groupby("group"):
             values = rows["unification"]
             parts.append(_curve(f"causal unification, {group}", "ratio", rows["step"], values, "patching"))
-    return parts
+        if not both["unification"].notna().any():
+            undefined["patching"] = _last_reason(both)
+    return parts, undefined
 
 
-def _kept_questions(run: Run, thorough: bool) -> list[str]:
-    """The questions whose findings are kept, also where they define no curve."""
-    others = {"language_identity": language_identity, "patching": patching}
-    return [name for name, of in others.items() if kept_finding(run, declared(name, of), thorough) is not None]
+def _last_reason(table: pd.DataFrame) -> str:
+    reasons = table["reason"][table["reason"] != ""]
+    return str(reasons.iloc[-1]) if len(reasons) else "it has no numbers"
 
 
 def _headline_layer(curves: pd.DataFrame) -> int:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mechxl.findings import signed
+from mechxl.findings import permuted_p, signed
 from mechxl.questions.phases.after_recall import COMPLETE
 
 LOW_SCORE = 0.1  # below which a score at the end is no unification
@@ -17,23 +17,23 @@ def words(tables: Mapping[str, pd.DataFrame], notes: Mapping[str, Any]) -> list[
     onsets = tables["onsets"]
     layer = f"unification, layer {notes['headline']}"
     sentences = [phase(tables, notes)]
-    parts = [
-        _onset(onsets, "recall", "accuracy"),
-        _onset(onsets, layer, "score"),
-        _onset(onsets, "transfer", "accuracy"),
-    ]
+    named = (("recall", "accuracy"), (layer, "score"), ("transfer", "accuracy"))
+    parts = [_onset(onsets, quantity, unit, notes["undefined"]) for quantity, unit in named]
     sentences.append(
         f"{'; '.join(parts)}. A rise is dated by its half-rise step; intervals are the wider of the gap between "
         "evaluations and an AR(1) bootstrap; one run."
     )
     sentences += _after_recall(tables["after_recall"], notes["rest"])
-    sentences += _order(tables["lags"])
+    sentences += _order(tables["lags"], notes["draws"])
     sentences += _marginals(tables["marginals"], notes["near"])
     missing = [name for name in ("language_identity", "patching") if name not in notes["kept"]]
     if missing:
         sentences.append(
             f"Not on the time line, since their findings are not kept beside the run: {', '.join(missing)}."
         )
+    for name, reason in notes["undefined"].items():
+        if name in ("language_identity", "patching"):
+            sentences.append(f"Not on the time line, since it is not defined in this run: {name} ({reason}).")
     if not notes["finished"]:
         sentences.append(f"The run is under way (step {notes['last']:,}): what has not risen may still rise.")
     return sentences
@@ -77,9 +77,11 @@ def _row(onsets: pd.DataFrame, quantity: str, unit: str) -> dict[str, Any]:
     return {str(key): value for key, value in rows[0].items()}
 
 
-def _onset(onsets: pd.DataFrame, quantity: str, unit: str) -> str:
+def _onset(onsets: pd.DataFrame, quantity: str, unit: str, undefined: Mapping[str, str]) -> str:
     row = _row(onsets, quantity, unit)
     name = f"{quantity[0].upper()}{quantity[1:]}"
+    if quantity in undefined:
+        return f"{name} is not defined ({undefined[quantity]})"
     n = f"(n = {int(row['n'])} evaluations)"
     if row["outcome"] == "rises":
         return f"{name} rises at step {_steps(row)} {n}"
@@ -123,7 +125,11 @@ def _after_recall(table: pd.DataFrame, rest: Mapping[str, Any]) -> list[str]:
     return [sentence]
 
 
-def _order(lags: pd.DataFrame) -> list[str]:
+def _units(n: int) -> str:
+    return "the one pair of units" if n == 1 else f"all {n} pairs of units"
+
+
+def _order(lags: pd.DataFrame, draws: int) -> list[str]:
     sentences = []
     for first, second in lags[["first", "second"]].drop_duplicates().itertuples(index=False):
         rows = lags[(lags["first"] == first) & (lags["second"] == second)]
@@ -134,13 +140,13 @@ def _order(lags: pd.DataFrame) -> list[str]:
         head, sign = known.iloc[0], int(rows["sign"].iloc[0])
         factor = f"{np.exp(head['value']):.2f} [{np.exp(head['low']):.2f}, {np.exp(head['high']):.2f}]"
         verdict = {
-            1: f"{first} precedes {second} in all {len(rows)} pairs of units",
-            -1: f"{second} precedes {first} in all {len(rows)} pairs of units",
-            0: f"{first} and {second} cannot be ordered in all {len(rows)} pairs of units",
+            1: f"{first} precedes {second} in {_units(len(rows))}",
+            -1: f"{second} precedes {first} in {_units(len(rows))}",
+            0: f"{first} and {second} cannot be ordered in {_units(len(rows))}",
         }[sign]
         sentences.append(
             f"{verdict[0].upper()}{verdict[1:]}: {second} rises at {factor} times the step of {first} "
-            f"({head['units']}; p = {head['p']:.3f} if both had one onset; one run)."
+            f"({head['units']}; {permuted_p(head['p'], draws)} if both had one onset; one run)."
         )
     return [*sentences, "A lag is a description; causes need an intervention."]
 

@@ -26,7 +26,7 @@ from mechxl.plots import (
     themed,
 )
 from mechxl.questions.unification.pictures import checkerboard_panel, map_panel
-from mechxl.questions.unification.words import listed
+from mechxl.questions.unification.words import blind_to, listed
 
 GROUPS = (
     ("mono", "whole", "mono facts", BLUE, "solid"),
@@ -102,7 +102,7 @@ def _score_panel(finding: Finding) -> Panel:
     caption = (
         f"The unification score S − W of {group} facts at the prompt's last token, after each block (layer 0: "
         f"embeddings), centred on the whole sample. n = {sizes(finding, group)}; every fact is taken in every "
-        "language, told or not. About 1: the languages coincide. 0: the same fact in the other language is no closer "
+        "language, told or not. 1 − W: the languages coincide. 0: the same fact in the other language is no closer "
         "than another fact in this one. Negative: the language dominates. Bands: 95 % intervals over entities "
         f"({finding.notes['draws']:,} draws). Dotted: the mean score when entities are permuted "
         f"({finding.notes['permutations']:,} permutations). It is X − W and not 0, as the test compares S with X. One "
@@ -182,12 +182,7 @@ def _measures_caption(finding: Finding, group: str, drawn: Sequence[Measure]) ->
         code = f", by a code of the value alone {signed(chance['value_code'], 3)}" if "value_code" in chance else ""
         sentences.append(f"Retrieval by chance {signed(chance['retrieval_chance'], 3)}{code}.")
     cosines = [measure for measure in drawn if measure.kind == "measure"]
-    if labels := [measure.label for measure in cosines if not measure.sees_offset]:
-        sentences.append(
-            f"{_capital(listed(labels))} can clear their nulls while a constant offset keeps languages apart."
-        )
-    if labels := [measure.label for measure in cosines if not measure.sees_turn]:
-        sentences.append(f"{_capital(listed(labels))} do not change when one language's vectors are turned.")
+    sentences += [blind_to(cosines)] if cosines else []
     if labels := [measure.label for measure in cosines if measure.small_is_close]:
         sentences.append(f"{_capital(listed(labels))}: small where the languages are close.")
     sentences += [measure.caption for measure in drawn if measure.caption]

@@ -85,9 +85,11 @@ def _agreement(rows: pd.DataFrame, layer: int, references: Mapping[str, float], 
     by_code = f"; retrieval by a code of the value alone: {signed(code)}" if code is not None else ""
     sentences = [f"Layer {layer}, other measures at the end: {values}{by_code}."]
     labels = listed([measure.label for measure in clear])
-    cleared = f"{labels[0].upper()}{labels[1:]} clear their" if clear else "None clears its"
+    cleared = f"{labels[0].upper()}{labels[1:]} {'clears its' if len(clear) == 1 else 'clear their'}"
+    cleared = cleared if clear else "None clears its"
     cleared += f" permutation null (p ≤ {signed(CLEAR)} over all layers and checkpoints)"
-    sentences.append(cleared + (f"; {listed(missed)} do not." if clear and missed else "."))
+    not_cleared = f"; {listed(missed)} {'does' if len(missed) == 1 else 'do'} not." if clear and missed else "."
+    sentences.append(cleared + not_cleared)
     not_risen = [
         f"{measure.label} ({signed(curve.iloc[0]['value'])} there, {_worst(measure, curve)})"
         for measure, curve in curves.items()
@@ -99,23 +101,33 @@ def _agreement(rows: pd.DataFrame, layer: int, references: Mapping[str, float], 
     score = _curve(rows, HEADLINE).iloc[-1]
     if clear and score["high"] < 0:
         sentences.append(
-            f"They disagree with the score, which is negative: the language dominates. {_blind(clear)}".rstrip()
+            f"The score is negative all the same: the language dominates. {blind_to(clear)}".rstrip()
         )
     elif clear and not missed and score["low"] > 0:
         sentences.append("They agree with the score, which is positive.")
     return " ".join(sentences)
 
 
-def _blind(clear: Sequence[Measure]) -> str:
-    """Why measures can clear their null where the score is negative: what they do not see."""
-    offset = [measure.label for measure in clear if not measure.sees_offset]
-    turn = [measure.label for measure in clear if not measure.sees_turn]
-    sentences = [
-        f"A constant offset between the languages makes it so; {listed(offset)} can clear their nulls all the same."
-    ]
-    if turn:
-        sentences.append(f"{listed(turn)} do not change when one language's vectors are turned.")
-    return " ".join(sentences) if offset else ""
+def blind_to(measures: Sequence[Measure]) -> str:
+    """Which measures see neither how far apart the languages lie nor how they are turned, and which see one of both."""
+    kinds = {
+        (False, False): "an offset or a turn of one language's vectors",
+        (False, True): "an offset of one language's vectors",
+        (True, False): "a turn of one language's vectors",
+        (True, True): "",
+    }
+    sentences = []
+    for (offset, turn), change in kinds.items():
+        of_kind = [row.label for row in measures if (row.sees_offset, row.sees_turn) == (offset, turn)]
+        if not of_kind:
+            continue
+        names, several = listed(of_kind), len(of_kind) > 1
+        names = f"{names[0].upper()}{names[1:]}"
+        if change:
+            sentences.append(f"{names} {'do' if several else 'does'} not see {change}.")
+        else:
+            sentences.append(f"{names} {'see' if several else 'sees'} both (docs/measures.md shows how much).")
+    return " ".join(sentences)
 
 
 def _risen(measure: Measure, curve: pd.DataFrame) -> bool:
