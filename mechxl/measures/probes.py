@@ -24,8 +24,10 @@ trainings on subsets of one sample overlap, so that more draws do not average ou
 the correlation is about the ratio of tested to trained entities, 1 / (K - 1) in K folds. (No unbiased estimate exists:
 Bengio and Grandvalet 2004; Bates et al. 2024 show how far plain intervals fall short.) Ends: t, with the degrees of
 freedom of the sum (Satterthwaite 1946); bits on the logarithm of cross entropy, which cannot fall below 0; accuracy as
-a Wilson interval. docs/language.md has how often they cover. With folds given once (relations, say) the fitted readers
-are kept and held-out entities resampled, which leaves out the variation from training: `interval` says "fixed probe".
+a Wilson interval. Where almost all is read, the few entities that are not seldom are in the sample. So bits count one
+more entity of which half is lost, in the variance and at the lower end (as Agresti and Coull 1998 do for shares).
+docs/language.md has how often these intervals cover. With folds given once (relations, say) the fitted readers are
+kept and held-out entities resampled, which leaves out the variation from training: `interval` says "fixed probe".
 """
 
 from dataclasses import dataclass
@@ -179,25 +181,27 @@ def _scores(log_p: Float[np.ndarray, "row cls"], y: Int[np.ndarray, " row"]) -> 
 def _refitted(scores: list[Scores], entity: Int[np.ndarray, " row"], folds: int, n_classes: int) -> Reading:
     """Means over draws of the folds, and the intervals of the module's docstring."""
     n, entities = len(entity), len(np.unique(entity))
-    bits, bits_error, freedom = _with_error(np.stack([one.bits for one in scores]), entity, folds)
-    entropy = np.log2(n_classes) - bits
-    factor = np.exp(t.ppf(0.975, freedom) * bits_error / max(entropy, LEAST_ENTROPY))
+    most = float(np.log2(n_classes))
+    unseen = most / 2 / entities  # what one more entity of which half is lost adds to the mean
+    bits, error, freedom = _with_error(np.stack([one.bits for one in scores]), entity, folds, unseen)
+    entropy, half = max(most - bits, LEAST_ENTROPY), float(t.ppf(0.975, freedom)) * error
+    above, below = entropy + unseen, entropy
+    ends = most - above * np.exp(half / above), most - below * np.exp(-half / below)
     accuracy, error, freedom = _with_error(np.stack([one.right for one in scores]), entity, folds)
     share = min(max(accuracy, 0.0), 1.0)
     low, high = wilson_ends(np.array([share]), np.array([error**2]), most=n, entities=int(freedom) + 1)
-    bits_ends = np.log2(n_classes) - entropy * factor, np.log2(n_classes) - entropy / factor
-    return Reading(bits, *map(float, bits_ends), share, float(low[0]), float(high[0]), n, entities, REFITTED)
+    return Reading(bits, *map(float, ends), share, float(low[0]), float(high[0]), n, entities, REFITTED)
 
 
 def _with_error(
-    values: Float[np.ndarray, "repeat row"], entity: Int[np.ndarray, " row"], folds: int
+    values: Float[np.ndarray, "repeat row"], entity: Int[np.ndarray, " row"], folds: int, unseen: float = 0.0
 ) -> tuple[float, float, float]:
-    """The mean over draws and rows, its standard error, and the degrees of freedom of this."""
+    """The mean over draws and rows, its standard error (with an error that no entity shows), its degrees of freedom."""
     names, index = np.unique(entity, return_inverse=True)
     repeats, n = len(values), len(names)
     mean = float(values.mean())
     residual = np.bincount(index, weights=values.mean(axis=0) - mean)
-    between_entities = n / (n - 1) * float((residual**2).sum()) / values.shape[1] ** 2
+    between_entities = n / (n - 1) * float((residual**2).sum()) / values.shape[1] ** 2 + unseen**2
     between_draws = float(values.mean(axis=1).var(ddof=1)) * (1 / repeats + 1 / (folds - 1))
     variance = between_entities + between_draws
     if variance == 0:

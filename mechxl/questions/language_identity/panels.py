@@ -145,7 +145,7 @@ def _heat_panel(finding: Finding) -> Panel:
         "colour) means that the "
         f"probe is overconfident. n = {_n(finding)}; {finding.notes['folds']} folds by entity; one "
         "run. Intervals are in the "
-        "finding's table `probes`; they are narrower than ±"
+        "finding's table `probes` (its column `interval` says what varies in them); they are narrower than ±"
         f"{_widest(probes):.2f} bits. Every cell is shown, and none is a test."
     )
     themed(figure, height=160 + 110 * len(roles)).update_layout(hovermode="closest", margin={"t": 90, "b": 60})

@@ -21,8 +21,7 @@ from mechxl.instruments.erasure.intervention import (
 )
 from mechxl.instruments.erasure.leace import ERASURES, erasers
 from mechxl.instruments.erasure.steering import directions, random_directions, steering
-from mechxl.measures.probes import Reading, probe, repeated_folds, scored
-from mechxl.measures.readers import fitted
+from mechxl.measures.probes import Reading, entity_folds, fitted, probe, scored
 from mechxl.measures.statistics import EntityBootstrap
 from mechxl.model.answers import Questions, answer_trie, kinds_of
 from mechxl.random import generator
@@ -117,7 +116,7 @@ def _probed(
     if not anew_too:
         anew = Reading.undefined("not asked of controls", 0, 0)
     elif len(np.unique(entity[1])) >= 3:
-        fold = repeated_folds(entity[1], 3, rng)
+        fold = entity_folds(entity[1], 3, rng)
         anew = probe(streams[1], language[1], entity[1], fold, rng)
     else:
         anew = Reading.undefined("fewer than 3 entities", 0, 0)
