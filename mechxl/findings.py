@@ -119,7 +119,7 @@ def counted(n: int, noun: str) -> str:
 
 
 def permuted_p(p: float, draws: int) -> str:
-    """A p-value of random draws, said to be the least possible where it is: p = .005, the least that 199 draws allow."""
+    """A p-value of random draws, and whether it is the least possible: p = .005, the least that 199 draws allow."""
     least = 1 / (draws + 1)
     digits = max(3, int(np.ceil(-np.log10(least))))
     told = f"p = {signed(p, digits)}"

@@ -2,7 +2,7 @@
 
 config.toml         the settings
 environment.json    versions, commit, threads, device, command line, wall time, digest of the data
-facts.parquet       the facts, their words, and the languages that each is told in
+facts.parquet       the facts, their words (tags too), and the languages that each is told in
 tokenizer.json      Hugging Face format
 metrics.jsonl       one row for each evaluation
 checkpoints/        step-000512.safetensors: named parameters only

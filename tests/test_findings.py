@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mechxl.findings import Finding, signed
+from mechxl.findings import Finding, counted, permuted_p, signed
 
 
 def finding(**table):
@@ -47,3 +47,15 @@ def test_another_digest_or_a_damaged_file_is_not_reused(tmp_path):
 )
 def test_signed_numbers(value, digits, text):
     assert signed(value, digits) == text
+
+
+def test_a_count_agrees_with_its_noun():
+    assert [counted(n, "pair") for n in (0, 1, 2, 1200)] == ["0 pairs", "1 pair", "2 pairs", "1,200 pairs"]
+    assert counted(1, "entity") == "1 entity"
+    assert counted(4, "entity") == "4 entities"
+
+
+def test_a_p_value_says_when_it_is_the_least_possible():
+    assert permuted_p(1 / 201, 200) == "p = .005, the least that 200 draws allow"
+    assert permuted_p(2 / 201, 200) == "p = .010"
+    assert permuted_p(1 / 10001, 10000) == "p = .00010, the least that 10,000 draws allow"

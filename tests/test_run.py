@@ -11,9 +11,10 @@ import torch
 from safetensors.torch import load_file
 
 from mechxl import Run as FaceRun
-from mechxl.config import InputError
+from mechxl.config import InputError, parse_config
+from mechxl.data.corpus import build_corpus
 from mechxl.files import read_rows, whole_file, write_json, write_text
-from mechxl.run import Run
+from mechxl.run import Run, facts_table
 from tests.runs import copied
 
 STEPS = [0, 1, 12, 48, 84, 120]
@@ -214,3 +215,16 @@ def test_without_checkpoints_there_is_no_model(copy: Path):
     assert Run(copy).steps == []
     with pytest.raises(InputError, match="has no checkpoints"):
         Run(copy).model()
+
+
+def test_facts_have_the_words_of_tags_where_sentences_have_tags():
+    """Words in their order, entity and relation and value, are the sentence that training tells."""
+    world = {"n_entities": 6, "n_unseen": 0}
+    for cue in ("tag", "none"):
+        corpus = build_corpus(parse_config({"world": world, "languages": {"cue": cue}}))
+        facts = facts_table(corpus)
+        for name in "AB":
+            parts = [f"{part}_word_{name}" for part in ("tag", "entity", "relation", "value")]
+            assert (parts[0] in facts) == (cue == "tag")
+            told = facts[[part for part in parts if part in facts]].agg(" ".join, axis=1)
+            assert told.tolist() == [corpus.text(fact, "AB".index(name)) for fact in range(len(facts))]

@@ -5,14 +5,15 @@
 Hypothesis. The intervals of refitted probes (`mechxl.measures.probes`) cover in 92 to 98 % of samples, in bits and in
 accuracy; those of a fixed probe cover less often.
 
-Grid. 60, 200 and 1,000 entities with a prompt in each of 4 relations and 2 languages, 16 dimensions, 3 folds. A prompt's
-vector: an entity's own (N(0, 1) in each dimension), half the difference of its languages (N(0, 1/4)), noise (N(0, 1)), and
-along one dimension a distance between the languages of 0, 1, 3, 6 or 8. 200 samples of 60 and 200 entities, 60 of 1,000.
+Grid. 60, 200 and 1,000 entities with a prompt in each of 4 relations and 2 languages, 16 dimensions, 3 folds. The
+vector of a prompt: an entity's own (N(0, 1) in each dimension), half the difference of its languages (N(0, 1/4)), noise
+(N(0, 1)), and along one dimension a distance between the languages of 0, 1, 3, 6 or 8. 200 samples of 60 and 200
+entities, 60 of 1,000.
 
-What is covered. The expected bits, and the expected balanced accuracy, of the procedure at that number of entities: over
-samples of entities and over folds. It is estimated by the mean over the same samples, whose error is 7 % (200 samples)
-to 13 % (60) of the standard deviation of one estimate. It is not the information of an infinite sample: a probe that is
-trained on 40 entities reads less.
+What is covered. The expected bits, and the expected balanced accuracy, of the procedure at that number of entities:
+over samples of entities and over folds. It is estimated by the mean over the same samples, whose error is 7 % (200
+samples) to 13 % (60) of the standard deviation of one estimate. It is not the information of an infinite sample: a
+probe that is trained on 40 entities reads less.
 
 Test. Each rate beside the range in which 99.9 % of binomial counts fall if it is .95. Explored before, on other seeds:
 one draw of the folds and three and five; plain, logarithmic and square-root ends; an unseen entity of which 1/8, 1/4,

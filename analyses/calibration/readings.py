@@ -6,14 +6,14 @@ Hypothesis. What `mechxl/measures/table.py` says of each measure: whether an off
 changes it, and whether it stays beyond its null under an offset that makes the score negative.
 
 Grid. 150 entities with a fact in each of 4 relations, 2 languages, 16 dimensions, 16 values, centred over the sample.
-All sizes are lengths. `identical`: both languages have the same vectors: relation .7, value .5, entity .5, fact .5. From
-these: `offset`: a vector of length 2 is added to one language's; `turn`: one language's are turned by a right angle in
-each of 8 random planes; `scale`: one language's are multiplied by 3. And with nothing in common but relation .7 and: `noise`: noise
-of length 1 in each rendering; `shared entity`: what an entity's facts share in both languages, .7, noise .7; `shared
-value`: what facts of a value share in both languages, .7, noise .7.
+All sizes are lengths. `identical`: both languages have the same vectors: relation .7, value .5, entity .5, fact .5.
+From these: `offset`: a vector of length 2 is added to one language's; `turn`: one language's are turned by a right
+angle in each of 8 random planes; `scale`: one language's are multiplied by 3. And with nothing in common but relation
+.7 and: `noise`: noise of length 1 in each rendering; `shared entity`: what an entity's facts share in both languages,
+.7, noise .7; `shared value`: what facts of a value share in both languages, .7, noise .7.
 
-Test. Permutation p <= .01 of 199 permutations, a star in the table. One draw of the planted vectors: the numbers show what
-a measure responds to, not how large it is in a model.
+Test. Permutation p <= .01 of 199 permutations, a star in the table. One draw of the planted vectors: the numbers show
+what a measure responds to, not how large it is in a model.
 """
 
 from collections.abc import Iterator

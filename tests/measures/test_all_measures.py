@@ -86,7 +86,7 @@ def test_languages_in_another_order_are_the_same_pairs(seed, order):
     alike(one, renamed)
 
 
-def test_a_shift_of_one_language_is_seen_by_the_score_only():
+def test_a_shift_of_one_language_moves_the_score_and_neither_cka_nor_procrustes():
     data = planted(30, plant=SMALL)
     sample = drawn(data)
     h = data.h.copy()

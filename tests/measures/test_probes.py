@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.integrate import quad
 from scipy.stats import norm
 
-from mechxl.measures.probes import FIXED, REFITTED, code_length, entity_folds, probe, repeated_folds
+from mechxl.measures.probes import FIXED, REFITTED, _with_error, code_length, entity_folds, probe, repeated_folds
 from mechxl.measures.readers import fitted, value_reader
 
 
@@ -111,6 +111,40 @@ def test_folds_hold_whole_entities_in_equal_numbers():
     assert all(len(set(fold[entity == e])) == 1 for e in range(11))
     sizes = np.bincount(fold[::3])
     assert sizes.max() - sizes.min() <= 1
+
+
+def test_refitted_intervals_hold_what_other_folds_of_the_same_entities_give():
+    """Those of a fixed probe do not: it leaves out what another training would give."""
+    x, label = gaussians(360, 2.0, d=12, seed=1)
+    entity = np.arange(360) // 6
+    found = probe(x, label, entity, repeated_folds(entity, 3, rng(0)), rng(0))
+    assert found.interval == REFITTED
+    others = [probe(x, label, entity, entity_folds(entity, 3, rng(seed)), rng(seed)) for seed in range(1, 9)]
+    assert all(one.interval == FIXED for one in others)
+    inside = [found.bits_low <= one.bits <= found.bits_high for one in others]
+    assert sum(inside) >= 7
+    assert found.bits_high - found.bits_low > np.mean([one.bits_high - one.bits_low for one in others])
+    assert found.accuracy_low < found.accuracy < found.accuracy_high
+
+
+def test_the_error_of_a_reading_is_the_formula_of_its_docstring():
+    """Entities of 1 and 2 prompts, two draws of three folds, all by hand."""
+    values, entity = np.array([[1.0, 0.0, 0.5], [0.6, 0.4, 0.5]]), np.array([0, 1, 1])
+    mean, error, freedom = _with_error(values, entity, 3, unseen=0.1)
+    # means over draws .8, .2, .5; less .5: entities .3 and -.3; 2 / 1 (.09 + .09) / 3^2 = .04; draws .5, .5
+    assert (mean, error**2, freedom) == (pytest.approx(0.5), pytest.approx(0.04 + 0.01), pytest.approx(1))
+    values[1] += 0.2
+    # draws .5 and .7: variance .02, times 1 / 2 + 1 / 2
+    assert _with_error(values, entity, 3)[1] ** 2 == pytest.approx(0.04 + 0.02)
+
+
+def test_where_all_is_read_the_interval_still_allows_for_an_entity_that_was_not_seen():
+    x, label = gaussians(240, 60.0, d=2)
+    entity = np.arange(240) // 4
+    found = probe(x, label, entity, repeated_folds(entity, 3, rng(0)), rng(0))
+    assert found.bits > 0.999
+    assert 0.5 / 60 < 1 - found.bits_low < 0.1
+    assert found.accuracy_low < 0.99 < found.accuracy
 
 
 def test_code_length_is_short_for_what_is_easy_and_a_bit_for_what_is_not_there():

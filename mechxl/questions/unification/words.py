@@ -100,9 +100,7 @@ def _agreement(rows: pd.DataFrame, layer: int, references: Mapping[str, float], 
     )
     score = _curve(rows, HEADLINE).iloc[-1]
     if clear and score["high"] < 0:
-        sentences.append(
-            f"The score is negative all the same: the language dominates. {blind_to(clear)}".rstrip()
-        )
+        sentences.append(f"The score is negative all the same: the language dominates. {blind_to(clear)}".rstrip())
     elif clear and not missed and score["low"] > 0:
         sentences.append("They agree with the score, which is positive.")
     return " ".join(sentences)

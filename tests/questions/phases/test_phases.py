@@ -17,7 +17,7 @@ from mechxl.questions.kept import finding_path
 from mechxl.questions.phases import answer
 from mechxl.questions.phases import words as phase_words
 from mechxl.questions.phases.after_recall import _nothing, after_recall
-from mechxl.questions.phases.words import phase, words
+from mechxl.questions.phases.words import _onset, _order, phase, words
 from mechxl.run import Run
 from tests.instruments.runs import small_run
 from tests.runs import copied
@@ -144,7 +144,8 @@ def planted_finding(recall, unified, transfer):
         "last": 3000,
         "finished": True,
         "headline": 1,
-        "kept": [],
+        "kept": ["patching"],
+        "undefined": {"patching": "0 pairs with both answers right, fewer than 10"},
         "draws": 200,
         "near": 0.03,
         "rest": asdict(rest(*[np.zeros(0)] * 4)),
@@ -165,8 +166,22 @@ def test_a_planted_order_is_told_with_its_sign_and_drawn():
     said = " ".join(found.summary)
     assert "Recall precedes transfer in all 2 pairs of units" in said
     assert "Unification, layer 1 precedes recall in all 4" in said
+    assert "p = .005, the least that 200 draws allow" in said
+    assert "not kept beside the run: language_identity." in said  # what is kept but undefined is not among them
+    assert "not defined in this run: patching (0 pairs with both answers right, fewer than 10)" in said
     assert [panel.name for panel in phases.figures(found)] == ["timeline", "fits", "lags", "change-points"]
     found.to_json("x")
+
+
+def test_what_is_not_defined_is_said_not_to_be_and_one_pair_of_units_is_one():
+    nothing = pd.DataFrame(columns=["quantity", "unit"])
+    reasons = {"transfer": "no transfer items: no fact is mono"}
+    assert _onset(nothing, "transfer", "accuracy", reasons) == (
+        "Transfer is not defined (no transfer items: no fact is mono)"
+    )
+    about = {"first": "recall", "second": "transfer", "units": "accuracy, accuracy", "sign": 1, "reason": ""}
+    lags = pd.DataFrame([about | {"value": 1.0, "low": 0.5, "high": 1.5, "p": 0.02}])
+    assert _order(lags, 200)[0].startswith("Recall precedes transfer in the one pair of units")
 
 
 def test_one_common_onset_is_not_ordered_and_a_flat_curve_does_not_rise(at_once):
