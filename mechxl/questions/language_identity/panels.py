@@ -86,8 +86,8 @@ def _known_panel(finding: Finding) -> Panel:
         "by role. Bars: exact "
         "mutual information of the language with tokens, over these prompts (tag shown, every fact in every language). "
         f"Points: bits that linear probes read for held-out entities at the last checkpoint, "
-        f"{finding.notes['folds']} folds by entity; whiskers: 95 % "
-        f"intervals over entities. n = {_n(finding)}; one run (one seed). "
+        f"{finding.notes['folds']} folds by entity, drawn three times; whiskers: 95 % intervals over entities and "
+        f"folds, refitted. n = {_n(finding)}; one run (one seed). "
         + (f"Here {same}, by tokenization. " if same else "")
         + f"In the data, in bits: {data}."
     )
