@@ -190,7 +190,8 @@ def _refitted(scores: list[Scores], entity: Int[np.ndarray, " row"], folds: int,
     accuracy, error, freedom = _with_error(np.stack([one.right for one in scores]), entity, folds)
     share = min(max(accuracy, 0.0), 1.0)
     low, high = wilson_ends(np.array([share]), np.array([error**2]), most=n, entities=int(freedom) + 1)
-    return Reading(bits, *map(float, ends), share, float(low[0]), float(high[0]), n, entities, REFITTED)
+    bits_low, bits_high = map(float, ends)
+    return Reading(bits, bits_low, bits_high, share, float(low[0]), float(high[0]), n, entities, REFITTED)
 
 
 def _with_error(

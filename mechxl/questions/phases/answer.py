@@ -118,8 +118,9 @@ def _scores(table: pd.DataFrame) -> list[pd.DataFrame]:
 
 def _undefined(metrics: pd.DataFrame) -> dict[str, str]:
     """Why transfer is not defined, where it is not."""
-    reasons = metrics["transfer_reason"].dropna() if "transfer_reason" in metrics else []
-    return {"transfer": str(reasons.iloc[-1])} if len(reasons) else {}
+    if "transfer_reason" not in metrics or not metrics["transfer_reason"].notna().any():
+        return {}
+    return {"transfer": str(metrics["transfer_reason"].dropna().iloc[-1])}
 
 
 def _kept(run: Run, thorough: bool) -> tuple[list[pd.DataFrame], dict[str, str]]:
