@@ -20,8 +20,8 @@ $(STAMP): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --no-deps -e .
 	@touch $@
 
-demo: setup  ## train the default run (runs/default) and write its report (reports/default.html)
-	$(BIN)/python -m mechxl.train
+demo: setup  ## train the default run (runs/default) with its null (runs/default-null) and write its report (reports/default.html)
+	$(BIN)/python -m mechxl.train --with-null
 	$(BIN)/python -m mechxl.report runs/default
 
 test: setup  ## run the tests, two at a time (PYTEST_ARGS="-k name" for some)

@@ -26,6 +26,7 @@ from mechxl.config import RunConfig, parse_config
 from mechxl.data.corpus import Corpus, build_corpus
 from mechxl.errors import InputError
 from mechxl.files import read_json, read_rows
+from mechxl.null import is_null, null_place, why_no_null
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -47,10 +48,11 @@ class Run:
         >>> logits, cache = run.model(-1).run_with_cache(run.corpus.text(0, 1))
 
     Raises:
-        InputError: the path is no run directory, or its settings can't be read.
+        InputError: the path is no run directory, or its settings can't be read; or `null` is no null of it.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, null: "str | Path | Run | None" = None) -> None:
+        """A run; `null` is its trained null (a run or its path), by default the run PATH-null, if that is one."""
         self.path = Path(path)
         if not self.path.is_dir():
             raise InputError(
@@ -60,6 +62,11 @@ class Run:
             raise InputError(
                 f"{self.path}: is not a run directory (it has no config.toml); name one that mechxl.train wrote"
             )
+        if null is not None:
+            given = null if isinstance(null, Run) else Run(null)
+            if reason := why_no_null(self.config, given.config, given.complete):
+                raise InputError(f"{given.path}: is no trained null of {self.path}: {reason}")
+            self.null = given
 
     def __repr__(self) -> str:
         state = "complete" if self.complete else "not complete"
@@ -100,6 +107,31 @@ class Run:
             raise InputError(
                 f"{path}: can't be read as settings ({error}); restore it, or train the run again"
             ) from None
+
+    @cached_property
+    def null(self) -> "Run | None":
+        """The trained null: a run that differs in `world.shared_facts` = 0 alone, so that nothing can rightly unify.
+
+        Unification is the excess over it. None where there is none; `why_no_null` says why.
+        """
+        return None if self.why_no_null else Run(null_place(self.path))
+
+    @property
+    def why_no_null(self) -> str:
+        """Why the run has no trained null; empty if it has one."""
+        if "null" in self.__dict__ and self.null is not None:
+            return ""
+        place = null_place(self.path)
+        if is_null(self.config):
+            return why_no_null(self.config, self.config, self.complete)
+        if not place.is_dir():
+            return f"no run {place.name} lies beside it"
+        try:
+            beside = Run(place)
+            reason = why_no_null(self.config, beside.config, beside.complete)
+        except InputError:
+            reason = "it can't be read as a run"
+        return f"{place.name}, which lies beside it, is not one: {reason}" if reason else ""
 
     @cached_property
     def environment(self) -> dict[str, Any]:

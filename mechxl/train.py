@@ -1,7 +1,7 @@
 """Trains a run.
 
-python -m mechxl.train [--config FILE.toml] [--out runs/NAME] [--resume] [--overwrite] [--describe] [--SECTION.FIELD
-VALUE ...]
+python -m mechxl.train [--config FILE.toml] [--out runs/NAME] [--with-null] [--resume] [--overwrite] [--describe]
+[--SECTION.FIELD VALUE ...]
 """
 
 import sys
@@ -27,6 +27,13 @@ class TrainOptions:
         Path | None, tyro.conf.arg(help="TOML file with settings; options on the command line override it")
     ] = None
     out: Annotated[Path, tyro.conf.arg(help="the directory of the run")] = Path("runs/default")
+    with_null: Annotated[
+        bool,
+        tyro.conf.arg(
+            help="then train its null at OUT-null: the same settings with world.shared_facts 0, where nothing can "
+            "rightly unify; unification is measured as the excess over it"
+        ),
+    ] = False
     resume: Annotated[bool, tyro.conf.arg(help="continue a run that was stopped, with its own settings")] = False
     overwrite: Annotated[bool, tyro.conf.arg(help="replace the run at --out, as soon as the new one has started")] = (
         False
@@ -51,7 +58,13 @@ def _train(argv: Sequence[str]) -> int:
         return DONE
     from mechxl.training.loop import train_run
 
-    train_run(config, options.out, resume=options.resume, overwrite=options.overwrite, quiet=options.quiet)
+    how = {"resume": options.resume, "overwrite": options.overwrite, "quiet": options.quiet}
+    if options.with_null:
+        from mechxl.training.pair import train_pair
+
+        train_pair(config, options.out, **how)
+    else:
+        train_run(config, options.out, **how)
     return DONE
 
 

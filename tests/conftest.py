@@ -54,6 +54,18 @@ def trained(shared_folder: Path) -> Run:
 
 
 @pytest.fixture(scope="session")
+def paired(trained: Run, shared_folder: Path) -> Run:
+    """The small run with its trained null. Leave both as they are."""
+    from mechxl.null import null_config
+    from mechxl.training.loop import train_run
+
+    place = shared_folder / "runs" / "shares no fact"  # not beside it by name: `trained` itself has no null
+    with FileLock(shared_folder / "null.lock"):
+        null = train_run(null_config(trained.config), place, quiet=True)
+    return Run(trained.path, null=null)
+
+
+@pytest.fixture(scope="session")
 def answered(trained: Run, shared_folder: Path) -> Callable[[str], Finding]:
     """Gives the finding of a question of the small run; the worker that needs it first computes it."""
     from mechxl import ask

@@ -53,6 +53,7 @@ from mechxl.findings import signed
 from mechxl.measures.rises import RESOLVED
 from mechxl.plots import Panel
 from mechxl.questions.ask import ask
+from mechxl.questions.phases.named import RAW
 from mechxl.run import Run
 
 GRID = {
@@ -96,8 +97,8 @@ def measure(run: Run) -> list[dict[str, Any]]:
     row["tokens_a_step"] = clocks(run)["tokens_a_step"]
     row["recall"], row["transfer"] = float(last["recall_accuracy"]), float(last["transfer_accuracy"])
     layer = phases.notes["headline"]
-    named = {"recall": ("recall", "accuracy"), "score": (f"unification, layer {layer}", "score"),
-             "transfer": ("transfer", "accuracy")}  # fmt: skip
+    named = {"recall": ("recall", "accuracy"), "transfer": ("transfer", "accuracy")}
+    named["score"] = RAW.at(layer), RAW.units[1]
     for key, (quantity, unit) in named.items():
         onsets = phases.tables["onsets"]
         one = onsets[(onsets["quantity"] == quantity) & (onsets["unit"] == unit)].to_dict("records")[0]

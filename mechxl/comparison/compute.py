@@ -15,6 +15,7 @@ from rich.progress import track
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
+from mechxl.comparison.across import correlations, run_scores
 from mechxl.comparison.ends import ends_by_group, run_ends
 from mechxl.comparison.words import words
 from mechxl.config import RunConfig, flat
@@ -23,6 +24,7 @@ from mechxl.findings import Finding
 from mechxl.measures.rises import RESOLVED
 from mechxl.measures.statistics import t_interval
 from mechxl.questions.ask import ask
+from mechxl.questions.phases.named import EXCESS, RAW
 from mechxl.run import Run
 
 CLOCKS = {
@@ -61,12 +63,15 @@ def compare(runs: Sequence[Run], thorough: bool = False, *, quiet: bool = True) 
     waited = track(runs, "computing phases", console=console, disable=quiet or not console.is_terminal)
     findings = [ask(run, "phases", thorough=thorough) for run in waited]
     layer = Counter(finding.notes["headline"] for finding in findings).most_common(1)[0][0]
-    quantities = {"recall": "accuracy", f"unification, layer {layer}": "score", "transfer": "accuracy"}
-    curves, onsets, ends = [], [], []
+    no_null = [run.name for run, finding in zip(runs, findings, strict=True) if finding.notes["verdict"] is None]
+    named = RAW if no_null else EXCESS  # unification is the excess over the null, which every run must have
+    quantities = {"recall": "accuracy", named.at(layer): named.units[0], "transfer": "accuracy"}
+    curves, onsets, ends, scores = [], [], [], []
     for run, group, finding in zip(runs, groups, findings, strict=True):
         about = {"run": run.name, "group": group, "seed": run.config.seed}
         rates = clocks(run)
         ends += run_ends(finding, about)
+        scores += run_scores(finding, about)
         for quantity, unit in quantities.items():
             for table, kept in ((finding.tables["curves"], curves), (finding.tables["onsets"], onsets)):
                 rows = table[(table["quantity"] == quantity) & (table["unit"] == unit)]
@@ -77,7 +82,10 @@ def compare(runs: Sequence[Run], thorough: bool = False, *, quiet: bool = True) 
         "curves": pd.DataFrame(curves).drop(columns="from"),
         "onsets": pd.DataFrame(onsets),
         "ends": pd.DataFrame(ends),
+        "scores": pd.DataFrame(scores),
     }
+    tables["correlations"] = correlations(tables["scores"])
+    tables["verdicts"] = _verdicts(findings, runs, groups)
     known = [quantity for quantity in quantities if (tables["onsets"]["quantity"] == quantity).any()]
     tables["by_group"] = _by_group(tables["onsets"], list(dict.fromkeys(groups)))
     tables["differences"] = _differences(tables["onsets"], list(dict.fromkeys(groups)))
@@ -95,8 +103,19 @@ def compare(runs: Sequence[Run], thorough: bool = False, *, quiet: bool = True) 
         "apart": _apart(runs),
         "layers": max(run.config.model.n_layers for run in runs),
         "layer": layer,
+        "no_null": no_null,
+        "quantity": "raw S - X" if no_null else "unification (the excess of S - X over the trained null)",
     }
     return Finding("comparison", words(tables, notes), tables, notes)
+
+
+def _verdicts(findings: Sequence[Finding], runs: Sequence[Run], groups: Sequence[str]) -> pd.DataFrame:
+    """A row a run: its verdict on unification; "not said" without a trained null."""
+    return pd.DataFrame(
+        {"run": run.name, "group": group, "seed": run.config.seed,
+         "verdict": found["name"] if (found := finding.notes["verdict"]) else "not said"}
+        for run, group, finding in zip(runs, groups, findings, strict=True)
+    )  # fmt: skip
 
 
 def clocks(run: Run) -> dict[str, float]:

@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 from scipy import stats
 
+from mechxl.comparison.across import across_panel
 from mechxl.comparison.ends import ends_panel
 from mechxl.findings import Finding
 from mechxl.measures.rises import RESOLVED
@@ -17,8 +18,10 @@ from mechxl.questions.phases.panels import colour_of
 
 
 def figures(finding: Finding) -> list[Panel]:
-    """Curves by group; onsets by group; what comes after recall; differences."""
+    """Curves by group; onsets by group; what comes after recall; score against transfer; differences."""
     panels = [_curves(finding), _onsets(finding), ends_panel(finding)]
+    across = across_panel(finding)
+    panels += [across] if across else []
     return panels + ([_differences(finding)] if finding.tables["differences"]["p"].notna().any() else [])
 
 
@@ -110,7 +113,7 @@ def _curves(finding: Finding) -> Panel:
     menu = _clock_menu(clocks, xs, ["x"], {"axes": axes})
     figure.update_layout(updatemenus=[menu], margin={"t": 90}, hovermode="closest")
     caption = (
-        "Recall, the score (S - W, mono facts) and transfer by group: means with 95 % t intervals over seeds, where "
+        f"Recall, {finding.notes['quantity']} and transfer by group: means with 95 % t intervals over seeds, where "
         "there are two or more (intervals of few seeds may leave the figure); the legend has n, the seeds. The menu "
         "changes the clock: tokens seen, expected exposures of a mono fact, or compute (6 x parameters of the blocks x "
         "tokens). Each is proportional to the step within a run, but differs between tokenizations. No null is drawn: "

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mechxl.comparison.across import across_words
 from mechxl.comparison.ends import ends_words
 
 ENOUGH = 6  # seeds for a claim: with 5, a two-sided sign test can't go below .0625
@@ -18,8 +19,25 @@ def words(tables: Mapping[str, pd.DataFrame], notes: Mapping[str, Any]) -> list[
     for group in notes["groups"]:
         rows = by_group[(by_group["group"] == group) & (by_group["clock"] == "step")].to_dict("records")
         sentences.append(f"{group}: {'; '.join(_onset(row) for row in rows)}.")
+    sentences += _verdicts(tables["verdicts"], notes)
     sentences += ends_words(tables["ends_by_group"], notes["groups"])
-    return [*sentences, *_differences(tables["differences"], notes)]
+    return [*sentences, *_differences(tables["differences"], notes), *across_words(tables["correlations"])]
+
+
+def _verdicts(table: pd.DataFrame, notes: Mapping[str, Any]) -> list[str]:
+    """How many runs of each group unify; without all nulls, that it is not said."""
+    if notes["no_null"]:
+        return [
+            "Nothing is said of unification, which is the excess over a run's trained null: "
+            f"{', '.join(notes['no_null'])} {'have' if len(notes['no_null']) > 1 else 'has'} none. Raw S − X is "
+            "compared instead, which may rise where nothing can unify."
+        ]
+    sentences = []
+    for group in notes["groups"]:
+        verdicts = table[table["group"] == group]["verdict"]
+        counts = ", ".join(f"{verdict} in {number}" for verdict, number in verdicts.value_counts(sort=False).items())
+        sentences.append(f"{group}: {counts} of {len(verdicts)} runs, each judged against its trained null.")
+    return sentences
 
 
 def _what(runs: pd.DataFrame, notes: Mapping[str, Any]) -> str:

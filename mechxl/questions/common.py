@@ -1,6 +1,6 @@
 """What several questions use: some of the checkpoints, distinct roles, the facts shown, the score over training."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from mechxl.measures.sample import draw_sample
 from mechxl.measures.score import score
 from mechxl.measures.vectors import centre, undefined, unit
 from mechxl.model.answers import Questions, answer_trie, ask_questions
+from mechxl.null import how_to_get, is_null
 from mechxl.random import generator
 from mechxl.run import Run
 
@@ -94,6 +95,30 @@ def scores_over_training(run: Run, thorough: bool) -> pd.DataFrame:
                 numbers = {name: measurements[name].pooled.value for name in numbers}
             rows.append({"step": step, "layer": layer} | numbers)
     return pd.DataFrame(rows)
+
+
+def null_notes(run: Run) -> dict[str, str | bool]:
+    """What readers must know of the trained null: its name, or why there is none and how to get one."""
+    own = is_null(run.config)
+    return {
+        "name": run.null.name if run.null else "",
+        "why_none": run.why_no_null,
+        "get": "" if own else how_to_get(run.path),
+        "is_null": own,
+    }
+
+
+def without_null(notes: Mapping[str, Any]) -> str:
+    """The sentence that stands where one on unification would, without a trained null."""
+    if notes["is_null"]:
+        return (
+            "This run is itself a trained null: no fact is shared (world.shared_facts = 0), so nothing can rightly "
+            "unify, and what rises here is no unification"
+        )
+    return (
+        f"Whether and when the languages unify is not said here: that is the excess over the trained null, and "
+        f"{notes['why_none']}. To train one, run {notes['get']}"
+    )
 
 
 def shown_facts(corpus: Corpus, facts: Int[np.ndarray, " fact"]) -> Int[np.ndarray, " shown"]:

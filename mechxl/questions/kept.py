@@ -26,7 +26,7 @@ def finding_digest(run: Run, question: Question, thorough: bool) -> str:
     """A hash of all that a finding is computed from.
 
     That is: the settings, the checkpoints and metrics, whether all facts are asked for, the code that the question
-    imports inside mechxl and its own package, and the kept findings that it reads.
+    imports inside mechxl and its own package, the kept findings that it reads, and the trained null if it reads that.
 
     Args:
         run: whose finding.
@@ -47,4 +47,16 @@ def finding_digest(run: Run, question: Question, thorough: bool) -> str:
     for name in question.reads:
         path = finding_path(run, name)
         digest.update(path.read_bytes() if path.is_file() else name.encode())
+    if question.reads_null:
+        digest.update(_null(run))
     return digest.hexdigest()
+
+
+def _null(run: Run) -> bytes:
+    """A hash of the trained null; why there is none, where there is none, since a finding says that."""
+    if run.null is None:
+        return run.why_no_null.encode()
+    digest = hashlib.sha256(json.dumps({"name": run.null.name, "settings": flat(run.null.config)}).encode())
+    for step in run.null.steps:
+        digest.update(run.null.checkpoint(step).read_bytes())
+    return digest.digest()

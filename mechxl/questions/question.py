@@ -25,6 +25,7 @@ class Question:
         definition: DEFINITION: what is measured, a string a paragraph.
         caveats: CAVEATS: what the numbers do not say, a string a sentence.
         reads: READS: names of other questions whose kept findings it reads.
+        reads_null: READS_NULL: whether it reads the run's trained null.
         compute: the finding of a run, computed anew; the second argument is whether to be thorough.
         figures: the finding drawn.
         overview: one small figure for the page's first screen; None where the module has no such function.
@@ -37,6 +38,7 @@ class Question:
     definition: tuple[str, ...]
     caveats: tuple[str, ...]
     reads: tuple[str, ...]
+    reads_null: bool
     compute: "Callable[[Run, bool], Finding]"
     figures: "Callable[[Finding], list[Panel]]"
     overview: "Callable[[Finding], Panel] | None"
@@ -48,7 +50,7 @@ def declared(name: str, module: ModuleType) -> Question:
     """The question that a module or package declares.
 
     It has `compute(run) -> Finding` (or `compute(run, thorough)`) and `figures(finding) -> list[Panel]`, and may have
-    TITLE, DEFINITION, CAVEATS, READS and `overview(finding) -> Panel`.
+    TITLE, DEFINITION, CAVEATS, READS, READS_NULL and `overview(finding) -> Panel`.
 
     Raises:
         InputError: the module lacks one of the two functions.
@@ -69,6 +71,7 @@ def declared(name: str, module: ModuleType) -> Question:
         definition=_texts(getattr(module, "DEFINITION", ())),
         caveats=_texts(getattr(module, "CAVEATS", ())),
         reads=tuple(getattr(module, "READS", ())),
+        reads_null=bool(getattr(module, "READS_NULL", False)),
         compute=compute,
         figures=module.figures,
         overview=getattr(module, "overview", None),

@@ -1,6 +1,7 @@
 """Writes a run's report, or the comparison of several.
 
-python -m mechxl.report RUN [RUN ...] [--out FILE.html] [--only QUESTION ...] [--thorough] [--plotly inline|beside]
+python -m mechxl.report RUN [RUN ...] [--null RUN] [--out FILE.html] [--only QUESTION ...] [--thorough]
+[--plotly inline|beside]
 """
 
 import sys
@@ -23,6 +24,13 @@ class Report:
     runs: Annotated[
         tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(help="directory of a run; several are compared")
     ]
+    null: Annotated[
+        Path | None,
+        tyro.conf.arg(
+            help="the run's trained null (the same settings with world.shared_facts 0); by default RUN-null, if that "
+            "is one"
+        ),
+    ] = None
     out: Annotated[
         Path | None,
         tyro.conf.arg(help="the page to write; by default reports/NAME.html, or comparison.html for several runs"),
@@ -56,7 +64,9 @@ def _report(argv: Sequence[str]) -> int:
 
     if not options.runs:
         raise InputError("no run is given; name a run's directory, or several to compare")
-    runs = [Run(path) for path in options.runs]
+    if options.null and len(options.runs) > 1:
+        raise InputError("--null is for one run; of several, each takes the null that lies beside it as RUN-null")
+    runs = [Run(path, options.null) for path in options.runs]
     laid_out = {"thorough": options.thorough, "plotly": options.plotly, "quiet": options.quiet}
     if len(runs) == 1:
         out = options.out or Path("reports") / f"{runs[0].name}.html"

@@ -185,6 +185,7 @@ def _environment(run: Run) -> list[tuple[str, str]]:
     rows.append(("command", " ".join(environment["command"])))
     if "wall_seconds" in environment:
         rows.append(("training took", f"{environment['wall_seconds']:.0f} s"))
+    rows.append(("trained null", run.null.name if run.null else f"none: {run.why_no_null}"))
     if resumed := environment.get("resumed_at"):
         rows.append(("resumed at steps", ", ".join(map(str, resumed))))
     return rows

@@ -35,6 +35,7 @@ def test_all_studies_are_there():
         "after_recall",
         "causal",
         "coverage",
+        "excess",
         "language",
         "patching",
         "replication",

@@ -1,5 +1,6 @@
 """Comparisons: groups by what differs, clocks in closed form, paired tests against scipy, what stands in the way."""
 
+import shutil
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from mechxl.comparison.across import across_words, correlations, pearson
 from mechxl.comparison.compute import _by_group, _differences, clocks, compare
 from mechxl.comparison.ends import ends_by_group, ends_words
 from mechxl.comparison.figures import figures, overview
@@ -15,8 +17,10 @@ from mechxl.errors import InputError
 from mechxl.findings import Finding
 from mechxl.report.__main__ import main
 from mechxl.report.comparison import render_comparison
+from mechxl.run import Run
 from tests.instruments.runs import small_run
 
+NULL_WORLD = {"n_entities": 12, "n_relations": 2, "n_values": 4, "n_unseen": 3, "shared_facts": 0.0}
 LEARNED = {"steps": 12, "checkpoints": 12, "batch_size": 32, "warmup_steps": 2, "evaluate_every": 1}
 
 
@@ -231,12 +235,15 @@ def test_not_finished_is_not_called_no_onset():
         "under_way": [],
         "apart": [],
         "missing": [],
+        "no_null": ["a-0"],
     }
     ends = ends_by_group(planted_ends(), ["a", "b"])
     tables = {"by_group": pd.DataFrame(rows), "runs": runs, "differences": differences, "ends_by_group": ends}
+    tables |= {"verdicts": pd.DataFrame(), "correlations": correlations(pd.DataFrame())}
     said = words(tables, notes)
     assert "a: transfer is not finished in 2 of 2 runs." in said
     assert "b: transfer has no onset in 1 of 2 runs and is not finished in 1 of 2 runs." in said
+    assert any("Nothing is said of unification" in sentence and "a-0 has none" in sentence for sentence in said)
     assert any(sentence.endswith("(n = 6 seeds, p < 0.001 after Holm).") for sentence in said)
 
 
@@ -267,3 +274,38 @@ def test_gains_after_recall_are_means_over_seeds_with_t_intervals():
     said = ends_words(table, ["a", "b"])
     assert said[0].startswith("a: after recall is complete, transfer gains .12 [.09, .14] (n = 4 of 4 seeds)")
     assert said[1] == "b: recall reaches 99 % in no run; 0 of 4 runs rest."
+
+
+def test_score_against_transfer_over_runs_is_scipys_and_no_claim():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=9)
+    y = rng.normal(size=9) - x
+    expected: Any = stats.pearsonr(x, y)
+    ends = expected.confidence_interval(0.95)
+    assert pearson(x, y) == pytest.approx((expected.statistic, ends.low, ends.high))
+    assert np.isnan(pearson(x[:3], y[:3])).all()
+    assert np.isnan(pearson(x, np.zeros(9))).all()
+    rows = [
+        {"run": str(i), "layer": 1, "measure": "S - W", "end": a, "transfer": b}
+        for i, (a, b) in enumerate(zip(x, y, strict=True))
+    ]
+    table = correlations(pd.DataFrame(rows))
+    assert table["n"].tolist() == [9]
+    (sentence,) = across_words(table)
+    assert "no measure of transfer" in sentence
+    assert "no claim" in sentence
+
+
+def test_with_every_null_unification_is_compared_and_judged(tmp_path):
+    """Two runs with nulls beside: the excess is what is compared; take one null away and nothing is said of it."""
+    both = [small_run(tmp_path / str(seed), training=LEARNED | {"init_seed": seed}) for seed in (0, 1)]
+    for seed in (0, 1):
+        small_run(tmp_path / f"{seed}-null", training=LEARNED | {"init_seed": seed}, world=NULL_WORLD)
+    found = compare([Run(run.path) for run in both])
+    layer = found.notes["layer"]
+    assert f"unification, layer {layer}" in found.notes["quantities"]
+    assert any("of 2 runs, each judged against its trained null" in sentence for sentence in found.summary)
+    shutil.rmtree(tmp_path / "1-null")
+    found = compare([Run(run.path) for run in both])
+    assert any("1 has none" in sentence for sentence in found.summary)
+    assert not any(quantity.startswith("unification") for quantity in found.notes["quantities"])

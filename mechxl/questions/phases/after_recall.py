@@ -1,13 +1,16 @@
 """What transfer and unification gain after recall is complete, with intervals over entities."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from mechxl.data.transfer import transfer_items
+from mechxl.findings import Estimate
 from mechxl.instruments.activations.store import activations
 from mechxl.instruments.checkpoints import read_checkpoint, use_checkpoint
+from mechxl.measures.excess import excess
 from mechxl.measures.measurement import by_place
 from mechxl.measures.sample import draw_sample
 from mechxl.measures.score import cell_parts
@@ -35,8 +38,9 @@ def after_recall(run: Run, layer: int, thorough: bool) -> pd.DataFrame:
         thorough: all entities for the score rather than a seeded sample.
 
     Returns:
-        Two rows (quantity transfer, score): complete, complete_low, complete_high (steps), checkpoint (the first one
-        from there on), last (checkpoint), then, end, gain, low, high, n (items), entities, reason.
+        Rows (quantity transfer, score; with a trained null unification, the excess of S - X): complete, complete_low,
+        complete_high (steps), checkpoint (the first one from there on), last (checkpoint), then, end, gain, low, high,
+        n (items), entities, reason.
     """
     metrics = run.metrics
     recalled = metrics["recall_accuracy"].to_numpy(dtype=float) >= COMPLETE
@@ -54,7 +58,11 @@ def after_recall(run: Run, layer: int, thorough: bool) -> pd.DataFrame:
     if len(later) < 2:
         return _nothing(f"no checkpoint lies between complete recall (step {steps[first]:,}) and the last one", about)
     about |= {"checkpoint": float(later[0]), "last": float(later[-1])}
-    rows = [_transfer(run, later[0], later[-1]), _score(run, layer, later[0], later[-1], thorough)]
+    rows = [_transfer(run, later[0], later[-1])]
+    rows.append({"quantity": "score"} | _scores(run, layer, later[0], later[-1], thorough)["score"])
+    if run.null is not None:
+        gained = _excess(run, run.null, layer, later[0], later[-1], thorough)
+        rows.append({"quantity": "unification (excess of S − X)"} | gained)
     return pd.DataFrame([about | row for row in rows], columns=_COLUMNS)
 
 
@@ -86,7 +94,8 @@ def _transfer(run: Run, first: int, last: int) -> dict[str, Any]:
     return numbers | {"quantity": "transfer", "n": len(entity), "entities": len(bootstrap.entities), "reason": ""}
 
 
-def _score(run: Run, layer: int, first: int, last: int, thorough: bool) -> dict[str, Any]:
+def _scores(run: Run, layer: int, first: int, last: int, thorough: bool) -> dict[str, dict[str, Any]]:
+    """The gains of S - W (score) and of S - X (alignment) of one run."""
     corpus, facts = run.corpus, scored_facts(run.corpus, thorough)
     world = corpus.world
     sample = draw_sample(
@@ -96,17 +105,35 @@ def _score(run: Run, layer: int, first: int, last: int, thorough: bool) -> dict[
     stream = activations(run, "resid_post", facts=facts, layers=[layer], role=MAIN_ROLE, steps=[first, last])
     both = stream.transpose("checkpoint", "fact", "language", "d_model", ...).values.astype(float)
     both = both.reshape(2, len(facts), world.n_languages, -1)
-    counts = {"quantity": "score", "n": len(facts), "entities": sample.entities}
+    counts = {"n": len(facts), "entities": sample.entities}
     reasons = [undefined(h, sample.relation) for h in both]
     if any(reasons):
         nothing = dict.fromkeys(("then", "end", "gain", "low", "high"), np.nan)
-        return nothing | counts | {"reason": next(filter(None, reasons))}
+        return dict.fromkeys(("score", "alignment"), nothing | counts | {"reason": next(filter(None, reasons))})
     every = np.vstack([np.ones((1, len(facts)), dtype=np.float32), sample.weights])  # the sample itself comes first
-    scores = []
-    for h in both:
-        parts = cell_parts(unit(centre(h, "whole")), sample, every)
-        scores.append((by_place(parts.S) - by_place(parts.W))[0])
-    gains = scores[1] - scores[0]
-    low, high = interval(gains[1:])
-    numbers = {"then": scores[0][0], "end": scores[1][0], "gain": gains[0]}
-    return {key: float(value) for key, value in numbers.items()} | {"low": low, "high": high} | counts | {"reason": ""}
+    parts = [cell_parts(unit(centre(h, "whole")), sample, every) for h in both]
+    found = {}
+    for name, other in (("score", "W"), ("alignment", "X")):
+        then, end = ((by_place(one.S) - by_place(getattr(one, other)))[0] for one in parts)
+        gains = end - then
+        low, high = interval(gains[1:])
+        numbers = {"then": float(then[0]), "end": float(end[0]), "gain": float(gains[0]), "low": low, "high": high}
+        found[name] = numbers | counts | {"reason": ""}
+    return found
+
+
+def _excess(run: Run, null: Run, layer: int, first: int, last: int, thorough: bool) -> dict[str, Any]:
+    """The gain of unification: that of S - X less the null's."""
+    if missing := [step for step in (first, last) if step not in null.steps]:
+        nothing = dict.fromkeys(("then", "end", "gain", "low", "high"), np.nan)
+        return nothing | {"n": 0, "entities": 0, "reason": f"the null has no checkpoint at step {missing[0]:,}"}
+    own, other = (_scores(one, layer, first, last, thorough)["alignment"] for one in (run, null))
+    gain = excess(_estimate(own), _estimate(other))
+    numbers = {"then": own["then"] - other["then"], "end": own["end"] - other["end"], "gain": gain.value}
+    counts = {"n": own["n"], "entities": own["entities"]}
+    return numbers | {"low": gain.low, "high": gain.high} | counts | {"reason": gain.reason}
+
+
+def _estimate(row: Mapping[str, Any]) -> Estimate:
+    numbers = {"value": row["gain"], "low": row["low"], "high": row["high"], "null": np.nan, "p": np.nan}
+    return Estimate(**numbers, n=row["n"], entities=row["entities"], reason=row["reason"] or "no null of its own")

@@ -1,9 +1,10 @@
 """phases: when is each thing learned, in which order, and can the order be told from noise?
 
-Curves over steps, each in two units where it has them (accuracy and log p beyond what knowing no fact gives; score and
-S - X): the steps of their rises with intervals, or why there are none; how far one lies behind another, with the null
-that both have one onset; which marginal of the answers the model knows before it knows any fact; and what transfer and
-unification gain after recall is complete.
+Curves over steps, each in two units where it has them: accuracy and log p beyond what knowing no fact gives; and of
+S - X and of S - W the excess over the trained null, which is unification, beside the raw numbers. The steps of their
+rises with intervals, or why there are none; how far one lies behind another, with the null that both have one onset;
+the verdict on unification with its evidence; which marginal of the answers the model knows before it knows any fact;
+and what transfer and the score gain after recall is complete.
 Language bits, causal unification and the marginals are read from the findings of the other questions, where these are
 kept beside the run.
 """
@@ -19,17 +20,22 @@ from mechxl.data.information import no_knowledge_losses, told_distribution
 from mechxl.data.transfer import transfer_items
 from mechxl.findings import Finding
 from mechxl.measures.rises import FEWEST_POINTS, ends
-from mechxl.measures.transitions import change_points, lag, onset, precedes
+from mechxl.measures.transitions import NO_HALF, NO_STAGE, Onset, change_points, lag, onset, precedes
 from mechxl.questions import language_identity, learning, patching
-from mechxl.questions.common import scores_over_training
+from mechxl.questions.common import null_notes, scores_over_training
 from mechxl.questions.kept import kept_finding
 from mechxl.questions.phases.after_recall import after_recall
+from mechxl.questions.phases.evidence import separation_of, verdict_of
+from mechxl.questions.phases.named import EXCESS, RAW, Named, layer_of
 from mechxl.questions.phases.words import words
 from mechxl.questions.question import declared
+from mechxl.questions.verdict import Verdict
 from mechxl.random import generator
 from mechxl.run import Run
 
 LOG_P = "log p beyond H(A | R, S)"
+
+NOT_ABOVE = "its excess over the trained null is not above 0 at the end"
 DRAWS = 200
 NEAR = 0.03  # nats: KL(P || model) below which the model has learned a marginal
 PENALTIES = (1, 2, 4, 8, 16, 32)
@@ -45,10 +51,12 @@ def compute(run: Run, thorough: bool = False) -> Finding:
     """
     scores = scores_over_training(run, thorough)
     others, undefined = _kept(run, thorough)
-    curves = pd.concat([*_from_metrics(run), *_scores(scores), *others], ignore_index=True)
+    parts = [*_from_metrics(run), *_scores(scores, RAW), *_excess(run, scores, thorough), *others]
+    curves = pd.concat(parts, ignore_index=True)
     headline = _headline_layer(curves)
-    onsets = _onsets(curves)
-    lags = _lags(curves, headline)
+    found = verdict_of(run, thorough)
+    onsets = _onsets(curves, found)
+    lags = _lags(curves, headline, found)
     tables = {
         "curves": curves,
         "onsets": onsets,
@@ -64,6 +72,9 @@ def compute(run: Run, thorough: bool = False) -> Finding:
         "finished": run.complete,
         "rest": asdict(run.rest),
         "headline": headline,
+        "null": null_notes(run),
+        "verdict": asdict(found) | {"sentences": found.sentences()} if found else None,
+        "separation": asdict(separation) if (separation := separation_of(run, scores, headline, thorough)) else None,
         "draws": DRAWS,
         "near": NEAR,
         "kept": sorted({*curves["from"], *undefined}),
@@ -107,13 +118,23 @@ def _sampling_error(accuracy: pd.Series, questions: pd.Series, entities: int) ->
     return float(np.sqrt(p * (1 - p) / (n + 2)).max()) if p.notna().any() else 0.0
 
 
-def _scores(table: pd.DataFrame) -> list[pd.DataFrame]:
-    """Score and S - X at each layer from 1 on, every checkpoint."""
+def _scores(table: pd.DataFrame, named: Named) -> list[pd.DataFrame]:
+    """S - X and S - W at each layer from 1 on, every checkpoint."""
     return [
-        _curve(f"unification, layer {layer}", unit, rows["step"], rows[column], "checkpoints")
+        _curve(named.at(int(str(layer))), unit, rows["step"], rows[column], "checkpoints")
         for layer, rows in table.groupby("layer")
-        for unit, column in (("score", "score"), ("S - X", "alignment"))
+        for unit, column in zip(named.units, ("alignment", "score"), strict=True)
     ]
+
+
+def _excess(run: Run, scores: pd.DataFrame, thorough: bool) -> list[pd.DataFrame]:
+    """Unification: both less those of the trained null, at the checkpoints of both; nothing without a null."""
+    if run.null is None:
+        return []
+    both = scores.merge(scores_over_training(run.null, thorough), on=["step", "layer"], suffixes=("", "_null"))
+    for column in ("alignment", "score"):
+        both[column] -= both[f"{column}_null"]
+    return _scores(both, EXCESS)
 
 
 def _undefined(metrics: pd.DataFrame) -> dict[str, str]:
@@ -159,10 +180,11 @@ def _last_reason(table: pd.DataFrame) -> str:
 
 
 def _headline_layer(curves: pd.DataFrame) -> int:
-    """The layer whose score ends highest."""
+    """The layer whose excess of S - X ends highest; without a trained null, whose S - X does."""
     ends = {}
-    for quantity in curves[curves["unit"] == "score"]["quantity"].unique():
-        ends[int(quantity.rsplit(" ", 1)[1])] = _series(curves, quantity, "score")["value"].iloc[-1]
+    for unit in (EXCESS.units[0], RAW.units[0]):
+        for quantity in curves[curves["unit"] == unit]["quantity"].unique() if not ends else ():
+            ends[layer_of(quantity)] = _series(curves, quantity, unit)["value"].iloc[-1]
     return max(ends, key=lambda layer: ends[layer]) if ends else 1
 
 
@@ -173,12 +195,19 @@ def _series(curves: pd.DataFrame, quantity: str, unit_name: str) -> pd.DataFrame
     return rows.assign(value=above.where(rows["floor"] > 0, rows["value"]))
 
 
-def _onsets(curves: pd.DataFrame) -> pd.DataFrame:
+def _dated(quantity: str, found: Verdict | None) -> bool:
+    """Whether a curve's rise may be dated: of unification, only where the excess is above 0 at the end."""
+    return not quantity.startswith(EXCESS.quantity) or (found is not None and layer_of(quantity) in found.layers)
+
+
+def _onsets(curves: pd.DataFrame, found: Verdict | None) -> pd.DataFrame:
     rows = []
     for quantity, name in curves[["quantity", "unit"]].drop_duplicates().itertuples(index=False):
         part, rng = _series(curves, quantity, name), generator(0, f"onset {quantity} {name}")
         y, noise = part["value"].to_numpy(), float(part["noise"].iloc[0])
         told = onset(part["step"].to_numpy(), y, rng, noise=noise, draws=DRAWS)
+        if not _dated(quantity, found):
+            told = Onset("no rise", NO_STAGE, NO_STAGE, NO_HALF, NOT_ABOVE, told.start, {})
         row: dict[str, Any] = {"quantity": quantity, "unit": name, "outcome": told.outcome}
         for prefix, when in (("", told.first), ("second_", told.second), ("half_", told.half)):
             row |= {f"{prefix}{end}": getattr(when, end) for end in ("step", "low", "high")}
@@ -190,13 +219,18 @@ def _onsets(curves: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _lags(curves: pd.DataFrame, headline: int) -> pd.DataFrame:
-    """Lags between recall, unification at the headline layer and transfer, in all units; and the sign they share."""
-    layer = f"unification, layer {headline}"
-    units = {"recall": ("accuracy", LOG_P), "transfer": ("accuracy", LOG_P), layer: ("score", "S - X")}
-    # like with like: accuracy beside accuracy, log p beside log p; a score has neither, and is set beside both
+def _lags(curves: pd.DataFrame, headline: int, found: Verdict | None) -> pd.DataFrame:
+    """Lags between recall, unification at the headline layer and transfer, in all units; and the sign they share.
+
+    Those of unification only where it may be dated.
+    """
+    layer = EXCESS.at(headline)
+    units = {"recall": ("accuracy", LOG_P), "transfer": ("accuracy", LOG_P), layer: EXCESS.units}
+    # like with like: accuracy beside accuracy, log p beside log p; an excess has neither, and is set beside both
     rows: list[dict[str, Any]] = []
     for first, second in (("recall", layer), ("recall", "transfer"), (layer, "transfer")):
+        if layer in (first, second) and not _dated(layer, found):
+            continue
         lags_of_pair = []
         for one in units[first]:
             for other in units[second] if layer in (first, second) else (one,):
@@ -231,7 +265,7 @@ def _second_opinion(curves: pd.DataFrame, headline: int) -> pd.DataFrame:
     """Steps at which PELT sees a change of the mean, for each penalty."""
     rows = []
     penalties = np.array(PENALTIES, dtype=float)
-    named = (("recall", "accuracy"), (f"unification, layer {headline}", "score"), ("transfer", "accuracy"))
+    named = (("recall", "accuracy"), (EXCESS.at(headline), EXCESS.units[0]), ("transfer", "accuracy"))
     for quantity, name in named:
         part = _series(curves, quantity, name)
         part = part[part["step"] >= 1]

@@ -25,8 +25,10 @@ from mechxl.plots import (
     steps_shown,
     themed,
 )
+from mechxl.questions.phases.named import EXCESS, RAW, layer_of
 
-UNITS = ("accuracy", "score", "bits", "ratio")  # one of each quantity stands on the time line
+# one of each quantity stands on the time line; raw S - X does only where there is no excess
+UNITS = ("accuracy", EXCESS.units[0], "bits", "ratio")
 
 
 def figures(finding: Finding) -> list[Panel]:
@@ -54,8 +56,8 @@ def overview(finding: Finding) -> Panel:
 
 def colour_of(quantity: str, n_layers: int) -> str:
     """One colour for each quantity; layers by their own palette."""
-    if quantity.startswith("unification"):
-        return layer_colour(int(quantity.rsplit(" ", 1)[1]), n_layers)
+    if quantity.startswith((EXCESS.quantity, RAW.quantity)):
+        return layer_colour(layer_of(quantity), n_layers)
     names = {"recall": INK, "transfer": VERMILION}
     return names.get(quantity, PURPLE if quantity.startswith("language") else GREEN)
 
@@ -81,7 +83,8 @@ def _timeline(finding: Finding) -> Panel:
             _bar(figure, labels[-1], near.min(), near.max(), ORANGE, f"KL below {bound} nats")
         else:
             figure.add_annotation(x=np.log10(last), y=labels[-1], text=f"never within {bound} nats", font=quiet)
-    for row in onsets[onsets["unit"].isin(UNITS)].to_dict("records"):
+    units = UNITS if (onsets["unit"] == EXCESS.units[0]).any() else (*UNITS, RAW.units[0])
+    for row in onsets[onsets["unit"].isin(units)].to_dict("records"):
         labels.append(row["quantity"])
         colour = colour_of(row["quantity"], finding.notes["layers"])
         if row["outcome"] == "no rise":
@@ -96,7 +99,9 @@ def _timeline(finding: Finding) -> Panel:
     themed(figure, height=110 + 34 * len(labels))
     figure.update_layout(hovermode="closest", margin={"b": 56, "t": 12}, showlegend=False)
     caption = (
-        "What is learned, and when. Bar: from 10 to 90 % of the fitted rise. Diamond: the half-rise step with its 95 % "
+        "What is learned, and when. Unification is the excess of S - X over the trained null; raw alignment, shown "
+        "where there is no null, may rise where nothing can unify. Bar: from 10 to 90 % of the fitted rise. Diamond: "
+        "the half-rise step with its 95 % "
         "interval, the wider of the gap between evaluations and an AR(1) residual bootstrap "
         f"({finding.notes['draws']} draws). Open diamond: the rise is not finished, so that its step is not known yet. "
         "Circle: the curve rises, but no onset is resolved; half of the way, whatever the shape. A curve that does not "

@@ -7,22 +7,24 @@ import numpy as np
 import pandas as pd
 
 from mechxl.findings import permuted_p, signed
+from mechxl.questions.common import without_null
 from mechxl.questions.phases.after_recall import COMPLETE
-
-LOW_SCORE = 0.1  # below which a score at the end is no unification
+from mechxl.questions.phases.named import EXCESS, RAW
 
 
 def words(tables: Mapping[str, pd.DataFrame], notes: Mapping[str, Any]) -> list[str]:
-    """Sentences on the phase, the rises, what comes after recall, the order, the marginals, what was not computed."""
+    """Sentences on the verdict, the rises, what comes after recall, the order, the marginals, what was not computed."""
     onsets = tables["onsets"]
-    layer = f"unification, layer {notes['headline']}"
-    sentences = [phase(tables, notes)]
-    named = (("recall", "accuracy"), (layer, "score"), ("transfer", "accuracy"))
+    sentences = unification(tables, notes)
+    named = [("recall", "accuracy"), ("transfer", "accuracy")]
+    if notes["verdict"]:
+        named.insert(1, (EXCESS.at(notes["headline"]), EXCESS.units[0]))
     parts = [_onset(onsets, quantity, unit, notes["undefined"]) for quantity, unit in named]
     sentences.append(
         f"{'; '.join(parts)}. A rise is dated by its half-rise step; intervals are the wider of the gap between "
         "evaluations and an AR(1) bootstrap; one run."
     )
+    sentences += _separation(notes)
     sentences += _after_recall(tables["after_recall"], notes["rest"])
     sentences += _order(tables["lags"], notes["draws"])
     sentences += _marginals(tables["marginals"], notes["near"])
@@ -39,40 +41,48 @@ def words(tables: Mapping[str, pd.DataFrame], notes: Mapping[str, Any]) -> list[
     return sentences
 
 
-def phase(tables: Mapping[str, pd.DataFrame], notes: Mapping[str, Any]) -> str:
-    """Separate first and unified later, unified from the start, never unified, or not finished."""
-    layer = f"unification, layer {notes['headline']}"
-    row = _row(tables["onsets"], layer, "score")
-    recall = _row(tables["onsets"], "recall", "accuracy")
-    where = (
-        f"(layer {notes['headline']}, whose score ends highest, at {signed(row['last'])}; n = {int(row['n'])} "
-        "checkpoints)"
-    )
+def unification(tables: Mapping[str, pd.DataFrame], notes: Mapping[str, Any]) -> list[str]:
+    """The verdict with its evidence; without a trained null, why there is none and how far S - X goes by itself."""
+    if notes["verdict"]:
+        under_way = "" if notes["finished"] else "So far: "
+        first, *why = notes["verdict"]["sentences"]
+        where = f"The headline is layer {notes['headline']}, whose excess of S − X over the null ends highest."
+        return [f"{under_way}{first}", *why, *([where] if notes["verdict"]["layers"] else [])]
+    row = _row(tables["onsets"], RAW.at(notes["headline"]), RAW.units[0])
     if not row["n"]:
-        return f"Phase: not defined {where}: too few facts of a relation for a score."
-    if not notes["finished"] or row["outcome"] == "rises, not finished":
-        why = row["reason"] if row["outcome"] == "rises, not finished" else "the run is under way"
-        return f"Phase: not finished {where}: {why}."
-    if row["last"] < LOW_SCORE:
-        return f"Phase: never unified {where}."
-    curve = tables["curves"]
-    score = curve[(curve["quantity"] == layer) & (curve["unit"] == "score")].sort_values("step")
-    lowest = score.sort_values("value").iloc[0]
-    if row["outcome"] != "no rise" and lowest["value"] < 0:
-        return (
-            f"Phase: separate first and unified later {where}: the score falls to {signed(lowest['value'])} at step "
-            f"{int(lowest['step']):,} and has risen by half at step {_steps(row, 'half_')}."
-        )
-    before = score[score["step"] <= recall["step"]] if np.isfinite(recall["step"]) else score
-    if len(before) and before["value"].iloc[-1] > row["last"] / 2:
-        return f"Phase: unified from the start {where}: the score is high before recall rises."
-    return f"Phase: unified at the end {where}, without a rise that can be told from noise: {row['reason']}."
+        return [f"{without_null(notes['null'])}."]
+    raw = (
+        f"By itself S − X at layer {notes['headline']} goes from {signed(row['first'])} to {signed(row['last'])} "
+        f"(n = {int(row['n'])} checkpoints), but it may rise where nothing can unify."
+    )
+    return [f"{without_null(notes['null'])}.", raw]
+
+
+def _separation(notes: Mapping[str, Any]) -> list[str]:
+    """Whether the languages are further apart at first than those of the null."""
+    if not (found := notes["separation"]):
+        return []
+    interval = f"{signed(found['excess'])} [{signed(found['low'])}, {signed(found['high'])}]"
+    side = "" if found["high"] < 0 else ", so that this separation is not about facts"
+    return [
+        f"S − W at layer {notes['headline']} is lowest at step {found['step']:,}: {signed(found['lowest'])}, and "
+        f"{signed(found['null'])} in the null. What separates the languages beyond the null is the excess, "
+        f"{interval}{side}."
+    ]
 
 
 def _row(onsets: pd.DataFrame, quantity: str, unit: str) -> dict[str, Any]:
     rows = onsets[(onsets["quantity"] == quantity) & (onsets["unit"] == unit)].to_dict("records")
     if not rows:
-        nothing = {"outcome": "no rise", "step": np.nan, "low": np.nan, "high": np.nan, "n": 0, "last": np.nan}
+        nothing = {
+            "outcome": "no rise",
+            "step": np.nan,
+            "low": np.nan,
+            "high": np.nan,
+            "n": 0,
+            "first": np.nan,
+            "last": np.nan,
+        }
         return nothing | {"reason": "it was not evaluated"}
     return {str(key): value for key, value in rows[0].items()}
 

@@ -25,6 +25,7 @@ CAVEATS = (
     "Similar vectors prove nothing about use; patching asks that.",
 )
 READS: tuple[str, ...] = ()
+READS_NULL = True
 
 
 def compute(run: "Run", thorough: bool = False) -> "Finding":

@@ -5,7 +5,7 @@ headline), parallel facts and unseen entities apart, with intervals over entitie
 the same facts as a checkerboard and as a map; and whether the facts that are unified are those that transfer.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
@@ -14,7 +14,6 @@ from jaxtyping import Float, Int
 
 from mechxl.data.corpus import Corpus
 from mechxl.findings import Finding
-from mechxl.instruments.activations.store import activations
 from mechxl.measures.measurement import Measurement
 from mechxl.measures.projection import aligned, principal_plane
 from mechxl.measures.retrieval import references
@@ -22,7 +21,9 @@ from mechxl.measures.sample import Sample
 from mechxl.measures.statistics import scan_p
 from mechxl.measures.table import MEASURES, Measure
 from mechxl.measures.vectors import centre, cosine_matrix
-from mechxl.questions.common import answers, few_steps, labels, shown_facts
+from mechxl.questions.common import answers, few_steps, labels, null_notes, shown_facts
+from mechxl.questions.unification.excess import Layers, over_null, vectors_by_step
+from mechxl.questions.unification.excess_words import excess_words
 from mechxl.questions.unification.groups import (
     DRAWS,
     FEW_PERMUTATIONS,
@@ -35,6 +36,7 @@ from mechxl.questions.unification.groups import (
 from mechxl.questions.unification.transfer import (
     SHOWN_LAYER,
     answered_right,
+    auc_words,
     item_table,
     items_of,
     transfer_by_score,
@@ -45,7 +47,6 @@ from mechxl.run import Run
 FEW_STEPS = 8  # checkpoints at which measures are taken that are not cheap
 CENTRINGS_SHOWN = ("whole", "per_language")
 
-Layers = Float[np.ndarray, "layer fact language d"]
 Place = dict[str, int | str]  # step, layer, group, centring
 
 
@@ -70,7 +71,7 @@ def compute(run: Run, thorough: bool = False, measures: Sequence[Measure] = MEAS
 
     estimates, pictures = _Estimates(), _Pictures()
     item_scores, right = {}, np.zeros(0, dtype=bool)
-    for step, vectors in _vectors_by_step(run, groups):
+    for step, vectors in vectors_by_step(run, groups):
         _add_measures(estimates, step, vectors, groups, measures, all_costs=step in some_steps)
         if step in some_steps and len(items.fact):
             right = answered_right(run, step, items)
@@ -88,20 +89,11 @@ def compute(run: Run, thorough: bool = False, measures: Sequence[Measure] = MEAS
     tables = {
         "measures": table,
         "pairs": estimates.pairs(corpus),
-        "items": item_table(corpus, items, item_scores, right),
-    }
-    summary = words(table, run.config, notes["references"], measures)
+        "items": item_table(corpus, items, item_scores, right, range(1, run.config.model.n_layers + 1)),
+    } | over_null(run, table, thorough)
+    summary = excess_words(tables["excess"], notes) + words(table, run.config, notes["references"], measures)
+    summary += auc_words(table)
     return Finding("unification", summary, tables, notes, pictures.arrays())
-
-
-def _vectors_by_step(run: Run, groups: Mapping[str, Group]) -> Iterator[tuple[int, dict[str, Layers]]]:
-    """At each checkpoint the residual stream of each group at the prompt's last token."""
-    facts = np.concatenate([group.facts for group in groups.values()])
-    ends = np.cumsum([len(group.facts) for group in groups.values()])[:-1]
-    stream = activations(run, "resid_post", facts=facts, role="prompt_last")
-    for step in run.steps:
-        layers = stream.sel(checkpoint=step, role="prompt_last").transpose("layer", "fact", "language", "d_model")
-        yield step, dict(zip(groups, np.split(layers.values.astype(float), ends, axis=1), strict=True))
 
 
 def _add_measures(
@@ -220,6 +212,7 @@ def _notes(run: Run, groups: Mapping[str, Group], shown: Int[np.ndarray, " shown
     world, of_group = corpus.world, corpus.mixture.group
     return {
         "layers": run.config.model.n_layers,
+        "null": null_notes(run),
         "headline": next(iter(groups)),
         "steps": run.steps,
         "draws": DRAWS,

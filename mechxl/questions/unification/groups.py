@@ -19,6 +19,7 @@ PERMUTATIONS = 1000
 FEW_PERMUTATIONS = 200  # of the costly measures
 FEW_ENTITIES = 300  # for the costly measures; half of them have a mono fact in a relation, as Procrustes needs
 
+NAMES = ("mono", "parallel", "unseen")  # the headline is the first one that a run has
 VARIANTS = (
     ("mono", "whole"),
     ("mono", "per_language"),
@@ -47,20 +48,28 @@ class Group:
     one_token: bool
 
 
-def groups_of(corpus: Corpus, thorough: bool) -> dict[str, Group]:
-    """The mono, parallel and unseen facts that there are; thorough: all of them, else those of some entities."""
-    names = ("mono", "parallel", "unseen")
-    facts = {name: np.flatnonzero(corpus.mixture.group == name) for name in names}
-    return {name: _group(corpus, members, thorough) for name, members in facts.items() if len(members)}
+def groups_of(
+    corpus: Corpus, thorough: bool, names: Sequence[str] = NAMES, permutations: int = PERMUTATIONS
+) -> dict[str, Group]:
+    """The groups of facts that there are, the headline first.
+
+    Args:
+        corpus: whose facts.
+        thorough: all of them, else those of some entities.
+        names: which groups.
+        permutations: of entities; with 0, measures have no nulls.
+    """
+    facts = {name: np.flatnonzero(corpus.mixture.group == name) for name in NAMES if name in names}
+    return {name: _group(corpus, members, thorough, permutations) for name, members in facts.items() if len(members)}
 
 
-def _group(corpus: Corpus, facts: Int[np.ndarray, " fact"], thorough: bool) -> Group:
+def _group(corpus: Corpus, facts: Int[np.ndarray, " fact"], thorough: bool, permutations: int) -> Group:
     few = facts
     if not thorough:
         facts = sampled_facts(corpus, facts)
         few = sampled_facts(corpus, facts, FEW_ENTITIES)
-    sample = _sample(corpus, facts, DRAWS, PERMUTATIONS)
-    few_sample = _sample(corpus, few, 0, FEW_PERMUTATIONS)
+    sample = _sample(corpus, facts, DRAWS, permutations)
+    few_sample = _sample(corpus, few, 0, min(permutations, FEW_PERMUTATIONS))
     few_sample = replace(few_sample, split=draw_split(few_sample, generator(0, "split")))
     return Group(facts, sample, np.flatnonzero(np.isin(facts, few)), few_sample, _one_token(corpus, facts))
 

@@ -25,7 +25,9 @@ from mechxl.plots import (
     steps_shown,
     themed,
 )
+from mechxl.questions.unification.excess_panel import excess_panel
 from mechxl.questions.unification.pictures import checkerboard_panel, map_panel
+from mechxl.questions.unification.transfer import SHOWN_LAYER, auc_at_end, score_column
 from mechxl.questions.unification.words import blind_to, listed
 
 GROUPS = (
@@ -38,13 +40,14 @@ KINDS = ("measure", "control", "context")  # in the order of the figure of measu
 
 
 def figures(finding: Finding, measures: Sequence[Measure] = MEASURES) -> list[Panel]:
-    """The score, its parts, the other measures, groups apart, the checkerboard, the map, transfer by score.
+    """The excess over the trained null, the score, its parts, other measures, groups, checkerboard, map, transfer.
 
     Args:
         finding: of the question.
         measures: the rows of the table of measures.
     """
-    panels = [_score_panel(finding), _parts_panel(finding)]
+    excess = excess_panel(finding)
+    panels = [*([excess] if excess else []), _score_panel(finding), _parts_panel(finding)]
     panels += [_measures_panel(finding, measures), _groups_panel(finding, measures)]
     panels += [checkerboard_panel(finding), map_panel(finding)]
     return panels + ([_transfer_panel(finding)] if "auc_transfer" in set(finding.tables["measures"]["measure"]) else [])
@@ -245,7 +248,9 @@ def _has(finding: Finding, group: str) -> bool:
 
 
 def _transfer_panel(finding: Finding) -> Panel:
-    n_layers, titles = finding.notes["layers"], ("AUC over training", "layer 1, at the end")
+    ends = auc_at_end(finding.tables["measures"])
+    best = int(ends["layer"].iloc[0]) if len(ends) else SHOWN_LAYER
+    n_layers, titles = finding.notes["layers"], ("AUC over training", f"layer {best}, at the end")
     figure = make_subplots(rows=1, cols=2, subplot_titles=titles, horizontal_spacing=0.14)
     for layer in range(1, n_layers + 1):
         rows = curve(finding, "mono", "whole", layer, "auc_transfer")
@@ -253,7 +258,7 @@ def _transfer_panel(finding: Finding) -> Panel:
             _add(figure, rows, f"layer {layer}", layer_colour(layer, n_layers), cell=(1, 1))
     items = finding.tables["items"]
     for right, name, colour in ((1, "transferred", BLUE), (0, "not transferred", VERMILION)):
-        scores = items[(items["right"] == right) & items["score"].notna()]["score"]
+        scores = items[items["right"] == right][score_column(best)].dropna()
         bars = go.Histogram(
             x=scores, name=name, histnorm="percent", marker={"color": colour}, opacity=0.55, xbins={"size": 0.1}
         )
@@ -264,20 +269,19 @@ def _transfer_panel(finding: Finding) -> Panel:
     figure.update_layout(barmode="overlay")
     figure.update_yaxes(title="AUC", col=1)
     figure.update_yaxes(title="% of facts", col=2)
-    end = curve(finding, "mono", "whole", 1, "auc_transfer")
-    at_end = (
-        f"at the end {signed(end['value'].iloc[-1])} [{signed(end['low'].iloc[-1])}, {signed(end['high'].iloc[-1])}], "
-        f"permuted {signed(end['null'].iloc[-1])}, p over the scan {signed(end['p_scan'].iloc[-1], 3)}"
-        if len(end)
-        else "not defined at layer 1, as no fact transfers or all do"
+    at_end = "; ".join(
+        f"layer {row['layer']} {signed(row['value'])} [{signed(row['low'])}, {signed(row['high'])}], permuted "
+        f"{signed(row['null'])}, p {row['p_scan']:.3f}"
+        for row in ends.sort_values("layer").to_dict("records")
     )
     caption = (
         "Do the facts that are unified transfer? A mono fact's score is the cosine of its two renderings less its mean "
         "cosine to other facts of its relation in the language that it is told in. AUC: how often a fact that is "
-        "answered rightly in the other language has a higher score than one that is not; .5 says nothing. Layer 1: "
-        f"{at_end}. n = {len(items):,} transfer items; {len(finding.notes['costly_steps'])} checkpoints, where some "
-        "items transfer and some do not. Bands: 95 % intervals over entities. Dotted: entities permuted within "
-        "relation and pair of languages. One run. This is an association within a checkpoint. It does not prove that "
-        "the model uses the unified vector."
+        "answered rightly in the other language has a higher score than one that is not; .5 says nothing. At the end: "
+        f"{at_end or 'not defined, as no fact transfers or all do'} (p over all layers and checkpoints, by the "
+        f"maximum; right: the layer with the highest AUC). n = {len(items):,} transfer items; "
+        f"{len(finding.notes['costly_steps'])} checkpoints, where some items transfer and some do not. Bands: 95 % "
+        "intervals over entities. Dotted: entities permuted within relation and pair of languages. One run. This is "
+        "an association within a checkpoint. It does not prove that the model uses the unified vector."
     )
     return Panel("transfer-by-score", "Score against transfer, fact by fact", caption, themed(figure, legend_rows=2))

@@ -1,6 +1,6 @@
 """Do the facts that are unified transfer? The score of single facts against what becomes of their transfer items."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int
 
 from mechxl.data.corpus import Corpus
 from mechxl.data.transfer import transfer_items
+from mechxl.findings import signed
 from mechxl.measures.auc import auc
 from mechxl.measures.by_fact import score_by_fact
 from mechxl.measures.measurement import Measurement
@@ -20,6 +21,8 @@ from mechxl.random import generator
 from mechxl.run import Run
 
 SHOWN_LAYER = 1
+CLEAR = 0.05
+LEAST_P = 1 / (PERMUTATIONS + 1)
 
 
 @dataclass(frozen=True)
@@ -101,24 +104,57 @@ def item_table(
     items: Items,
     scores: Mapping[int, Float[np.ndarray, " item"]],
     right: Bool[np.ndarray, " item"],
+    layers: Sequence[int],
 ) -> pd.DataFrame:
-    """Each transfer item: the score of its fact at the layer shown, and whether it was answered rightly.
+    """Each transfer item: the score of its fact at each layer, and whether it was answered rightly.
 
     Args:
         corpus: where the items come from.
         items: transfer items.
         scores: of each item, by layer.
         right: whether each was answered rightly.
+        layers: a column `score_LAYER` each.
     """
     names = np.array(corpus.lexicon.language_names)
-    score = scores.get(SHOWN_LAYER, np.full(len(items.fact), np.nan))
-    return pd.DataFrame(
-        {
-            "fact": items.fact,
-            "told": names[items.told],
-            "asked": names[items.asked],
-            "score": score,
-            "right": right.astype(int),
-            "reason": np.where(np.isfinite(score), "", "the only fact of its relation in the sample"),
-        }
+    nothing = np.full(len(items.fact), np.nan)
+    columns = {score_column(layer): scores.get(layer, nothing) for layer in layers}
+    known = np.isfinite(next(iter(columns.values()), nothing))
+    table = pd.DataFrame({"fact": items.fact, "told": names[items.told], "asked": names[items.asked], **columns})
+    reason = np.where(known, "", "the only fact of its relation in the sample")
+    return table.assign(right=right.astype(int), reason=reason)
+
+
+def score_column(layer: int) -> str:
+    """The column of the table of items that has the scores at a layer."""
+    return f"score_{layer}"
+
+
+def auc_at_end(table: pd.DataFrame) -> pd.DataFrame:
+    """AUC by layer at the last checkpoint where it is defined, the highest first.
+
+    Its p_scan holds over all layers and checkpoints (maximum statistic), so that the first layer may be chosen.
+    """
+    rows = table[(table["measure"] == "auc_transfer") & table["value"].notna()]
+    return rows[rows["step"] == rows["step"].max()].sort_values(["value", "layer"], ascending=[False, True])
+
+
+def auc_words(table: pd.DataFrame) -> list[str]:
+    """Whether facts of a higher score transfer, at every layer; the best layer by a test that knows of all."""
+    rows = auc_at_end(table).to_dict("records")
+    if not rows:
+        return []
+    shown = ", ".join(
+        f"layer {row['layer']} {signed(row['value'])} [{signed(row['low'])}, {signed(row['high'])}]"
+        for row in sorted(rows, key=lambda row: row["layer"])
     )
+    best = rows[0]
+    least = f" (the least that {PERMUTATIONS:,} permutations can give)" if best["p_scan"] <= LEAST_P + 1e-12 else ""
+    said = (
+        f"it says most at layer {best['layer']}, p = {best['p_scan']:.3f} over all layers and checkpoints{least}"
+        if best["p_scan"] <= CLEAR
+        else f"no layer says anything: p is at least {best['p_scan']:.3f} over all layers and checkpoints"
+    )
+    return [
+        f"Does a fact's own score say whether it transfers, at step {best['step']:,}? AUC (.5: no) is {shown}; {said} "
+        f"(n = {best['n']:,} transfer items of mono facts)."
+    ]

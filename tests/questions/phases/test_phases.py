@@ -1,5 +1,6 @@
 """The question `phases`: every kind of run has an answer, and planted curves get the phase that was planted."""
 
+import itertools
 import shutil
 from dataclasses import asdict
 from typing import Any
@@ -9,7 +10,8 @@ import pandas as pd
 import pytest
 
 from mechxl.errors import Failure
-from mechxl.findings import Finding
+from mechxl.findings import Finding, signed
+from mechxl.measures.excess import Excess
 from mechxl.measures.rest import rest
 from mechxl.questions import ask, learning, phases
 from mechxl.questions.common import scores_over_training
@@ -17,7 +19,9 @@ from mechxl.questions.kept import finding_path
 from mechxl.questions.phases import answer
 from mechxl.questions.phases import words as phase_words
 from mechxl.questions.phases.after_recall import _nothing, after_recall
-from mechxl.questions.phases.words import _onset, _order, phase, words
+from mechxl.questions.phases.named import EXCESS, RAW
+from mechxl.questions.phases.words import _onset, _order, words
+from mechxl.questions.verdict import LayerEvidence, verdict
 from mechxl.run import Run
 from tests.instruments.runs import small_run
 from tests.runs import copied
@@ -44,9 +48,41 @@ def test_curves_are_those_of_the_run(bare, finding):
     curves, metrics = finding.tables["curves"], bare.metrics
     recall = curves[(curves["quantity"] == "recall") & (curves["unit"] == "accuracy")]
     np.testing.assert_array_equal(recall["value"], metrics["recall_accuracy"])
-    score = curves[(curves["quantity"] == "unification, layer 1") & (curves["unit"] == "score")]
+    score = curves[(curves["quantity"] == "raw alignment, layer 1") & (curves["unit"] == "S - W")]
     assert score["step"].tolist() == bare.steps
-    assert set(curves["unit"]) == {"accuracy", answer.LOG_P, "score", "S - X"}
+    assert set(curves["unit"]) == {"accuracy", answer.LOG_P, *RAW.units}  # no unification without a trained null
+
+
+def test_with_a_null_unification_is_the_difference_of_both_runs(paired):
+    """Every curve of unification is the run's less the null's, and the verdict's numbers are those curves' ends."""
+    found, null = phases.compute(paired), paired.null
+    assert null is not None
+    scores = [scores_over_training(one, thorough=False).set_index(["step", "layer"]) for one in (paired, null)]
+    curves = found.tables["curves"]
+    for layer, (unit, column) in itertools.product((1, 2), zip(EXCESS.units, ("alignment", "score"), strict=True)):
+        part = curves[(curves["quantity"] == EXCESS.at(layer)) & (curves["unit"] == unit)]
+        expected = [scores[0][column][step, layer] - scores[1][column][step, layer] for step in part["step"]]
+        np.testing.assert_allclose(part["value"], expected)
+        assert part["step"].tolist() == paired.steps
+    said = " ".join(found.summary)
+    assert found.notes["verdict"]["name"] in said.lower()
+    last = scores[0]["alignment"][paired.steps[-1], 1] - scores[1]["alignment"][paired.steps[-1], 1]
+    assert f"layer 1 (excess {signed(last)}" in said
+    gains = found.tables["after_recall"]
+    assert gains["quantity"].tolist()[:2] == ["transfer", "score"]
+    found.to_json("x")
+    assert phases.figures(found)
+
+
+def test_without_a_null_nothing_is_said_of_unification(bare, finding, tmp_path):
+    said = " ".join(finding.summary)
+    assert "is not said here" in finding.summary[0]
+    assert f"python -m mechxl.train --out {bare.path} --resume --with-null" in finding.summary[0]
+    nothing_shared = phases.compute(small_run(tmp_path / "run", world={"shared_facts": 0.0}))
+    assert "is itself a trained null" in nothing_shared.summary[0]
+    for summary in (said, " ".join(nothing_shared.summary)):
+        assert "nification, layer" not in summary
+        assert "Unified" not in summary
 
 
 def test_accuracies_rise_from_the_best_guess_without_facts():
@@ -57,7 +93,7 @@ def test_accuracies_rise_from_the_best_guess_without_facts():
     about = {"unit": "accuracy", "step": step, "from": "", "noise": 0.01, "floor": floor}
     learned = pd.DataFrame({"quantity": "recall", "value": floor * prior + 0.4 * facts + wobble} | about)
     guessed = pd.DataFrame({"quantity": "transfer", "value": 0.98 * floor * prior + wobble} | about)
-    onsets = answer._onsets(pd.concat([learned, guessed], ignore_index=True)).set_index("quantity")
+    onsets = answer._onsets(pd.concat([learned, guessed], ignore_index=True), None).set_index("quantity")
     assert onsets.loc["recall", "outcome"] == "rises"
     assert 300 < float(str(onsets.loc["recall", "step"])) < 500
     assert onsets.loc["transfer", "outcome"] == "no rise"
@@ -92,29 +128,6 @@ def test_findings_that_are_kept_are_on_the_time_line(bare, trained, answered):
     assert "language_identity" in ask.ask(bare, "phases").notes["kept"]
 
 
-@pytest.mark.parametrize(
-    ("values", "finished", "said"),
-    [
-        ([-0.5, -0.9, -0.8, 0.5, 0.6], True, "separate first and unified later"),
-        ([0.6, 0.6, 0.6, 0.6, 0.6], True, "unified from the start"),
-        ([-0.4, -0.5, -0.4, -0.3, -0.3], True, "never unified"),
-        ([-0.5, -0.9, -0.8, 0.5, 0.6], False, "not finished"),
-    ],
-)
-def test_the_phase_in_words(values, finished, said):
-    steps = [0, 10, 100, 1000, 3000]
-    curves = pd.DataFrame(
-        {"quantity": "unification, layer 1", "unit": "score", "step": steps, "value": values, "from": "checkpoints"}
-    )
-    outcome = "rises" if values[1] < -0.8 else "no rise"
-    about = {"outcome": outcome, "step": 400.0, "low": 300.0, "high": 500.0, "n": 5, "reason": "a reason"}
-    about |= {"half_step": 410.0, "half_low": 310.0, "half_high": 510.0}
-    rows = [{"quantity": "unification, layer 1", "unit": "score", "last": values[-1]} | about]
-    rows.append({"quantity": "recall", "unit": "accuracy", "last": 1.0} | about | {"outcome": "rises"})
-    notes = {"headline": 1, "finished": finished}
-    assert said in phase({"curves": curves, "onsets": pd.DataFrame(rows)}, notes)
-
-
 def planted_curves(recall, unified, transfer):
     """Curves of known half-rises; a log p rises with its accuracy, S - X with its score."""
     step = np.unique(np.rint(np.geomspace(1, 3000, 90))).astype(int)
@@ -122,7 +135,7 @@ def planted_curves(recall, unified, transfer):
     for quantity, units, m in (
         ("recall", ("accuracy", answer.LOG_P), recall),
         ("transfer", ("accuracy", answer.LOG_P), transfer),
-        ("unification, layer 1", ("score", "S - X"), unified),
+        (EXCESS.at(1), EXCESS.units, unified),
     ):
         for unit in units:
             y = np.full(len(step), 0.05) if m is None else 1 / (1 + np.exp(-np.log(step / m) / 0.2))
@@ -132,9 +145,18 @@ def planted_curves(recall, unified, transfer):
     return pd.concat(parts, ignore_index=True)
 
 
-def planted_finding(recall, unified, transfer):
-    curves = planted_curves(recall, unified, transfer)
-    onsets, lags, second = answer._onsets(curves), answer._lags(curves, 1), answer._second_opinion(curves, 1)
+def planted_verdict(layers):
+    """The verdict of a run of one layer, whose excess is .5 or 0, and whose retrieval agrees."""
+    value = 0.5 if 1 in layers else 0.0
+    found = Excess(value, value - 0.1, value + 0.1, value, 0.0, 100, 100)
+    return verdict([LayerEvidence(1, found, found, value - 0.1, value + 0.1, 0.01)])
+
+
+def planted_finding(recall, unified, transfer, layers=(1,)):
+    """Layers: those whose excess is above 0 at the end."""
+    curves, found = planted_curves(recall, unified, transfer), planted_verdict(layers)
+    onsets, lags = answer._onsets(curves, found), answer._lags(curves, 1, found)
+    second = answer._second_opinion(curves, 1)
     marginals = pd.DataFrame(columns=["marginal", "step", "kl", "near", "reason"])
     tables = {"curves": curves, "onsets": onsets, "lags": lags, "marginals": marginals, "change_points": second}
     tables["after_recall"] = _nothing("recall never reaches 99%")
@@ -144,6 +166,9 @@ def planted_finding(recall, unified, transfer):
         "last": 3000,
         "finished": True,
         "headline": 1,
+        "null": {"name": "a-null", "why_none": "", "get": "", "is_null": False},
+        "verdict": asdict(found) | {"sentences": found.sentences()},
+        "separation": None,
         "kept": ["patching"],
         "undefined": {"patching": "0 pairs with both answers right, fewer than 10"},
         "draws": 200,
@@ -182,6 +207,20 @@ def test_what_is_not_defined_is_said_not_to_be_and_one_pair_of_units_is_one():
     about = {"first": "recall", "second": "transfer", "units": "accuracy, accuracy", "sign": 1, "reason": ""}
     lags = pd.DataFrame([about | {"value": 1.0, "low": 0.5, "high": 1.5, "p": 0.02}])
     assert _order(lags, 200)[0].startswith("Recall precedes transfer in the one pair of units")
+
+
+def test_what_does_not_exceed_its_null_is_not_dated_whatever_its_curve_does():
+    """The same curves, but an excess that can't be told from 0: no onset, no lag, no order."""
+    found = planted_finding(recall=400, unified=150, transfer=900, layers=())
+    said = " ".join(found.summary)
+    assert found.summary[0].startswith("Not unified")
+    assert "Unification, layer 1: no rise (its excess over the trained null is not above 0 at the end)" in said
+    assert "precedes transfer" in said
+    assert "nification, layer 1 precedes" not in said
+    assert set(found.tables["lags"]["second"]) == {"transfer"}
+    onsets = found.tables["onsets"].set_index("quantity")
+    assert onsets.loc[EXCESS.at(1), ["step", "half_step"]].isna().to_numpy().all()
+    found.to_json("x")
 
 
 def test_one_common_onset_is_not_ordered_and_a_flat_curve_does_not_rise(at_once):
@@ -297,7 +336,7 @@ def test_a_curve_that_is_high_from_where_it_is_defined_is_not_called_no_rise_on_
     step = np.arange(200, 3001, 100)
     late = pd.DataFrame({"quantity": "causal unification, mono", "unit": "ratio", "step": step, "from": "patching"})
     late = late.assign(noise=0.0, floor=0.0, value=0.8 + 0.001 * np.random.default_rng(0).normal(size=len(step)))
-    both = {"curves": late, "onsets": answer._onsets(late)}
+    both = {"curves": late, "onsets": answer._onsets(late, None)}
     both = {name: pd.concat([at_once.tables[name], rows], ignore_index=True) for name, rows in both.items()}
     timeline = phases.figures(Finding("phases", [], at_once.tables | both, at_once.notes))[0].figure
     texts = [note["text"] for note in timeline.to_dict()["layout"]["annotations"]]

@@ -158,7 +158,7 @@ def test_auc_is_that_of_scores_and_answers_read_from_text(trained, finding):
         answer = model.to_tokens(facts[f"value_word_{row.asked}"][row.fact], prepend_bos=False)[0, -1]
         right.append(int(model(model.to_tokens(text))[0, -1].argmax() == answer))
     assert items["right"].tolist() == right
-    np.testing.assert_allclose(items["score"], scores, atol=1e-5)
+    np.testing.assert_allclose(items["score_1"], scores, atol=1e-5)
     assert 0 < sum(right) < len(right)
     yes, no = (np.array(scores)[np.array(right) == side] for side in (1, 0))
     expected = ((yes[:, None] > no).mean() + (yes[:, None] == no).mean() / 2).item()
