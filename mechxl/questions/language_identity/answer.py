@@ -17,8 +17,10 @@ from mechxl.data.information import BITS, informativeness, joint, mutual_informa
 from mechxl.data.roles import role_positions
 from mechxl.findings import Finding
 from mechxl.questions.common import MAIN_ROLE, distinct_roles, few_steps
+from mechxl.questions.language_identity.erasing import erasure_effects
 from mechxl.questions.language_identity.readings import language_readings, value_readings
-from mechxl.questions.language_identity.use import erasure_effects, steering_effects
+from mechxl.questions.language_identity.steering import steering_effects
+from mechxl.questions.language_identity.verified import BOUND
 from mechxl.questions.language_identity.words import words
 from mechxl.random import generator
 from mechxl.run import Run
@@ -44,7 +46,7 @@ def compute(run: Run, thorough: bool = False) -> Finding:
     values = value_readings(run, facts, few, FOLDS)
     fit, asked = _halves(corpus, None if thorough else ASKED_ENTITIES)
     at_end = few if thorough else few_steps(few, 3)
-    erased = erasure_effects(run, fit, asked, at_end)
+    erased, verified = erasure_effects(run, fit, asked, at_end)
     steered = steering_effects(run, fit, asked, run.steps[-1])
     tables = {
         "data": _in_the_data(run.config, corpus),
@@ -54,6 +56,7 @@ def compute(run: Run, thorough: bool = False) -> Finding:
         "code_length": codes,
         "values": values,
         "erasure": erased,
+        "verified": verified,
         "steering": steered,
         "curves": _curves(run),
     }
@@ -68,6 +71,7 @@ def compute(run: Run, thorough: bool = False) -> Finding:
         "main_role": MAIN_ROLE,
         "languages": corpus.lexicon.language_names,
         "probed": [len(facts), len(np.unique(corpus.world.entity[facts]))],
+        "bound": BOUND,
         "fitted_entities": len(np.unique(corpus.world.entity[fit])),
         "asked_entities": len(np.unique(corpus.world.entity[asked])),
     }
