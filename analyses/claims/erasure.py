@@ -20,10 +20,10 @@ erasure is verified: a fresh probe within relations and the language of the answ
 question `language_identity` says by which bound). Three differences of transfer by value a run: within relations less
 nothing erased; within relations less the random subspace of equal rank; within relations less pooled. Each: two-sided
 exact sign test over the runs that count, with Holm's correction over the three, and a t interval by setting. Runs of
-one seed share the seeds of world and weights, so the same test over seeds, of the mean over settings, stands beside (six
-seeds: p is at least .031). The hypothesis is refuted if the first does not differ from 0 (p > .05 after Holm); that the
-language is the cause is refuted if the second does not. Where fewer than six runs count, nothing is concluded, and
-the note says so. The rest is described.
+one seed share the seeds of world and weights, so the same test over seeds, of the mean over settings, stands beside
+(six seeds: p is at least .031). The hypothesis is refuted if the first does not differ from 0 (p > .05 after Holm);
+that the language is the cause is refuted if the second does not. Where fewer than six runs count, nothing is concluded,
+and the note says so. The rest is described.
 """
 
 from typing import Any

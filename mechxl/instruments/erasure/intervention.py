@@ -1,8 +1,8 @@
 """Asks a model while its residual stream is edited at the positions of the prompt.
 
-An edit maps the stream at every position of the prompts, by slot. A slot is the k-th token of the tag, of the name or of
-the relation word, so that it means the same in every tokenization and word order. The prompt's last token is a slot of
-its own, since the answer is read there whatever kind of word it belongs to. BOS, the answer and padding are never
+An edit maps the stream at every position of the prompts, by slot. A slot is the k-th token of the tag, of the name or
+of the relation word, so that it means the same in every tokenization and word order. The prompt's last token is a slot
+of its own, since the answer is read there whatever kind of word it belongs to. BOS, the answer and padding are never
 edited. The edits stay in place while the whole answer is decoded greedily.
 """
 
@@ -113,9 +113,7 @@ def apply_edit(
     return edited
 
 
-def next_stream(
-    weights: Weights, stream: Float[Tensor, "prompt pos d"], layer: int
-) -> Float[Tensor, "prompt pos d"]:
+def next_stream(weights: Weights, stream: Float[Tensor, "prompt pos d"], layer: int) -> Float[Tensor, "prompt pos d"]:
     """The stream one layer on: block `layer` applied to the stream that it reads."""
     one = replace(weights, blocks=weights.blocks[: layer + 1])
     return torch.cat([blocks_from(one, rows, layer, _unchanged) for rows in stream.split(ROWS_AT_ONCE)])

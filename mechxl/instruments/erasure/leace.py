@@ -163,8 +163,8 @@ def within_eraser(
     groups, group = np.unique(np.stack([relation, label]), axis=1, return_inverse=True)
     group, relations = torch.as_tensor(group.reshape(-1)), torch.as_tensor(np.unique(groups[0], return_inverse=True)[1])
     offsets, size = _offsets(x, group, relations)
-    # z's columns may be turned within their span: with the offsets' right singular vectors there are as many as the rank
-    left, strength, right = torch.linalg.svd((offsets * (size / len(x))[:, None]).T, full_matrices=False)
+    # z's columns may be turned within their span, so that there are as many of them as the rank
+    _, strength, right = torch.linalg.svd((offsets * (size / len(x))[:, None]).T, full_matrices=False)
     rank = int((strength > NOISE * float(x.square().sum(1).mean().sqrt())).sum())
     rank = rank if most is None else min(rank, most)
     if not rank:

@@ -11,9 +11,10 @@ TITLE = "The language: in the text, in the model, and what it is used for"
 DEFINITION = (
     "Bits = log2(languages) less the held-out cross entropy of a multinomial logistic probe on the stream, "
     "folds by entity, penalty chosen inside the folds; unclipped, so that overconfidence shows as less than 0.",
-    "Erasure: LEACE (Belrose et al. 2023), fitted on other entities for each slot (a role's k-th token), at every "
-    "prompt position from a layer on. Recall and transfer are then scored by value, since losing the output language "
-    "would make exact match collapse by itself.",
+    "Erasure: LEACE (Belrose et al. 2023) of the language within each relation, fitted on other entities for each slot "
+    "(a role's k-th token, and the prompt's last token), at every prompt position from a layer on. Recall and transfer "
+    "are then scored by value, since losing the output language would make exact match collapse by itself. An erasure "
+    "is believed only if a fresh probe within relations and the language of the answers no longer tell the language.",
 )
 CAVEATS = (
     "Where the languages share no tokens the embedding gives the language away by construction.",

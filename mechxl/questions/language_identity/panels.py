@@ -22,6 +22,7 @@ from mechxl.plots import (
     steps_shown,
     themed,
 )
+from mechxl.questions.language_identity.verified import outcome
 
 SCALE_BAR = {
     "title": {"text": "bits", "side": "top"},
@@ -34,7 +35,7 @@ SCALE_BAR = {
 BITS_SCALE = [(0.0, "#FFFFFF"), (0.5, "#6FA8D6"), (1.0, "#08306B")]
 ERASED = {
     "nothing": ("nothing", INK),
-    "language": ("the language (LEACE)", VERMILION),
+    "language": ("the language within relations", VERMILION),
     "random_rank": ("random, same rank", GREY),
     "random_variance": ("random, same variance", BLUE),
     "values": ("a random split of values", ORANGE),
@@ -216,6 +217,9 @@ def _values_panel(finding: Finding) -> Panel:
 def _erasure_panel(finding: Finding) -> Panel:
     table = finding.tables["erasure"]
     end = table[(table["step"] == finding.notes["erasure_steps"][-1])]
+    checks = finding.tables["verified"]
+    checks = checks[(checks["step"] == finding.notes["erasure_steps"][-1]) & (checks["erased"] == "language")]
+    gone = {layer for layer, rows in checks.groupby("from_layer") if _holds(rows)}
     figure = side_by_side("Recall", "Transfer")
     for column, asked in ((1, "recall"), (2, "transfer")):
         for erased, (name, colour) in ERASED.items():
@@ -224,34 +228,47 @@ def _erasure_panel(finding: Finding) -> Panel:
                 continue
             labels = [f"{layer}" for layer in rows["from_layer"]]
             trace = _points(labels, rows, name, colour, "circle", "value")
+            if erased == "language":
+                trace.marker.symbol = ["circle" if layer in gone else "circle-open" for layer in rows["from_layer"]]
             figure.add_trace(trace.update(legendgroup=erased, showlegend=column == 1), row=1, col=column)
     figure.update_layout(scattermode="group", scattergap=0.4)
     figure.update_xaxes(title={"text": "erased from layer", "standoff": 6}, type="category")
     figure.update_yaxes(range=[-0.03, 1.03])
     figure.update_yaxes(title="value accuracy", col=1)
-    gone = end[(end["erased"] == "language") & (end["asked"] == "recall")]
-    probe = "; ".join(
-        f"layer {row['from_layer']} {row['anew_bits']:.4f} [{row['anew_bits_low']:.4f}, {row['anew_bits_high']:.4f}]"
-        for _, row in gone[gone["anew_bits"].notna()].iterrows()
-    )
+    told = "; ".join(_still_told(layer, rows) for layer, rows in checks.groupby("from_layer"))
     counts = "; ".join(
         f"{asked}: n = {int(rows['n'].max()):,}" for asked in ("recall", "transfer")
         if len(rows := end[(end["asked"] == asked) & (end["n"] > 0)])
     )  # fmt: skip
     caption = (
-        "Recall and transfer after the language is erased from the residual stream (LEACE) at every prompt position, "
-        "from a layer on, at the last checkpoint. The right value in any language counts as right. "
-        "Controls: a random subspace of the "
-        "same rank; random directions that carry as much variance; LEACE on a random split of the values. Erasers are "
-        f"fitted on {finding.notes['fitted_entities']:,} entities, and "
-        f"{finding.notes['asked_entities']:,} others are asked "
-        f"({counts} questions); whiskers: 95 % intervals over entities; one run. A probe trained anew "
-        "after erasure on these others (their first 2,000 prompts), folds by entity, reads in bits: "
-        f"{probe or 'nothing, as there are too few'}. "
+        "Recall and transfer after LEACE takes the language within each relation out of the residual stream at every "
+        "prompt position, from a layer on, at the last checkpoint. The right value in any language counts as right. "
+        "Filled: the language is erased; hollow: it is still told, or too few entities were asked to say, so that no "
+        "conclusion is drawn. Controls: a random subspace of the same rank; random directions that carry as much "
+        "variance; LEACE on a random split of the values within each relation. Erasers are fitted on "
+        f"{finding.notes['fitted_entities']:,} entities, and {finding.notes['asked_entities']:,} others are asked "
+        f"({counts} questions); whiskers: 95 % intervals over entities; one run. What still tells the language, at "
+        f"most: {told}. It counts as erased if every such interval ends within {finding.notes['bound']:.0%} of the way "
+        "from chance to certainty. "
         "Earlier checkpoints are in the finding's table `erasure`."
     )
-    return Panel("erasure", "The language erased", caption,
+    return Panel("erasure", "Recall and transfer without the language", caption,
                  themed(figure, legend_rows=3).update_layout(hovermode="closest"))  # fmt: skip
+
+
+def _holds(checks: pd.DataFrame) -> bool:
+    """Whether an erasure holds, without erasing everything."""
+    return outcome(checks) == "gone" and not checks["everything"].any()
+
+
+def _still_told(layer: int, checks: pd.DataFrame) -> str:
+    known = checks[checks["value"].notna()]
+    parts = []
+    for told_by, rows in known.groupby("told_by", sort=False):
+        row = rows.loc[rows["high"].idxmax()]
+        what = "probe within relations" if told_by == "probe" else "share of answers in the asked language"
+        parts.append(f"{what} {row['value']:.3f} [{row['low']:.3f}, {row['high']:.3f}], chance {row['chance']:.3f}")
+    return f"layer {layer}: {', '.join(parts) or 'not known'}"
 
 
 def _steering_panel(finding: Finding) -> Panel:
@@ -277,8 +294,8 @@ def _steering_panel(finding: Finding) -> Panel:
     caption = (
         "In which language does the model answer after a language's direction is added? The "
         "direction is the difference "
-        "of the two languages' mean streams at each prompt position. It is added at one layer, the given number of "
-        "times, at the last checkpoint. An answer counts for a language if it is a value of the "
+        "of the two languages' mean streams at each prompt position, in the prompt's relation. It is added at one "
+        "layer, the given number of times, at the last checkpoint. An answer counts for a language if it is a value of the "
         "relation there. Dotted: "
         "random directions of the same lengths. Prompts: tellings of "
         f"{finding.notes['asked_entities']:,} entities that the directions were not fitted on (n = "

@@ -22,7 +22,7 @@ from mechxl.measures.probes import Reading, entity_folds, fitted, scored
 from mechxl.measures.statistics import EntityBootstrap
 from mechxl.random import generator
 
-Verdict = Literal["gone", "told", "unclear"]
+Verdict = Literal["gone", "told", "unclear", "undefined"]
 BOUND = 0.1  # of the way from chance to certainty
 FOLDS = 3
 MOST_RELATIONS = 8  # that are probed
@@ -37,6 +37,14 @@ def verdict(low: float, high: float, chance: float, both_sides: bool = False) ->
         return "told"
     gone = high - chance <= within and (not both_sides or chance - low <= within)
     return "gone" if gone else "unclear"
+
+
+def outcome(checks: pd.DataFrame) -> Verdict:
+    """What all checks of one erasure say together: gone where each says so, told where one does."""
+    verdicts = set(checks["verdict"]) - {"undefined"}
+    if "told" in verdicts:
+        return "told"
+    return "gone" if verdicts == {"gone"} else "unclear"
 
 
 def probed(
@@ -120,16 +128,18 @@ def answered_in(
     so many is then in it, so that chance is 1 / languages exactly.
 
     Returns:
-        One row (told_by: answers): the share with its interval, chance and verdict.
+        One row (told_by: answers): the share with its interval, chance and verdict; "undefined" where no value's word
+        is of one language alone.
     """
     languages = np.where((word >= 0)[:, None], has[np.maximum(word, 0)], False)
     tells = languages.sum(axis=1) == 1
     chance = 1 / has.shape[1]
     row = {"told_by": "answers", "layer": -1, "slot": "", "chance": chance, "bits": np.nan, "n": int(tells.sum())}
     if not tells.any():
-        why = "no answer is a word of one language alone"
-        row |= {"value": np.nan, "low": np.nan, "high": np.nan, "entities": 0, "reason": why, "verdict": "unclear"}
-        return pd.DataFrame([row])
+        undefined = not (has.sum(axis=1) == 1).any()
+        why = "no value's word is of one language alone" if undefined else "no answer is a word of one language alone"
+        row |= {"value": np.nan, "low": np.nan, "high": np.nan, "entities": 0, "reason": why}
+        return pd.DataFrame([row | {"verdict": "undefined" if undefined else "unclear"}])
     in_asked = languages[np.arange(len(word)), language][tells]
     value, low, high = over.mean(in_asked, entity[tells])
     row |= {"value": value, "low": low, "high": high, "entities": len(np.unique(entity[tells]))}

@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from mechxl.findings import signed
+from mechxl.questions.language_identity.verified import outcome
 
 NAMES = {
     "language": "the language",
@@ -17,7 +18,7 @@ NAMES = {
 
 def words(tables: Mapping[str, pd.DataFrame], notes: Mapping[str, Any]) -> list[str]:
     """Sentences on the data, the probes, the erasure, the readers of values and steering, in this order."""
-    sentences = [_data(tables["data"]), *_probes(tables, notes), *_erasure(tables["erasure"], notes)]
+    sentences = [_data(tables["data"]), *_probes(tables, notes), *_erasure(tables, notes)]
     return [*sentences, *_values(tables["values"], notes), _steering(tables["steering"])]
 
 
@@ -57,32 +58,74 @@ def _probes(tables: Mapping[str, pd.DataFrame], notes: Mapping[str, Any]) -> lis
     return sentences
 
 
-def _erasure(table: pd.DataFrame, notes: Mapping[str, Any]) -> list[str]:
-    rows = table[(table["step"] == notes["erasure_steps"][-1]) & (table["from_layer"] == 1)]
-    sentences = []
-    for asked in ("recall", "transfer"):
-        here = rows[(rows["asked"] == asked) & (rows["n"] > 0)].set_index("erased")
-        if not len(here):
-            sentences.append(f"Erasure, {asked}: no items ({rows[rows['asked'] == asked]['reason'].iloc[0]}).")
+def _erasure(tables: Mapping[str, pd.DataFrame], notes: Mapping[str, Any]) -> list[str]:
+    step = notes["erasure_steps"][-1]
+    effects, verified = (table[table["step"] == step] for table in (tables["erasure"], tables["verified"]))
+    before = verified[(verified["erased"] == "nothing") & (verified["layer"] != 0)]
+    checks = verified[(verified["erased"] == "language") & (verified["from_layer"] == 1)]
+    rows = effects[effects["from_layer"] == 1]
+    rank = int(rows[rows["erased"] == "language"]["rank"].max())
+    if not rank:
+        return ["Erasure: within a relation nothing tells the language from layer 1 on, so there is nothing to erase."]
+    if checks["everything"].any():
+        return [
+            f"The language could not be erased from layer 1 on without erasing everything: at some position it takes "
+            f"all {rank} directions of the stream. So no conclusion is drawn from how recall and transfer change."
+        ]
+    said = outcome(checks)
+    told = _told(checks, before, notes["bound"])
+    directions = f"LEACE within each relation, up to {rank} directions a position"
+    if said != "gone":
+        start = (
+            f"The language could not be erased from layer 1 on ({directions})"
+            if said == "told"
+            else f"Too few entities were asked to say whether {directions}, erases the language from layer 1 on"
+        )
+        only = set(checks[checks["verdict"] == "told"]["told_by"]) == {"answers"}
+        left = " What a linear reader at the prompt's last token does not tell, the answers still do." if only else ""
+        return [f"{start}: {told}.{left} So no conclusion is drawn from how recall and transfer change."]
+    return [
+        f"The language is erased from layer 1 on ({directions}): {told}.",
+        *(_change(rows[rows["asked"] == asked], asked) for asked in ("recall", "transfer")),
+    ]
+
+
+def _told(checks: pd.DataFrame, before: pd.DataFrame, bound: float) -> str:
+    """What tells the language after an erasure, at the place where a probe tells most and by the answers."""
+    parts = []
+    for told_by, phrase in (("probe", "a fresh probe within relations reads it with accuracy"), ("answers", "")):
+        known = checks[(checks["told_by"] == told_by) & checks["value"].notna()]
+        if not len(known):
+            reason = checks[checks["told_by"] == told_by]["reason"].iloc[0]
+            parts.append(f"{'a probe' if phrase else 'the language of the answers'} does not say ({reason})")
             continue
-        gone = here.loc["language"]
-        controls = ", ".join(
-            f"{NAMES[name]} {_interval(here.loc[name], 'change')}"
-            for name in ("random_rank", "random_variance", "values")
+        most, chance = known.loc[known["high"].idxmax()], known["chance"].iloc[0]
+        was = before[(before["told_by"] == told_by) & before["value"].notna()]["value"]
+        limits = (
+            f"before {signed(was.max())}, chance {signed(chance)}, gone up to {signed(chance + bound * (1 - chance))}; "
+            f"n = {int(most['n']):,}"
         )
-        sentences.append(
-            f"With the language erased from layer 1 on, {asked} by value goes from "
-            f"{signed(here.loc['nothing', 'value'])} to {_interval(gone, 'value')} (change "
-            f"{_interval(gone, 'change')}; n = {int(gone['n']):,}). Controls, change: {controls}."
-        )
-    after = rows[rows["erased"] == "language"].iloc[0]
-    sentences.append(
-        f"After erasure at layer 1, a probe trained anew on these other entities, folds by entity, reads "
-        f"{_interval(after, 'anew_bits', 4)} bits (balanced accuracy {_interval(after, 'anew_accuracy', 3)}). A probe "
-        f"trained on the entities that the eraser was fitted on reads {_interval(after, 'probe_bits', 4)} bits. A "
-        "nonlinear reader may still find what a linear one cannot."
+        if phrase:
+            places = f"at most, over {len(known)} place{'s' if len(known) > 1 else ''}"
+            parts.append(f"{phrase} {_interval(most, 'value')} {places} ({limits} prompts)")
+        else:
+            parts.append(f"{_interval(most, 'value')} of the answers are in the asked language ({limits} answers)")
+    return ", and ".join(parts) + f"; {int(checks['entities'].max()):,} entities that nothing was fitted on"
+
+
+def _change(rows: pd.DataFrame, asked: str) -> str:
+    here = rows[rows["n"] > 0].set_index("erased")
+    if not len(here):
+        return f"Erasure, {asked}: no items ({rows['reason'].iloc[0]})."
+    gone = here.loc["language"]
+    controls = ", ".join(
+        f"{NAMES[name]} {_interval(here.loc[name], 'change')}" for name in ("random_rank", "random_variance", "values")
     )
-    return sentences
+    return (
+        f"With it erased, {asked} by value goes from {signed(here.loc['nothing', 'value'])} to "
+        f"{_interval(gone, 'value')} (change {_interval(gone, 'change')}; n = {int(gone['n']):,}). "
+        f"Controls, change: {controls}."
+    )
 
 
 def _values(table: pd.DataFrame, notes: Mapping[str, Any]) -> list[str]:
@@ -109,17 +152,25 @@ def _steering(table: pd.DataFrame) -> str:
     rows = table[table["n"] > 0]
     if not len(rows):
         return f"Steering is not defined: {table['reason'].iloc[0]}."
-    once = rows[rows["strength"] == 1.0]
-    best = once[once["added"] == "language"].sort_values("target").iloc[-1]
-    control = once[(once["added"] == "random") & (once["layer"] == best["layer"])].iloc[0]
+    once = rows[rows["strength"] == 1.0].set_index(["added", "layer"])
+    added, random = once.loc["language"], once.loc["random"]
+    layer = (added["target_low"] - random["target_high"]).idxmax()
+    best, control = added.loc[layer], random.loc[layer]
+    what = "Adding a language's direction once (one for each relation and position)"
+    if best["target_low"] <= control["target_high"]:
+        return (
+            f"{what} turns no more answers into that language than a random direction of the same length, at any "
+            f"layer: at layer {layer} {_interval(best, 'target')}, random {_interval(control, 'target')} (n = "
+            f"{int(best['n']):,})."
+        )
     return (
-        f"Adding a language's direction once, at layer {int(best['layer'])} where it has the largest effect, moves "
-        f"{_interval(best, 'target')} of answers into that language, {_interval(best, 'target_right')} with the fact's "
-        f"value. A random direction of the same length moves {_interval(control, 'target')} (n = {int(best['n']):,})."
+        f"{what} at layer {layer}, where it turns most, turns {_interval(best, 'target')} of the answers into that "
+        f"language, {_interval(best, 'target_right')} with the fact's value. A random direction of the same length "
+        f"turns {_interval(control, 'target')} (n = {int(best['n']):,})."
     )
 
 
 def _interval(row: pd.Series, name: str, digits: int = 2) -> str:
-    ends = ("low", "high") if name == "accuracy" and "low" in row else (f"{name}_low", f"{name}_high")
+    ends = (f"{name}_low", f"{name}_high") if f"{name}_low" in row else ("low", "high")
     low, high = (signed(row[end], digits) for end in ends)
     return f"{signed(row[name], digits)} [{low}, {high}]"
