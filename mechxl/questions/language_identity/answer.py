@@ -44,7 +44,7 @@ def compute(run: Run, thorough: bool = False) -> Finding:
     roles, same = distinct_roles(corpus, facts)
     probes, relation_out, codes = language_readings(run, facts, roles, few, FOLDS)
     values = value_readings(run, facts, few, FOLDS)
-    fit, asked = _halves(corpus, None if thorough else ASKED_ENTITIES)
+    fit, asked = halves(corpus, None if thorough else ASKED_ENTITIES)
     at_end = few if thorough else few_steps(few, 3)
     erased, verified = erasure_effects(run, fit, asked, at_end)
     steered = steering_effects(run, fit, asked, run.steps[-1])
@@ -85,8 +85,8 @@ def _facts(corpus: Corpus, most: int | None) -> Int[np.ndarray, " fact"]:
     return seen[np.isin(corpus.world.entity[seen], entities)]
 
 
-def _halves(corpus: Corpus, most: int | None) -> tuple[Int[np.ndarray, " fact"], Int[np.ndarray, " fact"]]:
-    """Facts to fit on and facts to ask, of different entities."""
+def halves(corpus: Corpus, most: int | None) -> tuple[Int[np.ndarray, " fact"], Int[np.ndarray, " fact"]]:
+    """Facts to fit on and facts to ask, of different entities; at most so many entities in each half."""
     seen = np.flatnonzero(corpus.world.seen)
     entities = generator(0, "entities erased").permutation(np.unique(corpus.world.entity[seen]))
     most = min(most or len(entities), len(entities) // 2)
