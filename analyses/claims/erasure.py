@@ -27,7 +27,7 @@ and the note says so. The rest is described.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -62,6 +62,7 @@ GRID = {
 }
 SETTINGS = ("default", "one_relation", "three_languages", "informative_1")
 FROM_LAYER = 1
+WAYS: tuple[Literal["within", "pooled"], ...] = ("within", "pooled")
 FEWEST = 6  # runs that count, for a conclusion
 TRANSFER = {
     "before": "before",
@@ -85,14 +86,16 @@ TESTS = {"before": "nothing erased", "random_rank": "the random subspace of equa
 
 def measure(run: Run) -> list[dict[str, Any]]:
     """One run's row: transfer by value and what still tells the language, before and after each way of erasing."""
+    from mechxl.instruments.erasure.leace import ERASURES
     from mechxl.questions.language_identity.answer import ASKED_ENTITIES, halves
     from mechxl.questions.language_identity.erasing import erasure_effects
     from mechxl.questions.language_identity.verified import outcome
 
     fit, asked = halves(run.corpus, ASKED_ENTITIES)
     row: dict[str, Any] = {"run": variant(run), "seed": run.config.seed}
-    for way in ("within", "pooled"):
-        effects, checks = erasure_effects(run, fit, asked, run.steps[-1:], [FROM_LAYER], way)
+    for way in WAYS:
+        what = ERASURES if way == "within" else ("language",)
+        effects, checks = erasure_effects(run, fit, asked, run.steps[-1:], [FROM_LAYER], way, what)
         shares = effects.set_index(["asked", "erased"])["value"]
         told = checks.groupby(["erased", "told_by"])["value"].max()
         row |= {way: shares["transfer", "language"], f"recall_{way}": shares["recall", "language"]}

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Int
 
 from mechxl.data.transfer import transfer_items
 from mechxl.instruments.erasure.intervention import Edits, FitPrompts, edited_answers, edited_streams, fit_prompts
-from mechxl.instruments.erasure.leace import ERASURES, Erased, Way, erasers
+from mechxl.instruments.erasure.leace import ERASURES, Erased, Erasure, Way, erasers
 from mechxl.measures.statistics import EntityBootstrap
 from mechxl.model.answers import AnswerTrie, Questions, answer_trie, kinds_of
 from mechxl.questions.language_identity.verified import answered_in, languages_of_words, probed
@@ -100,6 +100,7 @@ def erasure_effects(
     steps: Sequence[int],
     layers: Sequence[int] | None = None,
     way: Way = "within",
+    what: Sequence[Erasure] = ERASURES,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Recall and transfer by value accuracy (right value in any language) with something erased from a layer on.
 
@@ -110,6 +111,7 @@ def erasure_effects(
         steps: checkpoints.
         layers: first layers to erase at; None: all.
         way: of erasing: within each relation, or pooled over all.
+        what: is erased: the language, and controls.
 
     Returns:
         Two tables. Rows (step, from_layer, way, erased, asked: recall or transfer): value accuracy and exact accuracy
@@ -132,15 +134,15 @@ def erasure_effects(
         for from_layer in layers:
             unchanged = questions.effects(plain, before).assign(rank=0)
             effects.append(_placed(unchanged, step, from_layer, way, "nothing"))
-            for what in ERASURES:
-                erased = erasers(model, on, from_layer, what, generator(0, f"erased {from_layer}"), way)
+            for name in what:
+                erased = erasers(model, on, from_layer, name, generator(0, f"erased {from_layer}"), way)
                 word = questions.answers(model, erased.edits)
                 changed = questions.effects(word, before).assign(rank=erased.most)
-                effects.append(_placed(changed, step, from_layer, way, what))
-                if what == "language":
+                effects.append(_placed(changed, step, from_layer, way, name))
+                if name == "language":
                     slots = _slots_checked(erased, last, every=step == steps[-1])
                     read = questions.checks(model, erased.edits, word, slots).assign(everything=erased.everything)
-                    checks.append(_placed(read, step, from_layer, way, what))
+                    checks.append(_placed(read, step, from_layer, way, name))
     return pd.concat(effects, ignore_index=True), pd.concat(checks, ignore_index=True)
 
 

@@ -81,9 +81,12 @@ def test_answers_under_edits_are_those_of_the_hooked_model(corpus):
     def edit(x, slot):
         return torch.where((slot == slots.last)[:, None], x @ turned.to(x), x)
 
+    ((order, _),) = questions.parts  # questions are asked in this order
+    last = questions.prompt_length[order] - 1
+
     def hook(stream, hook):
         row = torch.arange(len(stream))
-        stream[row, questions.prompt_length - 1] = stream[row, questions.prompt_length - 1] @ turned.to(stream)
+        stream[row, last] = stream[row, last] @ turned.to(stream)
         return stream
 
     with torch.no_grad(), model.hooks(fwd_hooks=[(stream_hook(layer), hook) for layer in (0, 1)]):

@@ -1,14 +1,18 @@
 """The question `language_identity` on a small trained run: what holds by construction, and that all is there."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from mechxl.config import RunConfig, parse_config
 from mechxl.data.corpus import build_corpus
 from mechxl.data.information import informativeness
+from mechxl.measures.statistics import EntityBootstrap
 from mechxl.questions import language_identity
 from mechxl.questions.common import distinct_roles
+from mechxl.questions.language_identity import words
 from mechxl.questions.language_identity.answer import _in_the_data
+from mechxl.questions.language_identity.verified import answered_in, probe_within, verdict
 from mechxl.run import Run
 from mechxl.training.loop import train_run
 from tests.instruments.runs import small_run
@@ -49,11 +53,81 @@ def test_erasing_nothing_changes_nothing_and_all_controls_stand_beside(trained, 
     assert (nothing.groupby(["step", "asked"])["value"].nunique() == 1).all()  # the layer plays no part in it
     last = nothing[(nothing["step"] == trained.steps[-1]) & (nothing["asked"] == "recall")]
     assert (last["value"] >= last["exact"]).all()
-    erased = table[(table["erased"] == "language") & (table["asked"] == "recall")]
-    before = nothing[nothing["asked"] == "recall"]
-    assert before["probe_accuracy"].min() > 0.95
-    assert erased["probe_bits"].max() < 0.001
-    assert erased["anew_bits"].max() < 0.03
+    assert set(table["way"]) == {"within"}
+    assert table[table["erased"] == "language"]["rank"].max() == trained.corpus.world.n_relations
+
+
+def test_a_probe_within_relations_tells_the_language_before_erasure_and_less_after(trained, finding):
+    table = finding.tables["verified"].set_index(["step", "erased", "from_layer", "told_by", "layer"])["value"]
+    step = trained.steps[-1]
+    assert (table[step, "nothing", 0, "probe"] > 0.95).all()
+    assert table[step, "nothing", 0, "answers"].item() > 0.9
+    assert table[step, "language", 0, "probe", 1] < 0.6  # of 30 entities; names alone are left in the stream
+    assert table[step, "language", 0, "answers"].item() == pytest.approx(0.5, abs=0.03)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "both_sides", "expected"),
+    [
+        (0.49, 0.52, True, "gone"),
+        (0.51, 0.549, True, "gone"),
+        (0.49, 0.56, True, "unclear"),
+        (0.56, 0.60, True, "told"),
+        (0.30, 0.40, True, "told"),  # answers in the other language tell it too
+        (0.30, 0.40, False, "gone"),
+        (np.nan, np.nan, True, "unclear"),
+    ],
+)
+def test_the_verdict_follows_from_the_interval(low, high, both_sides, expected):
+    assert verdict(low, high, 0.5, both_sides) == expected
+
+
+def test_pooled_probes_miss_and_probes_within_relations_find_a_language_of_opposite_signs():
+    rng = np.random.default_rng(0)
+    entity, relation, language = (x.ravel() for x in np.meshgrid(range(60), (0, 1), (0, 1), indexing="ij"))
+    x = rng.standard_normal((len(entity), 4))
+    x[:, 0] += 4 * np.where(relation == language, 1, -1)
+    assert probe_within(x, language, entity, relation).accuracy > 0.97
+    assert probe_within(x, language, entity, np.zeros_like(relation)).accuracy < 0.65
+    constant = np.ones_like(x) + 1e-8 * np.where(language == 0, 1, -1)[:, None]
+    assert probe_within(constant, language, entity, relation).accuracy < 0.65  # that is rounding
+
+
+def test_answers_that_do_not_depend_on_the_asked_language_are_in_it_by_chance_exactly():
+    has = np.eye(3, dtype=bool)[[0, 1, 2, 0]]
+    fact, language = (x.ravel() for x in np.meshgrid(range(20), range(3), indexing="ij"))
+    word = np.random.default_rng(0).integers(0, 4, 20)[fact]
+    over = EntityBootstrap(fact, 200, np.random.default_rng(1))
+    alike = answered_in(word, language, fact, has, over).iloc[0]
+    assert (alike["value"], alike["verdict"]) == (pytest.approx(1 / 3), "gone")
+    told = answered_in(language, language, fact, has, over).iloc[0]
+    assert (told["value"], told["verdict"]) == (1.0, "told")
+    assert answered_in(word, language, fact, np.ones((4, 3), bool), over).iloc[0]["verdict"] == "undefined"
+
+
+CHECK = {"told_by": "probe", "layer": 1, "value": 0.9, "low": 0.85, "high": 0.95, "chance": 0.5, "n": 10, "entities": 5}
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "everything", "said"),
+    [
+        (("gone", "gone"), False, "The language is erased"),
+        (("gone", "told"), False, "The language could not be erased"),
+        (("unclear", "gone"), False, "Too few entities were asked"),
+        (("gone", "gone"), True, "without erasing everything"),
+    ],
+)
+def test_no_sentence_says_erased_where_it_could_not_be_verified(finding, verdicts, everything, said):
+    step = finding.notes["erasure_steps"][-1]
+    checks = pd.DataFrame([CHECK, CHECK | {"told_by": "answers"}]).assign(reason="", everything=everything, step=step)
+    checks = checks.assign(verdict=verdicts, erased="language", from_layer=1)
+    before = checks.assign(erased="nothing", from_layer=0)
+    sentences = words._erasure(finding.tables | {"verified": pd.concat([before, checks])}, finding.notes)
+    assert said in sentences[0]
+    holds = said == "The language is erased"
+    assert holds == ("no conclusion" not in sentences[0])
+    assert holds == any("With it erased" in sentence for sentence in sentences)
+    assert holds == ("is erased" in " ".join(sentences))
 
 
 def test_steering_0_times_is_the_model_itself(trained, finding):
