@@ -35,7 +35,11 @@ def test_all_studies_are_there():
         "after_recall",
         "causal",
         "coverage",
+<<<<<<< HEAD
         "excess",
+=======
+        "erasure",
+>>>>>>> ee704a9 (Study erasure is listed; lines fit)
         "language",
         "patching",
         "replication",
@@ -82,7 +86,7 @@ def test_the_list_names_each_study_with_its_runs_and_imports_nothing_slow():
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["nothing"], "there is no such study; there are: after_recall, language, patching"),
+        (["nothing"], "there is no such study; there are: after_recall, erasure, language"),
         (["language", "--quick"], "--quick is for calibration studies"),
         (["language", "--trained", "--runs", "nowhere"], "has no complete run of the study language"),
     ],

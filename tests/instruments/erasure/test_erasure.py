@@ -177,7 +177,7 @@ def test_the_map_within_relations_is_the_least_change_that_makes_all_means_equal
 
 @pytest.mark.parametrize("from_layer", [0, 2])
 def test_after_erasure_no_linear_reader_can_tell_the_languages_of_what_it_was_fitted_on(corpus, from_layer):
-    """Belrose et al. 2023, theorem 3.1: class means coincide within each relation, at every slot and layer from there."""
+    """Belrose et al. 2023, theorem 3.1: class means coincide within each relation, at every slot and layer."""
     model = small_model(corpus, n_layers=2)
     on = fit_prompts(corpus, facts_of(corpus), rng())
     layers = list(range(from_layer, 3))
