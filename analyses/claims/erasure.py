@@ -203,8 +203,8 @@ def numbers(rows: Rows) -> dict[str, str]:
 def figures(rows: Rows) -> list[Panel]:
     """Every run's transfer and what tells the language, by setting."""
     caption = (
-        f"Every seed of a setting (n = {len(rows)} runs); bars: means with 95 % t intervals over seeds. Transfer by "
-        "value at the last checkpoint, with something erased from layer 1 on; the balanced accuracy of a fresh probe for "
-        "the language within relations; the share of answers in the asked language."
+        f"Every seed of a setting (n = {len(rows)} runs); bars: means with 95 % t intervals over seeds. At the last "
+        "checkpoint, with something erased from layer 1 on: transfer by value; the balanced accuracy of a fresh probe "
+        "for the language within relations; the share of answers in the asked language."
     )
     return [points_panel(rows, SETTINGS, TRANSFER | TOLD, caption)]
