@@ -76,7 +76,6 @@ COLUMNS = {
     "score_2": "score, layer 2",
     "recall": "recall",
     "transfer": "transfer",
-    "erasure_holds": "erased, by probe and answers",
     "erased_recall": "change of recall, erased",
     "erased_transfer": "change of transfer, erased",
 }

@@ -39,7 +39,9 @@ def steering_effects(
     fact, language = fact[kept], language[kept]
     over = EntityBootstrap(world.entity[asked], DRAWS, generator(0, "entities drawn"))
     on, model, rows = fit_prompts(corpus, fit, generator(0, "values split")), run.model(step), []
-    questions = {a: Questions.of(corpus, fact[language == a], language[language == a]) for a in np.unique(language)}
+    questions = {
+        a: Questions.of(corpus, fact[language == a], language[language == a]) for a in np.unique(language).tolist()
+    }
     slots = {a: prompt_slots(corpus, of.fact, of.language) for a, of in questions.items()}
     places = {a: slots_in_relations(slots[a], world.relation[of.fact]) for a, of in questions.items()}
     pairs = [(a, b) for a in questions for b in range(world.n_languages) if a != b]
