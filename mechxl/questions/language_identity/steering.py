@@ -2,7 +2,7 @@
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 
 from mechxl.instruments.erasure.intervention import edited_answers, edited_streams, fit_prompts, prompt_slots
 from mechxl.instruments.erasure.steering import directions, mean_streams, slots_in_relations
@@ -71,13 +71,13 @@ def steering_effects(
 
 def _hits(
     questions: Questions, word: Int[np.ndarray, " question"], source: int, target: int
-) -> Int[np.ndarray, "share question"]:
+) -> Bool[np.ndarray, "share question"]:
     """Whether each answer counts for each of SHARES."""
     world, words = questions.corpus.world, questions.corpus.lexicon.value_words
     relation = world.relation[questions.fact]
     some = [(words[relation, :, to] == word[:, None]).any(axis=1) for to in (target, source)]
     own = [words[relation, world.value[questions.fact, to], to] == word for to in (target, source)]
-    return np.stack([*some, *own]).astype(int)
+    return np.stack([*some, *own])
 
 
 def _words_coincide(words: Int[np.ndarray, "relation value language"]) -> bool:
