@@ -58,7 +58,8 @@ def test_erasing_nothing_changes_nothing_and_all_controls_stand_beside(trained, 
 
 
 def test_a_probe_within_relations_tells_the_language_before_erasure_and_less_after(trained, finding):
-    table = finding.tables["verified"].set_index(["step", "erased", "from_layer", "told_by", "layer"])["value"]
+    place = ["step", "erased", "from_layer", "told_by", "layer"]
+    table = finding.tables["verified"].set_index(place)["value"].sort_index()
     step = trained.steps[-1]
     assert (table[step, "nothing", 0, "probe"] > 0.95).all()
     assert table[step, "nothing", 0, "answers"].item() > 0.9
