@@ -35,11 +35,8 @@ def test_all_studies_are_there():
         "after_recall",
         "causal",
         "coverage",
-<<<<<<< HEAD
-        "excess",
-=======
         "erasure",
->>>>>>> ee704a9 (Study erasure is listed; lines fit)
+        "excess",
         "language",
         "patching",
         "replication",
