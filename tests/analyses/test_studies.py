@@ -39,6 +39,8 @@ def test_all_studies_are_there():
         "excess",
         "language",
         "patching",
+        "probe_coverage",
+        "readings",
         "replication",
         "rest",
         "tokenization_timing",
