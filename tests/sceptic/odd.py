@@ -18,9 +18,14 @@ from pathlib import Path
 from typing import Any
 
 SMALL: dict[str, dict[str, Any]] = {
-    "world": {"n_entities": 200, "n_unseen": 50},
+    "world": {"n_entities": 120, "n_unseen": 40},
     "training": {
-        **{"steps": 900, "warmup_steps": 50, "checkpoints": 20, "batch_size": 256, "evaluate_every": 30, "threads": 1}
+        "steps": 900,
+        "warmup_steps": 50,
+        "checkpoints": 20,
+        "batch_size": 256,
+        "evaluate_every": 30,
+        "threads": 1,
     },
 }
 TAG = {"languages.cue": "tag"}
@@ -28,7 +33,7 @@ WORDS = {"languages.shared_words": 1.0}
 ODD: dict[str, dict[str, Any]] = {
     "default": {},
     "languages_3": {"languages.count": 3},
-    "languages_8": {"languages.count": 8, "world.n_entities": 100},
+    "languages_8": {"languages.count": 8, "world.n_entities": 60},
     "relation_1": {"world.n_relations": 1},
     "values_2": {"world.n_values": 2},
     "values_2_relation_1": {"world.n_values": 2, "world.n_relations": 1},
@@ -57,7 +62,10 @@ ODD: dict[str, dict[str, Any]] = {
     "no_tag_words_shared": WORDS,
     "words_shared_tag": {**WORDS, **TAG, "mixture.informativeness": 1.0, "mixture.parallel_fraction": 0.0},
     "words_shared_dropout_.5": {
-        **{**WORDS, **TAG, "languages.cue_dropout": 0.5, "mixture.informativeness": 1.0},
+        **WORDS,
+        **TAG,
+        "languages.cue_dropout": 0.5,
+        "mixture.informativeness": 1.0,
         "mixture.parallel_fraction": 0.0,
     },
     "cue_dropout_1": {**TAG, "languages.cue_dropout": 1.0},
