@@ -16,8 +16,9 @@ Hypothesis, without a side. If S - W dates unification, then it rises at another
 with it, and the excess precedes recall as S - W does. If its rise is the decay of the offset, it rises at the time of
 its null, and the excess later.
 
-Grid, fixed before any of these runs. The default and `world.shared_facts 0`, seeds 24 to 35, everything else at its
-default, one thread each. The null of a run is the run `null` of its seed.
+Grid, fixed before the nulls were trained. The default and `world.shared_facts 0`, seeds 24 to 35, everything else at
+its default, one thread each. The null of a run is the run `null` of its seed. The twelve runs of the default are those
+that `rest` had trained with the same settings; of them only rest and transfer had been looked at.
 
 Test. Mono facts, same-relation baseline, whole-sample centring, layers 1 and 2. Times are the half-rise that assumes no
 shape (question `phases`): of S - X, of S - W and of their excess over the checkpoints, of recall and transfer over the

@@ -46,6 +46,14 @@ def distinct_roles(corpus: Corpus, facts: Int[np.ndarray, " fact"]) -> tuple[lis
     return [role for role in there if role in kept], same
 
 
+def prompts_coincide(corpus: Corpus) -> bool:
+    """Whether all facts have one prompt in all languages, tag shown: nothing then tells which language is asked."""
+    n_languages = corpus.world.n_languages
+    tokens = corpus.sequences(*crossed(np.arange(len(corpus.world.relation)), n_languages)).prompts()
+    by_fact = tokens.reshape(-1, n_languages, tokens.shape[1])
+    return bool((by_fact == by_fact[:, :1]).all())
+
+
 def sampled_facts(
     corpus: Corpus, facts: Int[np.ndarray, " fact"], entities: int = SAMPLED_ENTITIES
 ) -> Int[np.ndarray, " sampled"]:

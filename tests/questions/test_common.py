@@ -3,7 +3,9 @@
 import numpy as np
 import torch
 
-from mechxl.questions.common import answers, few_steps, labels, sampled_facts, shown_facts
+from mechxl.config import RunConfig
+from mechxl.data.corpus import build_corpus
+from mechxl.questions.common import answers, few_steps, labels, prompts_coincide, sampled_facts, shown_facts
 
 
 def test_what_is_answered_is_what_the_model_answers(trained):
@@ -54,3 +56,12 @@ def _word_of(corpus, token):
     """The value word whose one token this is; empty for none."""
     values = np.unique(corpus.lexicon.value_words[corpus.lexicon.value_words >= 0])
     return next((str(corpus.lexicon.words[word]) for word in values if corpus.word_tokens[word, 0] == token), "")
+
+
+def test_prompts_coincide_where_names_and_words_are_shared_and_no_tag_is_shown():
+    world = {"n_entities": 5, "n_unseen": 0}
+    words = {"shared_names": 1.0, "shared_words": 1.0}
+    for different in ({}, {"cue": "tag"}, {"shared_names": 0.5}, {"shared_words": 0.5}):
+        languages = words | different
+        corpus = build_corpus(RunConfig.model_validate({"world": world, "languages": languages}))
+        assert prompts_coincide(corpus) == (not different)

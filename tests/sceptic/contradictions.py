@@ -10,7 +10,7 @@ import pandas as pd
 
 from mechxl.findings import Finding
 
-NO_NUMBER = re.compile(r"(?<![\w-])(nan|NaN|inf|None|NaT)(?![\w-])")
+NO_NUMBER = re.compile(r"(?<![\w-])(nan|NaN|inf|None|NaT)(?![\w-])(?! clears its)")
 COUNTED = "pairs facts questions entities runs seeds evaluations checkpoints languages layers items tellings prompts"
 ONE_OF_MANY = re.compile(rf"(?<![\d.,–-])1 ({'|'.join(COUNTED.split())})\b")
 ODD_MARKS = re.compile(r"\{|\}|  |\.\.(?!\.)| ,| \.(?!\d)")

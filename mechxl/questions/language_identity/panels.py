@@ -229,7 +229,8 @@ def _erasure_panel(finding: Finding) -> Panel:
             labels = [f"{layer}" for layer in rows["from_layer"]]
             trace = _points(labels, rows, name, colour, "circle", "value")
             if erased == "language":
-                trace.marker.symbol = ["circle" if layer in gone else "circle-open" for layer in rows["from_layer"]]
+                symbols = ["circle" if layer in gone else "circle-open" for layer in rows["from_layer"]]
+                trace.update(marker={"symbol": symbols})
             figure.add_trace(trace.update(legendgroup=erased, showlegend=column == 1), row=1, col=column)
     figure.update_layout(scattermode="group", scattergap=0.4)
     figure.update_xaxes(title={"text": "erased from layer", "standoff": 6}, type="category")
@@ -265,7 +266,7 @@ def _still_told(layer: int, checks: pd.DataFrame) -> str:
     known = checks[checks["value"].notna()]
     parts = []
     for told_by, rows in known.groupby("told_by", sort=False):
-        row = rows.loc[rows["high"].idxmax()]
+        row = rows.iloc[int(rows["high"].to_numpy().argmax())]
         what = "probe within relations" if told_by == "probe" else "share of answers in the asked language"
         parts.append(f"{what} {row['value']:.3f} [{row['low']:.3f}, {row['high']:.3f}], chance {row['chance']:.3f}")
     return f"layer {layer}: {', '.join(parts) or 'not known'}"

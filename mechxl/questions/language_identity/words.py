@@ -8,6 +8,7 @@ import pandas as pd
 from mechxl.findings import signed
 from mechxl.questions.language_identity.verified import outcome
 
+NO_BITS = 1e-6  # below it there is nothing to give away
 NAMES = {
     "language": "the language",
     "random_rank": "a random subspace of the same rank",
@@ -53,7 +54,7 @@ def _probes(tables: Mapping[str, pd.DataFrame], notes: Mapping[str, Any]) -> lis
         f"{int(last['entities'].iloc[0]):,} entities; one run). At checkpoint 0: {at_zero}; with shuffled labels "
         f"{signed(shuffled['bits'].min(), 3)} to {signed(shuffled['bits'].max(), 3)}."
     ]
-    if known["token_bits"] > 0.99 * known["prefix_bits"] > 0:
+    if known["token_bits"] > 0.99 * known["prefix_bits"] and known["prefix_bits"] > NO_BITS:
         sentences[0] += " The last token alone gives the language away, so the embeddings hold it by construction."
     return sentences
 
@@ -99,7 +100,7 @@ def _told(checks: pd.DataFrame, before: pd.DataFrame, bound: float) -> str:
             reason = checks[checks["told_by"] == told_by]["reason"].iloc[0]
             parts.append(f"{'a probe' if phrase else 'the language of the answers'} does not say ({reason})")
             continue
-        most, chance = known.loc[known["high"].idxmax()], known["chance"].iloc[0]
+        most, chance = known.iloc[int(known["high"].to_numpy().argmax())], known["chance"].iloc[0]
         was = before[(before["told_by"] == told_by) & before["value"].notna()]["value"]
         limits = (
             f"before {signed(was.max())}, chance {signed(chance)}, gone up to {signed(chance + bound * (1 - chance))}; "
@@ -114,15 +115,15 @@ def _told(checks: pd.DataFrame, before: pd.DataFrame, bound: float) -> str:
 
 
 def _change(rows: pd.DataFrame, asked: str) -> str:
-    here = rows[rows["n"] > 0].set_index("erased")
-    if not len(here):
+    here = {str(row["erased"]): row for _, row in rows[rows["n"] > 0].iterrows()}
+    if not here:
         return f"Erasure, {asked}: no items ({rows['reason'].iloc[0]})."
-    gone = here.loc["language"]
+    gone = here["language"]
     controls = ", ".join(
-        f"{NAMES[name]} {_interval(here.loc[name], 'change')}" for name in ("random_rank", "random_variance", "values")
+        f"{NAMES[name]} {_interval(here[name], 'change')}" for name in ("random_rank", "random_variance", "values")
     )
     return (
-        f"With it erased, {asked} by value goes from {signed(here.loc['nothing', 'value'])} to "
+        f"With it erased, {asked} by value goes from {signed(here['nothing']['value'])} to "
         f"{_interval(gone, 'value')} (change {_interval(gone, 'change')}; n = {int(gone['n']):,}). "
         f"Controls, change: {controls}."
     )
@@ -152,10 +153,11 @@ def _steering(table: pd.DataFrame) -> str:
     rows = table[table["n"] > 0]
     if not len(rows):
         return f"Steering is not defined: {table['reason'].iloc[0]}."
-    once = rows[rows["strength"] == 1.0].set_index(["added", "layer"])
-    added, random = once.loc["language"], once.loc["random"]
-    layer = (added["target_low"] - random["target_high"]).idxmax()
-    best, control = added.loc[layer], random.loc[layer]
+    once = rows[rows["strength"] == 1.0].sort_values("layer")
+    added, random = (once[once["added"] == kind] for kind in ("language", "random"))
+    place = int((added["target_low"].to_numpy() - random["target_high"].to_numpy()).argmax())
+    best, control = added.iloc[place], random.iloc[place]
+    layer = int(best["layer"])
     what = "Adding a language's direction once (one for each relation and position)"
     if best["target_low"] <= control["target_high"]:
         return (

@@ -2,7 +2,7 @@
 
 import plotly.graph_objects as go
 
-from mechxl.findings import Finding
+from mechxl.findings import Finding, counted
 from mechxl.plots import (
     BLUE,
     GREY,
@@ -62,7 +62,9 @@ def _rates_panel(finding: Finding) -> Panel:
         of_kind = rates[rates["kind"] == kind]
         pooled = of_kind[of_kind["group"] == "all"]
         last = pooled.iloc[-1]
-        notes.append(f"{kind}: n = {last['n']:,} questions about {last['entities']:,} entities")
+        notes.append(
+            f"{kind}: n = {counted(int(last['n']), 'question')} about {counted(int(last['entities']), 'entity')}"
+        )
         hidden = f"{kind}_hidden_accuracy"
         if finding.notes["tags"] and curves[hidden].notna().any():
             label = "all, tag hidden"

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mechxl.findings import signed
+from mechxl.findings import counted, signed
 
 NEAR = 0.03  # of a no-knowledge loss: within it the loss is near
 MARGIN = 0.05  # by which recall exceeds the best guess without facts, where it begins
@@ -27,15 +27,16 @@ def _headline(tables: dict[str, pd.DataFrame], rest: Mapping[str, Any]) -> str:
     when = f"Over steps {rest['first']:,} to {rest['last']:,} (their mean)" if moves else f"At step {last:,}"
     floors = tables["no_fact"].groupby("kind")["accuracy"].max()
     recalled = (
-        f"{when} the model recalls {_share(recall, rest['recall'] if moves else None)} of {recall['n']:,} tellings "
-        f"({recall['entities']:,} entities); the best guess without facts reaches {floors['recall']:.1%}"
+        f"{when} the model recalls {_share(recall, rest['recall'] if moves else None)} of "
+        f"{counted(int(recall['n']), 'telling')} ({counted(int(recall['entities']), 'entity')}); the best guess "
+        f"without facts reaches {floors['recall']:.1%}"
     )
     if transfer["reason"]:
         return f"{recalled}; transfer is not defined ({transfer['reason']})."
     return (
-        f"{recalled}. It also answers {_share(transfer, rest['transfer'] if moves else None)} of {transfer['n']:,} "
-        "questions about mono facts in a language that training did not tell them in (transfer); the best guess "
-        f"without facts reaches {floors['transfer']:.1%}."
+        f"{recalled}. It also answers {_share(transfer, rest['transfer'] if moves else None)} of "
+        f"{counted(int(transfer['n']), 'question')} about mono facts in a language that training did not tell them in "
+        f"(transfer); the best guess without facts reaches {floors['transfer']:.1%}."
     )
 
 
@@ -56,7 +57,7 @@ def _hidden(tables: Mapping[str, pd.DataFrame], notes: Mapping[str, Any]) -> lis
     transferred = f"not defined ({transfer['reason']})" if transfer["reason"] else _share(transfer, None)
     return [
         f"{shown}; the numbers above are of questions that show it. With the tag hidden, at step {recall['step']:,}: "
-        f"recall {_share(recall, None)} of {recall['n']:,} tellings, transfer {transferred}."
+        f"recall {_share(recall, None)} of {counted(int(recall['n']), 'telling')}, transfer {transferred}."
     ]
 
 

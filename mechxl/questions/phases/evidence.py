@@ -11,11 +11,12 @@ from mechxl.findings import Finding
 from mechxl.measures.excess import Excess
 from mechxl.measures.retrieval import references
 from mechxl.questions import patching
+from mechxl.questions.common import prompts_coincide
 from mechxl.questions.kept import kept_finding
 from mechxl.questions.question import declared
 from mechxl.questions.unification.excess import estimates, excess_table
 from mechxl.questions.unification.groups import groups_of
-from mechxl.questions.verdict import CausalEvidence, LayerEvidence, Verdict, verdict
+from mechxl.questions.verdict import CausalEvidence, LayerEvidence, Strand, Verdict, verdict
 from mechxl.run import Run
 
 HEADLINES = (("mono",), ("parallel",))
@@ -37,6 +38,9 @@ def verdict_of(run: Run, thorough: bool) -> Verdict | None:
     """The verdict at the last checkpoint that the run and its null have in common; None without a null."""
     if run.null is None:
         return None
+    if prompts_coincide(run.corpus):
+        why = "the prompts are the same in all languages, so that a fact's vectors coincide by construction"
+        return Verdict("undecided", (Strand("prompts", None, why),), "", ())
     causal, why = causal_evidence(kept_finding(run, declared("patching", patching), thorough))
     common = [step for step in run.steps if step in run.null.steps]
     if not common:

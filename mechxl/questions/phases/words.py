@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mechxl.findings import permuted_p, signed
+from mechxl.findings import counted, permuted_p, signed
 from mechxl.questions.common import without_null
 from mechxl.questions.phases.after_recall import COMPLETE
 from mechxl.questions.phases.named import EXCESS, RAW
@@ -53,7 +53,7 @@ def unification(tables: Mapping[str, pd.DataFrame], notes: Mapping[str, Any]) ->
         return [f"{without_null(notes['null'])}."]
     raw = (
         f"By itself S − X at layer {notes['headline']} goes from {signed(row['first'])} to {signed(row['last'])} "
-        f"(n = {int(row['n'])} checkpoints), but it may rise where nothing can unify."
+        f"(n = {counted(int(row['n']), 'checkpoint')}), but it may rise where nothing can unify."
     )
     return [f"{without_null(notes['null'])}.", raw]
 
@@ -92,7 +92,7 @@ def _onset(onsets: pd.DataFrame, quantity: str, unit: str, undefined: Mapping[st
     name = f"{quantity[0].upper()}{quantity[1:]}"
     if quantity in undefined:
         return f"{name} is not defined ({undefined[quantity]})"
-    n = f"(n = {int(row['n'])} evaluations)"
+    n = f"(n = {counted(int(row['n']), 'evaluation')})"
     if row["outcome"] == "rises":
         return f"{name} rises at step {_steps(row)} {n}"
     if row["outcome"] == "rises twice":
@@ -119,8 +119,8 @@ def _after_recall(table: pd.DataFrame, rest: Mapping[str, Any]) -> list[str]:
     head = known[0]
     gains = [
         f"{row['quantity']} from {signed(row['then'])} to {signed(row['end'])}, a gain of {signed(row['gain'])} "
-        f"[{signed(row['low'])}, {signed(row['high'])}] (n = {int(row['n']):,} items about {int(row['entities']):,} "
-        "entities)"
+        f"[{signed(row['low'])}, {signed(row['high'])}] (n = {counted(int(row['n']), 'item')} about "
+        f"{counted(int(row['entities']), 'entity')})"
         for row in known
     ]
     missing = [f"{name} is not defined ({row['reason']})" for name, row in rows.items() if np.isnan(row["gain"])]

@@ -21,7 +21,7 @@ from mechxl.measures.sample import Sample
 from mechxl.measures.statistics import scan_p
 from mechxl.measures.table import MEASURES, Measure
 from mechxl.measures.vectors import centre, cosine_matrix
-from mechxl.questions.common import answers, few_steps, labels, null_notes, shown_facts
+from mechxl.questions.common import answers, few_steps, labels, null_notes, prompts_coincide, shown_facts
 from mechxl.questions.unification.excess import Layers, over_null, vectors_by_step
 from mechxl.questions.unification.excess_words import excess_words
 from mechxl.questions.unification.groups import (
@@ -46,6 +46,11 @@ from mechxl.run import Run
 
 FEW_STEPS = 8  # checkpoints at which measures are taken that are not cheap
 CENTRINGS_SHOWN = ("whole", "per_language")
+
+SAME_PROMPTS = (
+    "The prompts are the same in all languages, so that a fact's vectors coincide by construction: nothing below is "
+    "evidence of unification."
+)
 
 Place = dict[str, int | str]  # step, layer, group, centring
 
@@ -91,7 +96,8 @@ def compute(run: Run, thorough: bool = False, measures: Sequence[Measure] = MEAS
         "pairs": estimates.pairs(corpus),
         "items": item_table(corpus, items, item_scores, right, range(1, run.config.model.n_layers + 1)),
     } | over_null(run, table, thorough)
-    summary = excess_words(tables["excess"], notes) + words(table, run.config, notes["references"], measures)
+    summary = [SAME_PROMPTS] if prompts_coincide(corpus) else []
+    summary += excess_words(tables["excess"], notes) + words(table, run.config, notes["references"], measures)
     summary += auc_words(table)
     return Finding("unification", summary, tables, notes, pictures.arrays())
 

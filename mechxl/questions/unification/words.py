@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from mechxl.config import RunConfig
-from mechxl.findings import signed
+from mechxl.findings import counted, signed
 from mechxl.measures.table import HEADLINE, MEASURES, Measure
 
 CLEAR = 0.05
@@ -68,8 +68,8 @@ def _story(curve: pd.DataFrame, rows: pd.DataFrame, layer: int) -> str:
     parts = ", ".join(f"{name} {signed(_curve(rows, name)['value'].iloc[-1])}" for name in ("S", "W", "X"))
     return (
         f"Layer {layer}: the unification score S − W of {last['group']} facts {story}, and ends at {_interval(last)} "
-        f"({parts}; with entities permuted {signed(last['null'])}, which is X − W; n = {last['n']:,} facts of "
-        f"{last['entities']:,} entities)."
+        f"({parts}; with entities permuted {signed(last['null'])}, which is X − W; n = "
+        f"{counted(int(last['n']), 'fact')} of {counted(int(last['entities']), 'entity')})."
     )
 
 
