@@ -27,75 +27,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
-from scipy.stats import beta
 
-from mechxl.config import TrainingConfig
-from mechxl.measures.rises import RESOLVED, ends
+from analyses.error_rates import error_numbers, error_tables
+from analyses.planted import FLAT, NOISES, SPACINGS, SURROGATES, planted, planted_twice
+from analyses.statistics import Rows
+from mechxl.measures.rises import RESOLVED
 from mechxl.measures.transitions import Onset, Stage, lag, onset
 from mechxl.plots import Panel, group_colour, small_multiples, themed
 
 NOTE = Path(__file__).parents[2] / "docs" / "phases.md"
 DEFAULTS = ("training.steps", "training.checkpoints", "training.evaluate_every")
-POINTS, LAST, FIRST = 120, 3000, 10_000
-CHECKPOINTS = TrainingConfig(steps=LAST).checkpoint_steps()[1:]
-SPACINGS = {
-    "log": np.geomspace(1, LAST, POINTS),
-    "linear": np.linspace(LAST / POINTS, LAST, POINTS),
-    "evaluations": np.array(sorted({*range(50, LAST + 1, 50), *CHECKPOINTS}), dtype=float),
-    "checkpoints": np.array(CHECKPOINTS, dtype=float),
-}
-NOISES = {"even": 1.0, "growing": 0.25}  # its size where the curve rests, over that where it moves fastest
-GAP = 3  # of two stages, as a factor in steps
-
-
-def ar(rng: np.random.Generator, points: int, rho: float, sd: float = 1.0) -> np.ndarray:
-    """Stationary AR(1) noise."""
-    steps = rng.normal(size=points) * sd * np.sqrt(1 - rho**2)
-    noise = np.empty(points)
-    noise[0] = rng.normal() * sd
-    for point in range(1, points):
-        noise[point] = rho * noise[point - 1] + steps[point]
-    return noise
-
-
-def noisy(
-    rng: np.random.Generator, curve: np.ndarray, rate: np.ndarray, snr: float, rho: float, noise: str
-) -> np.ndarray:
-    """The curve with AR(1) noise, of the same size everywhere or growing with the rate of change (0 to 1)."""
-    rest = NOISES[noise]
-    return curve + ar(rng, len(curve), rho) / snr * (rest + (1 - rest) * rate)
-
-
-def planted(
-    rng: np.random.Generator, x: np.ndarray, snr: float, rho: float, noise: str = "even", m: float | None = None
-) -> tuple[Any, float, float]:
-    """A curve that rises once, its half-rise in ln(step), and where it is half-way between its first and last tenth."""
-    m = rng.uniform(np.log(200), np.log(1000)) if m is None else m
-    s = 1 / (1 + np.exp(-(x - m) / rng.uniform(0.1, 0.3)))
-    return noisy(rng, s, 4 * s * (1 - s), snr, rho, noise), m, float(np.interp(np.mean(ends(s)), s, x))
-
-
-def planted_twice(rng: np.random.Generator, x: np.ndarray, snr: float, noise: str) -> tuple[Any, tuple[float, float]]:
-    """A curve that rises twice, and its half-rises in ln(step)."""
-    m = rng.uniform(np.log(60), np.log(300))
-    ms, part = (m, m + np.log(GAP)), rng.uniform(0.35, 0.65)
-    stages = [1 / (1 + np.exp(-(x - middle) / rng.uniform(0.1, 0.3))) for middle in ms]
-    rate = np.max([4 * s * (1 - s) for s in stages], axis=0)
-    return noisy(rng, part * stages[0] + (1 - part) * stages[1], rate, snr, 0.3, noise), ms
-
-
-FLAT = ("AR(1) at .5", "AR(1) at .8", "AR(1) at .95", "one spike")  # these do not rise
-SURROGATES = {
-    "AR(1) at .5": lambda rng, x, step: ar(rng, len(x), 0.5),
-    "AR(1) at .8": lambda rng, x, step: ar(rng, len(x), 0.8),
-    "AR(1) at .95": lambda rng, x, step: ar(rng, len(x), 0.95),
-    "random walk around a line": lambda rng, x, step: np.cumsum(rng.normal(size=len(x)) * 0.05) + step / step[-1],
-    "line in step": lambda rng, x, step: step / step[-1] + ar(rng, len(x), 0.5, 0.05),
-    "line in ln(step)": lambda rng, x, step: (x - x[0]) / (x[-1] - x[0]) + ar(rng, len(x), 0.5, 0.05),
-    "quadratic in step": lambda rng, x, step: (step / step[-1]) ** 2 + ar(rng, len(x), 0.5, 0.05),
-    "quadratic in ln(step)": lambda rng, x, step: ((x - x[0]) / (x[-1] - x[0])) ** 2 + ar(rng, len(x), 0.5, 0.05),
-    "one spike": lambda rng, x, step: ar(rng, len(x), 0.5, 0.1) + (np.arange(len(x)) == rng.integers(5, len(x) - 5)),
-}
+FIRST = 20_000
 
 
 def _holds(stage: Stage, m: float) -> bool:
@@ -135,13 +77,6 @@ def one_lag(job: tuple[str, float, int]) -> tuple[float, bool]:
     second, *_ = planted(rng, np.log(step), 10, 0.3, m=m + true)
     measured_lag = lag(step, first, second, rng)
     return measured_lag.p, bool(measured_lag.low <= true <= measured_lag.high)
-
-
-def exact(hits: int, n: int, level: float = 0.95) -> str:
-    """A share with its exact binomial interval (Clopper and Pearson 1934)."""
-    low, high = (1 - level) / 2, 1 - (1 - level) / 2
-    ends = (beta.ppf(low, hits, n - hits + 1) if hits else 0.0, beta.ppf(high, hits + 1, n - hits) if hits < n else 1.0)
-    return f"{hits / n:.3f} [{ends[0]:.3f}, {ends[1]:.3f}]"
 
 
 def simulate(quick: bool) -> Iterator[dict[str, Any]]:
@@ -218,70 +153,17 @@ def _lags(pool: ProcessPoolExecutor, n: int) -> Iterator[dict[str, Any]]:
         }
 
 
-def analyse(rows: list[dict[str, Any]]) -> dict[str, pd.DataFrame]:
-    """Misses and coverage of planted curves, two stages, false alarms of surrogates, and lags."""
-    return {
-        "planted": pd.DataFrame([_planted_line(row) for row in rows if row["what"] == "planted"]),
-        "stages": pd.DataFrame([_twice_line(row) for row in rows if row["what"] == "two stages"]),
-        "surrogates": pd.DataFrame([_surrogate_line(row) for row in rows if "alarms" in row]),
-        "lags": pd.DataFrame([_lag_line(row) for row in rows if row["what"] == "lag"]),
-    }
+def analyse(rows: Rows) -> dict[str, pd.DataFrame]:
+    """What each bound asks and what came out; misses and coverage of planted curves, two stages, surrogates, lags."""
+    return error_tables(rows)
 
 
-def _share(hits: int, n: int) -> str:
-    return exact(hits, n) if n else "-"
+def numbers(rows: Rows) -> dict[str, str]:
+    """The lowest and the highest rate of each kind, and how many rows are out of their bound."""
+    return error_numbers(rows)
 
 
-def _planted_line(row: dict[str, Any]) -> dict[str, Any]:
-    n = row["n"]
-    return {
-        "spacing": row["spacing"],
-        "noise": row["noise"],
-        "SNR": row["snr"],
-        "rho": row["rho"],
-        "misses": exact(row["missed"], n),
-        "not resolved": f"{row['unresolved'] / n:.3f}",
-        "not finished": f"{row['unfinished'] / n:.3f}",
-        "taken for two": exact(row["twice"], n),
-        "coverage": _share(row["covered"], row["once"]),
-        "coverage without a shape": _share(row["half_covered"], n - row["missed"]),
-    }
-
-
-def _twice_line(row: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "spacing": row["spacing"],
-        "noise": row["noise"],
-        "SNR": row["snr"],
-        "misses": exact(row["missed"], row["n"]),
-        "told as two": exact(row["twice"], row["n"]),
-        "coverage of the first": _share(row["first_covered"], row["twice"]),
-        "coverage of the second": _share(row["second_covered"], row["twice"]),
-    }
-
-
-def _surrogate_line(row: dict[str, Any]) -> dict[str, Any]:
-    n = row["n"]
-    return {
-        "surrogate": row["what"],
-        "spacing": row["spacing"],
-        "rises": f"{row['rises'] / n:.3f}",
-        "onset resolved": f"{row['resolved'] / n:.3f}",
-        "false alarms": exact(row["alarms"], n),
-    }
-
-
-def _lag_line(row: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "lag, ln(step)": row["true"],
-        "spacing": row["spacing"],
-        "n": row["n"],
-        "p <= .05": exact(row["rejected"], row["n"]),
-        "coverage": exact(row["covered"], row["n"]),
-    }
-
-
-def figures(rows: list[dict[str, Any]]) -> list[Panel]:
+def figures(rows: Rows) -> list[Panel]:
     """Misses, and stages told apart, by signal-to-noise ratio."""
     figure = small_multiples(["misses, SNR 5, by rho", "two stages told as two, by SNR"])
     for number, (spacing, noise) in enumerate(itertools.product(SPACINGS, NOISES)):

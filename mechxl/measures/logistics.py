@@ -7,7 +7,6 @@ Heights are never negative.
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Float
@@ -18,6 +17,9 @@ FEW_MIDPOINTS, FEW_WIDTHS = 40, 5  # of the grid of pairs, from which two rises 
 KAPPAS = (0.0, 1.0, 3.0, 9.0)  # by how much noise is larger where the curve moves fastest
 RHOS = (0.0, 0.2, 0.4, 0.6, 0.75, 0.87, 0.95, 0.99)
 MOST_LEVERAGE = 0.8  # that counts: beyond it a residual says nothing of the noise
+SMALL = 1e-7  # a step for slopes
+INDEPENDENT = 1e-6  # least determinant of scaled columns whose weights are found by the normal equations
+HOPELESS = 15.0  # log likelihood below the best one
 APART = 1.317  # (m2 - m1) / (w1 + w2) above which the sum of two equal logistics rises fastest at two places
 
 
@@ -35,6 +37,12 @@ class Grid:
         span = x[-1] - x[0]
         narrow = max(np.diff(x).min() / 2, span / 200)
         return cls(x, np.linspace(x[0], x[-1], midpoints), np.geomspace(narrow, span / 3, widths))
+
+    def between(self, low: float, high: float) -> "Grid":
+        """The same widths, and the midpoints from low to high, with one more on both sides; at least three."""
+        first, last = np.searchsorted(self.m, [low, high])
+        begin = min(max(first - 1, 0), len(self.m) - 3)
+        return Grid(self.x, self.m[begin : max(last + 2, begin + 3)], self.w)
 
     def shapes(self) -> Float[np.ndarray, "shape point"]:
         """Logistics from 0 to 1, midpoint by midpoint."""
@@ -110,28 +118,23 @@ def aicc(log_likelihood: np.ndarray, parameters: int, points: int) -> np.ndarray
     return -2 * log_likelihood + 2 * parameters * points / max(points - parameters - 1, 0.5)
 
 
-@dataclass(frozen=True)
-class _White:
-    """What one rho makes of a grid: innovations without their constant part, each scaled to length 1."""
-
-    one: Float[np.ndarray, " point"]
-    shapes: Float[np.ndarray, "shape point"]
-    lines: Float[np.ndarray, "2 point"]
-
-    @classmethod
-    def of(cls, grid: Grid, rho: float, g: Float[np.ndarray, " point"]) -> "_White":
-        one = whiten(1 / g, rho)
-        straight = np.stack([grid.x, np.exp(grid.x - grid.x[-1])])
-        rows = [_without(whiten(kind / g, rho), one) for kind in (grid.shapes(), straight)]
-        lengths = [np.sqrt(np.maximum((kind**2).sum(axis=1, keepdims=True), 1e-12)) for kind in rows]
-        return cls(one, rows[0] / lengths[0], rows[1] / lengths[1])
+def _lengths(
+    rows: Float[np.ndarray, "row point"], one: Float[np.ndarray, " point"], rho: float
+) -> Float[np.ndarray, " row"]:
+    """Of each row's innovations, without their constant part (that of `one`); the innovations are never computed."""
+    squares = np.einsum("ij,ij->i", rows, rows)
+    lagged = np.einsum("ij,ij->i", rows[:, 1:], rows[:, :-1])
+    whole = squares * (1 + rho**2) - 2 * rho * lagged - rho**2 * (rows[:, 0] ** 2 + rows[:, -1] ** 2)
+    constant = whiten(one, rho)
+    return np.sqrt(np.maximum(whole - (rows @ _back(constant, rho)) ** 2 / (constant @ constant), 1e-12))
 
 
-@lru_cache(maxsize=64)
-def _whitened(x: bytes, midpoints: int, widths: int) -> tuple[_White, ...]:
-    """For even noise, of each rho; kept, since many curves are evaluated at the same steps."""
-    grid = Grid.of(np.frombuffer(x), midpoints, widths)
-    return tuple(_White.of(grid, rho, np.ones(len(grid.x))) for rho in RHOS)
+def _back(innovations: Float[np.ndarray, "*some point"], rho: float) -> Float[np.ndarray, "*some point"]:
+    """The transpose of `whiten`: rows times this are the rows' innovations times these."""
+    out = innovations.copy()
+    out[..., 0] *= np.sqrt(1 - rho**2)
+    out[..., :-1] -= rho * innovations[..., 1:]
+    return out
 
 
 def _without(rows: Float[np.ndarray, "row point"], one: Float[np.ndarray, " point"]) -> Float[np.ndarray, "row point"]:
@@ -164,38 +167,35 @@ def fit_rises(grid: Grid, y: Float[np.ndarray, "curve point"], g: Float[np.ndarr
         g: how large noise is at each point, relatively; None: equally large.
     """
     n, points = y.shape
-    whites = (_whitened(grid.x.tobytes(), len(grid.m), len(grid.w)) if g is None
-              else [_White.of(grid, rho, g) for rho in RHOS])  # fmt: skip
     g = np.ones(points) if g is None else g
-    best = np.full((len(grid.m) * len(grid.w), n), np.inf)
-    best_rho = np.zeros(best.shape, dtype=np.int8)
+    one = 1 / g
+    shapes, straight_lines = grid.shapes() / g, np.stack([grid.x, np.exp(grid.x - grid.x[-1])]) / g
+    best, by_rho = np.full((len(shapes), n), np.inf), list[tuple[np.ndarray, ...]]()
     constant, lines, slopes = np.full(n, np.inf), np.full((2, n), np.inf), np.zeros((2, n))
-    for number, (rho, white) in enumerate(zip(RHOS, whites, strict=True)):
-        scale = _scale(rho, points)
-        rest = _without(whiten(y / g, rho), white.one)
-        total = np.maximum((rest**2).sum(axis=1), 1e-300)
-        left = white.shapes @ rest.T
+    for rho in RHOS:
+        root = np.sqrt(_scale(rho, points))
+        rest = root * _without(whiten(y / g, rho), whiten(one, rho))
+        total, taken_back = np.maximum((rest**2).sum(axis=1), 1e-300), _back(rest, rho).T
+        scaled = shapes / _lengths(shapes, one, rho)[:, None]
+        by_rho.append((total, taken_back, scaled))
+        left = scaled @ taken_back
         np.maximum(left, 0, out=left)
         np.square(left, out=left)
-        np.subtract(total, left, out=left)
-        left *= scale
-        better = left < best
-        best_rho[better] = number
-        np.copyto(best, left, where=better)
-        gains = white.lines @ rest.T
-        straight = scale * (total - gains**2)
+        np.minimum(best, np.subtract(total, left, out=left), out=best)
+        gains = straight_lines @ taken_back / _lengths(straight_lines, one, rho)[:, None]
+        straight = total - gains**2
         slopes = np.where(straight < lines, gains, slopes)
-        lines, constant = np.minimum(lines, straight), np.minimum(constant, scale * total)
-    like = _like(best, y, g)
-    profile = like.reshape(len(grid.m), len(grid.w), n).max(axis=1)
-    which = like.argmax(axis=0)
+        lines, constant = np.minimum(lines, straight), np.minimum(constant, total)
+    which = best.argmin(axis=0)
+    profile = _like(best.reshape(len(grid.m), len(grid.w), n).min(axis=1), y, g)
     m, w = _refined(grid.m, profile), grid.w[which % len(grid.w)]
-    rho = np.array(RHOS)[best_rho[which, np.arange(n)]]
+    there = [total - np.maximum((scaled[which] * back.T).sum(axis=1), 0) ** 2 for total, back, scaled in by_rho]
+    rho = np.array(RHOS)[np.argmin(there, axis=0)]
     c, a, sd = _linear(grid.x, y, m, w, rho, g)
     straightest = lines.argmin(axis=0)
     return Fits(
         c, a, m, w, rho, sd, g,
-        aicc(like.max(axis=0), 7, points),
+        aicc(profile.max(axis=0), 7, points),
         aicc(_like(constant, y, g), 4, points),
         aicc(_like(lines.min(axis=0), y, g), 5, points),
         slopes[straightest, np.arange(n)] > 0,
@@ -236,7 +236,9 @@ def _linear(
 
 
 def fit_pair(
-    x: Float[np.ndarray, " point"], y: Float[np.ndarray, " point"], g: Float[np.ndarray, " point"]
+    x: Float[np.ndarray, " point"],
+    y: Float[np.ndarray, " point"],
+    g: Float[np.ndarray, " point"],
 ) -> Pair | None:
     """The most likely two rises that stand apart (APART); None where no two such rises fit better than one.
 
@@ -253,34 +255,66 @@ def fit_pair(
     narrow, wide = np.log(Grid.of(x, 2, 2).w)
     # the second midpoint by its distance, beyond what keeps both apart
     bounds = [(x[0], x[-1]), (narrow, wide), (0.0, float(x[-1] - x[0])), (narrow, wide), (0.0, 0.99)]
-    best = minimize(lambda v: _pair_loss(x, y, g, v), start, method="L-BFGS-B", bounds=bounds, options={"maxiter": 60})
-    v = best.x if best.fun < _pair_loss(x, y, g, start) else start
-    m, w, rho = _unpacked(v)
+    best = minimize(
+        _losses_and_slopes, start, (x, y, g, np.array(bounds)[:, 1]), "L-BFGS-B", True,
+        bounds=bounds, options={"maxiter": 60},
+    )  # fmt: skip
+    v = best.x if best.fun < _pair_losses(start[None], x, y, g)[0] else start
+    (m,), (w,), (rho,) = _unpacked(v[None])
     design = whiten(np.stack([np.ones(len(x)), *logistic(x, m, w)]) / g, rho).T
     c, first, second = map(float, _heights(design, whiten(y / g, rho)))
     if min(first, second) <= 0:
         return None
     rest = whiten(y / g, rho) - design @ np.array([c, first, second])
-    like = np.array([-_pair_loss(x, y, g, v)])
+    like = -_pair_losses(v[None], x, y, g)
     se = _midpoint_errors(x, np.array([first, second]), m, w, rho, rest, g)
     middle, width = (float(m[0]), float(m[1])), (float(w[0]), float(w[1]))
     sd = float(np.sqrt((rest**2).mean()))
-    return Pair(c, (first, second), middle, width, rho, sd, g, float(aicc(like, 10, len(x))[0]), se)
+    return Pair(c, (first, second), middle, width, float(rho), sd, g, float(aicc(like, 10, len(x))[0]), se)
 
 
-def _unpacked(v: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
-    w = np.exp(v[[1, 3]])
-    return np.array([v[0], v[0] + APART * w.sum() + v[2]]), w, float(v[4])
+def _unpacked(v: Float[np.ndarray, "try 5"]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Midpoints and widths of both rises, and rho."""
+    w = np.exp(v[:, [1, 3]])
+    return np.stack([v[:, 0], v[:, 0] + APART * w.sum(axis=1) + v[:, 2]], axis=1), w, v[:, 4]
 
 
-def _pair_loss(x: np.ndarray, y: np.ndarray, g: np.ndarray, v: np.ndarray) -> float:
+def _losses_and_slopes(
+    v: np.ndarray, x: np.ndarray, y: np.ndarray, g: np.ndarray, highest: np.ndarray
+) -> tuple[float, np.ndarray]:
+    """The loss of two rises and its slopes by finite differences, all computed together."""
+    moves = np.where(v + SMALL > highest, -SMALL, SMALL)
+    losses = _pair_losses(np.vstack([v, v + np.diag(moves)]), x, y, g)
+    return float(losses[0]), (losses[1:] - losses[0]) / moves
+
+
+def _pair_losses(
+    v: Float[np.ndarray, "try 5"], x: np.ndarray, y: np.ndarray, g: np.ndarray
+) -> Float[np.ndarray, " try"]:
     """Negative profile log likelihood of two rises, less its constants."""
     m, w, rho = _unpacked(v)
-    *columns, target = whiten(np.stack([np.ones(len(x)), *logistic(x, m, w), y]) / g, rho)
-    design = np.stack(columns).T
-    rest = target - design @ _heights(design, target)
-    squares = _scale(rho, len(x)) * float(rest @ rest)
-    return -float(_like(np.array([squares]), y[None], g)[0])
+    rows = np.empty((len(v), 4, len(x)))
+    rows[:, 0], rows[:, 3] = 1, y - y.mean()
+    rows[:, 1:3] = logistic(x, m.ravel(), w.ravel()).reshape(len(v), 2, len(x))
+    rows /= g
+    white = rows.copy()
+    white[..., 1:] -= rho[:, None, None] * rows[..., :-1]
+    white[..., 0] *= np.sqrt(1 - rho**2)[:, None]
+    squares = _least_squares(white) * (1 - rho**2) ** (-1 / len(x))
+    return -_like(squares, y[None], g)
+
+
+def _least_squares(white: Float[np.ndarray, "try 4 point"]) -> Float[np.ndarray, " try"]:
+    """The sums of squares that c and both heights leave of the last row, as `_heights` has them."""
+    products = white @ white.transpose(0, 2, 1)
+    gram, target = products[:, :3, :3], products[:, :3, 3]
+    apart = np.linalg.det(gram) > INDEPENDENT * np.prod(np.diagonal(gram, axis1=1, axis2=2), axis=1)
+    weights = np.full((len(white), 3), -1.0)
+    weights[apart] = np.linalg.solve(gram[apart], target[apart][..., None])[..., 0]
+    for number in np.flatnonzero(weights[:, 1:].min(axis=1) < 0):
+        weights[number] = _heights(white[number, :3].T, white[number, 3])
+    rest = white[:, 3] - np.einsum("ij,ijk->ik", weights, white[:, :3])
+    return (rest**2).sum(axis=1)
 
 
 def _heights(design: np.ndarray, target: np.ndarray) -> np.ndarray:
@@ -296,31 +330,31 @@ def _heights(design: np.ndarray, target: np.ndarray) -> np.ndarray:
 
 def _coarse_pair(x: np.ndarray, y: np.ndarray, g: np.ndarray) -> np.ndarray | None:
     """Where the search for two rises begins: the best pair of the coarse grid, in the terms of `_unpacked`."""
-    grid, even = Grid.of(x, FEW_MIDPOINTS, FEW_WIDTHS), bool(np.ptp(g) < 1e-12)
-    m, w = np.repeat(grid.m, FEW_WIDTHS), np.tile(grid.w, FEW_MIDPOINTS)
-    apart = (m[None, :] - m[:, None]) - APART * (w[:, None] + w[None, :])
+    grid, one = Grid.of(x, FEW_MIDPOINTS, FEW_WIDTHS), 1 / g
+    m, w, shapes = np.repeat(grid.m, FEW_WIDTHS), np.tile(grid.w, FEW_MIDPOINTS), grid.shapes() / g
+    first, second = np.nonzero((m[None, :] - m[:, None]) > APART * (w[:, None] + w[None, :]))
+    if not len(first):
+        return None
     best, start = np.inf, None
-    for number, rho in enumerate(RHOS):
-        white = _whitened(x.tobytes(), FEW_MIDPOINTS, FEW_WIDTHS)[number] if even else _White.of(grid, rho, g)
-        overlap = _overlaps(x.tobytes())[number] if even else white.shapes @ white.shapes.T
-        rest = _without(whiten(y[None] / g, rho), white.one)[0]
-        gain = white.shapes @ rest
-        free = 1 - overlap**2
-        with np.errstate(divide="ignore", invalid="ignore"):
-            first = (gain[:, None] - overlap * gain[None, :]) / free
-            second = (gain[None, :] - overlap * gain[:, None]) / free
-            both = first * gain[:, None] + second * gain[None, :]
-        both[(apart <= 0) | (free < 1e-3) | (first <= 0) | (second <= 0)] = -np.inf
-        i, j = np.unravel_index(int(both.argmax()), both.shape)
-        squares = _scale(rho, len(x)) * (rest @ rest - both[i, j])
+    for rho in RHOS:
+        constant = whiten(one, rho)
+        rest = _without(whiten(y[None] / g, rho), constant)[0]
+        scaled = shapes / _lengths(shapes, one, rho)[:, None]
+        gain = scaled @ _back(rest, rho)
+        white = _without(whiten(scaled, rho), constant)
+        overlap = (white @ white.T)[first, second]
+        gains, free = (gain[first], gain[second]), 1 - overlap**2
+        weights = gains[0] - overlap * gains[1], gains[1] - overlap * gains[0]
+        possible = (free > 1e-3) & (weights[0] > 0) & (weights[1] > 0)
+        both = np.full(len(first), -np.inf)
+        np.divide(weights[0] * gains[0] + weights[1] * gains[1], free, out=both, where=possible)
+        top = int(both.argmax())
+        squares = _scale(rho, len(x)) * (rest @ rest - both[top])
         if squares < best:
-            best, start = squares, np.array([m[i], np.log(w[i]), apart[i, j], np.log(w[j]), rho])
+            i, j = first[top], second[top]
+            apart = m[j] - m[i] - APART * (w[i] + w[j])
+            best, start = squares, np.array([m[i], np.log(w[i]), apart, np.log(w[j]), rho])
     return start
-
-
-@lru_cache(maxsize=64)
-def _overlaps(x: bytes) -> tuple[np.ndarray, ...]:
-    return tuple(white.shapes @ white.shapes.T for white in _whitened(x, FEW_MIDPOINTS, FEW_WIDTHS))
 
 
 def leverage(

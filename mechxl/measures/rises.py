@@ -8,6 +8,7 @@ docs/phases.md has the rates of both errors.
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from math import comb
 from typing import Literal
 
 import numpy as np
@@ -15,6 +16,7 @@ from jaxtyping import Float, Num
 from scipy.optimize import isotonic_regression
 
 from mechxl.measures.logistics import (
+    HOPELESS,
     KAPPAS,
     RHOS,
     Fits,
@@ -28,44 +30,55 @@ from mechxl.measures.logistics import (
     whiten,
 )
 
+START = 3.0  # standard deviations of local noise
 LEAST_RISE = 0.1  # in the units of accuracies and scores: the onset of a smaller rise is not resolved
 LEAST_SDS = 4.0  # of the innovations; 5 finds .63 of the rises that are 5 of them high, in white noise, and 4 finds .99
 LEAST_ERRORS = 2.0  # of the evaluations' own sampling error, where that is known
 # by how much the AICc must be better, set on planted curves (docs/phases.md)
-GAIN, FEW_EVALUATIONS = 6.0, 130.0  # of any rise over a constant: 6 + 130 / evaluations
-CLEAR = 20.0  # times its scatter: a curve that ends so far above its start rises, whatever the AICc says
-# more, by the rho of the residuals: a wandering curve looks like a rise
-WANDERING_GAIN = dict(zip(RHOS, (0.0, 0.0, 0.0, 0.0, 3.0, 8.0, 12.0, 12.0), strict=True))
+GAIN, FEW_EVALUATIONS = 6.5, 130.0  # of any rise over a constant: 6.5 + 130 / evaluations
+# times its scatter, and one more every ten evaluations: a curve that ends so far above its start rises, whatever the
+# AICc says
+CLEAR = 20.0
+# more for every 100 evaluations, by the rho of the residuals: a wandering curve looks like a rise, and noise whose fit
+# took the wandering away leaves a low rho; a rise in truly white noise has far more than that
+WANDERING_GAIN = dict(zip(RHOS, (7.0, 7.0, 7.0, 2.0, 4.0, 8.0, 10.0, 10.0), strict=True))
 LEAST_AICC = 3.0  # of logistics over lines
 # more of any rise, and of an onset, times ln(all evaluations / those from the minimum on): a late minimum of noise
 # looks like a rise
-SEARCHED_GAIN, SEARCHED = 6.0, 10.0
+SEARCHED_GAIN, SEARCHED = 9.0, 10.0
 WANDERING, WANDERS = 0.7, 10.0  # residuals of a higher rho wander, and a wandering curve looks like a rise too
 LEAST_TWO = 6.0  # of two rises over one, and more than `margin` over the lines
 UNEVEN_TWO = 6.0  # more, where one rise has noise that grows
 LEAST_PART = 0.15  # of the whole height, which each of two rises has
 FEWEST_POINTS = 12  # with fewer the AICc prices a logistic so dearly that clean rises are refused
-SPREAD_OF_TWO = 3.0  # of the standard errors of two rises, which are dearer to tell and so more often misplaced
+# the width of intervals, either way; 1.96 would do if rho, kappa and the window were known
+SPREAD, SPREAD_UNEVEN = 2.25, 2.5  # of a bootstrap's standard deviations, with even noise and with noise that grows
+SPREAD_UNSEEN = 6.0  # the same, where a rise has so few points that they can't show whether noise grows there
+UNSEEN_POINTS, UNSEEN_SDS = 9, 16.0  # so few, within two widths of the midpoint, and so high above the noise at rest
+# of the standard errors of two rises, which are dearer to tell and so more often misplaced; the second where noise
+# grows, or might: the whole height is so far above the noise at rest
+SPREAD_OF_TWO, SPREAD_OF_TWO_UNEVEN, UNSEEN_SDS_OF_TWO = 3.0, 5.5, 32.0
 DRAWS = 200
-SPREAD = 2.25  # of a bootstrap's standard deviations; 1.96 would do if rho, kappa and the window were known
 Outcome = Literal["rises", "rises twice", "rises, not finished", "rises, onset not resolved", "no rise"]
 RESOLVED: tuple[Outcome, ...] = ("rises", "rises twice")
 
 
-def window_start(y: Float[np.ndarray, " point"]) -> int:
+def window_start(y: Float[np.ndarray, " point"], sds: float = START) -> int:
     """Where a rise begins: the first point whose 3-point running median is at the minimum, but for noise.
 
     Noise alone would pick any point of a flat beginning as its minimum, and throw what comes before away. So the first
-    within twice the noise counts (`local_noise`).
+    within `sds` times the noise counts, by third differences: second ones take a bend for noise. Both are too small
+    where noise is correlated.
     """
     padded = np.concatenate([y[:1], y, y[-1:]])
     median = np.median([padded[:-2], padded[1:-1], padded[2:]], axis=0)
-    return int(np.argmax(median <= median.min() + 2 * local_noise(y)))
+    return int(np.argmax(median <= median.min() + sds * local_noise(y, 3)))
 
 
-def local_noise(y: Float[np.ndarray, " point"]) -> float:
-    """Standard deviation of white noise around a smooth curve: the median absolute second difference / 1.65."""
-    return float(np.median(np.abs(np.diff(y, 2)))) / 1.65 if len(y) > 2 else 0.0
+def local_noise(y: Float[np.ndarray, " point"], order: int = 2) -> float:
+    """Standard deviation of white noise around a smooth curve, by the median absolute difference of an order."""
+    scale = 0.6745 * np.sqrt(comb(2 * order, order))  # of the median absolute difference of white noise
+    return float(np.median(np.abs(np.diff(y, order)))) / scale if len(y) > order else 0.0
 
 
 def scatter(y: Float[np.ndarray, " point"]) -> float:
@@ -80,6 +93,13 @@ def ends(y: Float[np.ndarray, " point"]) -> tuple[float, float]:
     return float(y[:count].mean()), float(y[-count:].mean())
 
 
+def _likely_midpoints(grid: Grid, fits: Fits) -> tuple[float, float]:
+    """Between which midpoints one curve's rise lies; the others are HOPELESS."""
+    profile = fits.profile[:, 0]
+    likely = np.flatnonzero(profile > profile.max() - HOPELESS)
+    return float(grid.m[max(likely[0] - 2, 0)]), float(grid.m[min(likely[-1] + 2, len(profile) - 1)])
+
+
 def _best_fit(grid: Grid, y: Float[np.ndarray, " point"], even: Fits) -> Fits:
     """One logistic with the most likely noise: even, or larger where the even fit moves. Rivals may have it too.
 
@@ -87,23 +107,22 @@ def _best_fit(grid: Grid, y: Float[np.ndarray, " point"], even: Fits) -> Fits:
     """
     if even.rho[0] > WANDERING:
         return even
-    s = logistic(grid.x, even.m, even.w)
-    fits = [even, *(fit_rises(grid, y[None], noise_shape(s, kappa)) for kappa in KAPPAS if kappa)]
+    s, near = logistic(grid.x, even.m, even.w), grid.between(*_likely_midpoints(grid, even))
+    fits = [even, *(fit_rises(near, y[None], noise_shape(s, kappa)) for kappa in KAPPAS if kappa)]
     fits = [even, *(fit for fit in fits[1:] if fit.rho[0] <= WANDERING)]
-    lines = min(fits, key=lambda fit: float(fit.lines[0]))
+    best, lines = (min(fits, key=lambda fit, kind=kind: float(getattr(fit, kind)[0])) for kind in ("aicc", "lines"))
     return replace(
-        min(fits, key=lambda fit: float(fit.aicc[0])),
+        best if best is even else fit_rises(grid, y[None], best.g),
         constant=np.min([fit.constant for fit in fits], axis=0),
         lines=lines.lines,
         line_rises=lines.line_rises,
     )
 
 
-def _best_pair(
-    x: Float[np.ndarray, " point"], y: Float[np.ndarray, " point"], g: Float[np.ndarray, " point"]
-) -> Pair | None:
+def _best_pair(x: Float[np.ndarray, " point"], y: Float[np.ndarray, " point"], one: Fits) -> Pair | None:
     """Two logistics with even noise, or with the noise that one logistic has."""
-    pairs = [fit_pair(x, y, shape) for shape in ((np.ones(len(x)),) if np.ptp(g) < 1e-12 else (np.ones(len(x)), g))]
+    shapes = [np.ones(len(x)), *([one.g] if np.ptp(one.g) > 1e-12 else [])]
+    pairs = [fit_pair(x, y, shape) for shape in shapes]
     return min((pair for pair in pairs if pair), key=lambda pair: pair.aicc, default=None)
 
 
@@ -141,7 +160,7 @@ class Rise:
 
     def least_gain(self) -> float:
         """By how much the AICc of a rising curve must be better than a constant's."""
-        wandering = WANDERING_GAIN[float(self.even.rho[0])]
+        wandering = WANDERING_GAIN[float(self.even.rho[0])] * len(self.y) / 100
         return GAIN + FEW_EVALUATIONS / len(self.y) + SEARCHED_GAIN * self._left_out() + wandering
 
     def margin(self, rho: float | None = None) -> float:
@@ -158,7 +177,7 @@ class Rise:
         rising = min(float(f.aicc[0]), float(f.lines[0]) if f.line_rises[0] else np.inf)
         gain, least = float(f.constant[0]) - rising, self.least_gain()
         first, last = ends(self.y)
-        clear = last - first > CLEAR * scatter(self.y)
+        clear = last - first > (CLEAR + len(self.y) / 10) * scatter(self.y)
         if gain <= least and not clear:
             return f"AICc: rising is {gain:.1f} better than a constant, needs more than {least:.1f}"
         if last - first <= LEAST_ERRORS * np.sqrt(2) * self.noise:
@@ -173,8 +192,13 @@ class Rise:
         if self.pair is None:
             return False
         lowest = max(LEAST_PART * sum(self.pair.A), LEAST_SDS * max(self.pair.sd, self.noise))
-        more = (WANDERS if self.pair.rho > WANDERING else 0.0) + (UNEVEN_TWO if np.ptp(self.fits.g) > 1e-12 else 0.0)
+        wandering = WANDERS if self._rho_of_two() > WANDERING else 0.0
+        more = wandering + (UNEVEN_TWO if np.ptp(self.fits.g) > 1e-12 else 0.0)
         return float(self.fits.aicc[0]) - self.pair.aicc > LEAST_TWO + more and min(self.pair.A) > lowest
+
+    def _rho_of_two(self) -> float:
+        """The rho by which two rises are judged: one rise's if that is larger, as two of them follow what wanders."""
+        return max(self.pair.rho if self.pair else 0.0, float(self.fits.rho[0]))
 
     def outcome(self) -> tuple[Outcome, str]:
         """The judgement, and its reason."""
@@ -184,7 +208,7 @@ class Rise:
         height = sum(self.pair.A) if two and self.pair else float(f.A[0])
         if height <= LEAST_RISE:
             return "rises, onset not resolved", f"it rises by {height:.3f}, needs more than {LEAST_RISE:g}"
-        best, rho = (self.pair.aicc, self.pair.rho) if two and self.pair else (float(f.aicc[0]), float(f.rho[0]))
+        best, rho = (self.pair.aicc, self._rho_of_two()) if two and self.pair else (float(f.aicc[0]), float(f.rho[0]))
         better = float(min(f.lines[0], f.constant[0])) - best
         if better <= (least := self.margin(rho) + (LEAST_TWO if two else 0.0)):
             return "rises, onset not resolved", f"AICc: {better:.1f} better than a line, needs more than {least:.1f}"
@@ -267,7 +291,29 @@ class Rise:
         if self.twice() and self.pair:
             middle = np.array(self.pair.m) + (0 if m is None else m - self.pair.m[0])
             return middle + rng.normal(size=(draws, 2)) * np.array(self.pair.se)
-        return fit_rises(self.grid, self.simulated(rng, draws, m), self.fits.g).m[:, None]
+        return fit_rises(self._near(m), self.simulated(rng, draws, m), self.fits.g).m[:, None]
+
+    def spread(self) -> float:
+        """How many standard deviations of the bootstrap an interval reaches either way."""
+        uneven = np.ptp(self.fits.g) > 1e-12
+        if self.twice() and self.pair:
+            unseen = sum(self.pair.A) > UNSEEN_SDS_OF_TWO * self.pair.sd
+            return SPREAD_OF_TWO_UNEVEN if uneven or unseen else SPREAD_OF_TWO
+        if uneven:
+            return SPREAD_UNEVEN
+        inside = np.abs(self.grid.x - self.fits.m[0]) < 2 * self.fits.w[0]
+        unseen = inside.sum() <= UNSEEN_POINTS and self.fits.A[0] > UNSEEN_SDS * self.fits.sd[0]
+        return SPREAD_UNSEEN if unseen else SPREAD
+
+    def spread_of_half(self) -> float:
+        """The same for the half-rise without a shape, whose crossing depends more on noise that wanders."""
+        return (SPREAD if self.twice() else self.spread()) * (1 + float(self.fits.rho[0]) / 3)
+
+    def _near(self, m: float | None) -> Grid:
+        """The part of the grid where simulated curves are fitted: around another midpoint m, its own part moved too."""
+        low, high = _likely_midpoints(self.grid, self.fits)
+        moved = 0.0 if m is None else m - float(self.fits.m[0])
+        return self.grid.between(min(low, low + moved), max(high, high + moved))
 
 
 @lru_cache(maxsize=64)
@@ -281,5 +327,8 @@ def _rise(steps: bytes, values: bytes, noise: float) -> Rise | str:
         return f"its minimum lies {len(y) - start} evaluations before the end, fewer than {FEWEST_POINTS}"
     grid = Grid.of(np.log(step[start:]))
     even = fit_rises(grid, y[None, start:])
-    one = Rise(grid, y[start:], even, _best_fit(grid, y[start:], even), None, len(y), noise)
-    return one if one.no_rise() else replace(one, pair=_best_pair(grid.x, one.y, one.fits.g))
+    one = Rise(grid, y[start:], even, even, None, len(y), noise)
+    if one.no_rise():
+        return one
+    fits = _best_fit(grid, one.y, even)
+    return replace(one, fits=fits, pair=_best_pair(grid.x, one.y, fits))

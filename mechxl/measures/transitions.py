@@ -19,8 +19,6 @@ from mechxl.measures.rises import (
     LEAST_ERRORS,
     LEAST_RISE,
     RESOLVED,
-    SPREAD,
-    SPREAD_OF_TWO,
     Outcome,
     Rise,
     ends,
@@ -28,6 +26,7 @@ from mechxl.measures.rises import (
     window_start,
 )
 
+NORMAL = 1.96  # standard deviations of a normal 95 % interval
 FEW = 5  # fewer values do not show their own noise
 
 
@@ -35,7 +34,8 @@ FEW = 5  # fewer values do not show their own noise
 class Stage:
     """One rise: its half-rise step with a 95 % interval, in steps.
 
-    The interval is the wider of SPREAD bootstrap standard deviations and the gap between evaluations around the step.
+    The interval is the wider of some standard deviations of a bootstrap (`Rise.spread`) and the gap between the
+    evaluations around the step.
     """
 
     step: float
@@ -113,11 +113,11 @@ def onset(
     start, fit = float(np.exp(rise.grid.x[0])), _fit(rise)
     if outcome == "no rise":
         return Onset(outcome, NO_STAGE, NO_STAGE, NO_HALF, reason, start, fit)
-    half = half_rise(np.exp(rise.grid.x), rise.y, rise.simulated(rng, draws))
+    half = half_rise(np.exp(rise.grid.x), rise.y, rise.simulated(rng, draws), rise.spread_of_half())
     if outcome == "rises, onset not resolved":
         return Onset(outcome, NO_STAGE, NO_STAGE, half, reason, start, fit)
     m, _ = rise.stages()
-    spread = (SPREAD_OF_TWO if len(m) > 1 else SPREAD) * rise.bootstrap(rng, draws).std(axis=0)
+    spread = rise.spread() * rise.bootstrap(rng, draws).std(axis=0)
     stages = [_stage(rise.grid.x, float(middle), float(wide)) for middle, wide in zip(m, spread, strict=True)]
     return Onset(outcome, stages[0], stages[1] if len(stages) > 1 else NO_STAGE, half, reason, start, fit)
 
@@ -133,7 +133,7 @@ def _few(
     """The judgement of a curve with too few evaluations for a fit: whether it ends clearly above its start."""
     known = np.isfinite(y)
     step, y = step[known], y[known].astype(float)
-    begin = window_start(y) if len(y) else 0
+    begin = window_start(y, 0.0) if len(y) else 0  # few points do not show their noise
     if len(y) - begin >= FEW:
         step, y = step[begin:], y[begin:]
     first, last = ends(y) if len(y) else (0.0, 0.0)
@@ -197,10 +197,16 @@ def lag(
     one, other = fitted
 
     def gaps(m: float | None = None) -> np.ndarray:
-        return other.bootstrap(rng, draws, m)[:, 0] - one.bootstrap(rng, draws, m)[:, 0]
+        """Simulated lags, as far from their mean as the intervals of both onsets are wider than a normal one."""
+        draws_of = [rise.bootstrap(rng, draws, m)[:, 0] for rise in (one, other)]
+        first_m, second_m = (
+            drawn.mean() + rise.spread() / NORMAL * (drawn - drawn.mean())
+            for rise, drawn in zip((one, other), draws_of, strict=True)
+        )
+        return second_m - first_m
 
     value = float(other.stages()[0][0] - one.stages()[0][0])
-    half = (SPREAD_OF_TWO if one.twice() or other.twice() else SPREAD) * float(gaps().std())
+    half = NORMAL * float(gaps().std())
     null = gaps(_common_midpoint(one, other))
     p = float((1 + (np.abs(null) >= abs(value) - 1e-12).sum()) / (draws + 1))
     return Lag(value, value - half, value + half, p)

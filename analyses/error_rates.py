@@ -1,0 +1,230 @@
+"""Error rates of onsets as tables, with exact intervals, and beside the bounds that they should keep."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+from scipy.stats import beta
+
+from analyses.statistics import Rows
+from mechxl.findings import signed
+
+
+def exact(hits: int, n: int, level: float = 0.95) -> str:
+    """A share with its exact binomial interval (Clopper and Pearson 1934)."""
+    low, high = (1 - level) / 2, 1 - (1 - level) / 2
+    ends = (beta.ppf(low, hits, n - hits + 1) if hits else 0.0, beta.ppf(high, hits + 1, n - hits) if hits < n else 1.0)
+    return f"{hits / n:.3f} [{ends[0]:.3f}, {ends[1]:.3f}]"
+
+
+@dataclass(frozen=True)
+class Bound:
+    """What a rate should keep to, over all rows of one kind.
+
+    Attributes:
+        what: in words.
+        hits, n: the counts, each a column of the rows; n less `without` where that is a column.
+        low, high: of the rate, both included.
+        kinds: what the rows are.
+        only: further columns, and the values that count.
+        without: a column that n is lessened by.
+        least: of n, for a row to be judged.
+    """
+
+    what: str
+    hits: str
+    n: str
+    low: float
+    high: float
+    kinds: tuple[str, ...]
+    only: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    without: str = ""
+    least: int = 30
+
+    def rates(self, rows: Rows) -> dict[str, float]:
+        """The rate of each row of this kind, by what the row is."""
+        found = {}
+        for row in rows:
+            if row["what"] in self.kinds and all(row[key] in values for key, values in self.only.items()):
+                n = row[self.n] - (row[self.without] if self.without else 0)
+                if n >= self.least:
+                    found[_name(row)] = row[self.hits] / n
+        return found
+
+    def out(self, rows: Rows) -> list[str]:
+        """The rows whose rate is not within the bound."""
+        return [name for name, rate in self.rates(rows).items() if not self.low <= rate <= self.high]
+
+
+def _name(row: Mapping[str, Any]) -> str:
+    known = [str(row["what"])] if "alarms" in row else []
+    known += [str(row[key]) for key in ("spacing", "noise") if key in row]
+    return ", ".join(known + [f"{label} {row[key]:g}" for key, label in LABELS.items() if key in row])
+
+
+LABELS = {"snr": "SNR", "rho": "rho", "true": "lag"}
+MANY, FEW = ("log", "linear", "evaluations"), ("checkpoints",)
+COVERS = (0.92, 0.98)
+
+
+def _coverage(what: str, hits: str, n: str, without: str = "") -> dict[str, Bound]:
+    """Bounds of a coverage, by noise and by how many evaluations there are."""
+    sizes = {"many": (MANY, "84 or 120 evaluations"), "few": (FEW, "28 checkpoints")}
+    return {
+        f"{hits}.{noise}.{size}": Bound(
+            f"{what}, {noise} noise, {words}", hits, n, *COVERS, ("planted",),
+            {"noise": (noise,), "spacing": spacings}, without,
+        )
+        for noise in ("even", "growing") for size, (spacings, words) in sizes.items()
+    }  # fmt: skip
+
+
+def _alarms(what: str, *kinds: str) -> Bound:
+    return Bound(f"false alarms: {what}", "alarms", "n", 0, 0.05, kinds)
+
+
+BOUNDS = {
+    "missed": Bound("misses, SNR 5, rho up to .6, 120 evaluations", "missed", "n", 0, 0.05, ("planted",),
+                    {"snr": (5,), "spacing": ("log", "linear")}),
+    "missed.evaluations": Bound("misses, SNR 5, rho up to .6, the default run's 84 evaluations", "missed", "n", 0, 0.05,
+                                ("planted",), {"snr": (5,), "spacing": ("evaluations",)}),
+    "alarms.short": _alarms("AR(1) at .5 and .8, spikes", "AR(1) at .5", "AR(1) at .8", "one spike"),
+    "alarms.long": _alarms("AR(1) at .95", "AR(1) at .95"),
+    "alarms.walk": _alarms("random walk around a line", "random walk around a line"),
+    "alarms.smooth": _alarms("lines and quadratics", "line in step", "line in ln(step)", "quadratic in step",
+                             "quadratic in ln(step)"),
+    "alarms.lag": Bound("lags that are not there (p <= .05)", "rejected", "n", 0, 0.05, ("lag",), {"true": (0.0,)}),
+    **_coverage("coverage of onsets", "covered", "once"),
+    **_coverage("coverage without a shape", "half_covered", "n", "missed"),
+    "stages.first": Bound("coverage of the first of two stages", "first_covered", "twice", *COVERS, ("two stages",)),
+    "stages.second": Bound("coverage of the second of two stages", "second_covered", "twice", *COVERS, ("two stages",)),
+    "covered.lag": Bound("coverage of lags", "covered", "n", *COVERS, ("lag",)),
+}  # fmt: skip
+# rates that have no bound, for prose
+SHARES = {
+    "two.low_noise": Bound("two stages told as two, SNR 20", "twice", "n", 0, 1, ("two stages",),
+                           {"snr": (20,), "spacing": MANY}),
+    "two.noise": Bound("two stages told as two, SNR 10", "twice", "n", 0, 1, ("two stages",),
+                       {"snr": (10,), "spacing": MANY}),
+    "two.much_noise": Bound("two stages told as two, SNR 5", "twice", "n", 0, 1, ("two stages",),
+                            {"snr": (5,), "spacing": MANY}),
+    "two.checkpoints": Bound("two stages told as two, SNR 20, checkpoints", "twice", "n", 0, 1, ("two stages",),
+                             {"snr": (20,), "spacing": FEW}),
+    "one.even": Bound("one rise taken for two, even noise", "twice", "n", 0, 1, ("planted",), {"noise": ("even",)}),
+    "one.growing": Bound("one rise taken for two, growing noise", "twice", "n", 0, 1, ("planted",),
+                         {"noise": ("growing",)}),
+    "missed.checkpoints": Bound("misses, SNR 5, checkpoints", "missed", "n", 0, 1, ("planted",),
+                                {"snr": (5,), "spacing": FEW, "noise": ("even",)}),
+    "missed.checkpoints.less_noise": Bound("misses, SNR 10, checkpoints", "missed", "n", 0, 1, ("planted",),
+                                           {"snr": (10,), "spacing": FEW}),
+    "unresolved": Bound("not resolved, SNR 5, rho .6", "unresolved", "n", 0, 1, ("planted",),
+                        {"snr": (5,), "rho": (0.6,), "noise": ("even",), "spacing": MANY}),
+    "found.lag": Bound("lags of .3 that are found", "rejected", "n", 0, 1, ("lag",),
+                       {"true": (0.3, -0.3), "spacing": MANY}),
+    "found.lag.checkpoints": Bound("lags of .3 that are found, checkpoints", "rejected", "n", 0, 1, ("lag",),
+                                   {"true": (0.3, -0.3), "spacing": FEW}),
+}  # fmt: skip
+BEFORE: dict[str, str] = {}
+
+
+def _range(rates: Iterable[float]) -> str:
+    low, high = min(rates := list(rates)), max(rates)
+    return f"{signed(low, 3)} to {signed(high, 3)}"
+
+
+def _bound_line(key: str, bound: Bound, rows: Rows) -> dict[str, Any]:
+    rates, out = bound.rates(rows), bound.out(rows)
+    return {
+        "rate": bound.what,
+        "asked": f"at most {signed(bound.high)}" if not bound.low else f"{signed(bound.low)} to {signed(bound.high)}",
+        "before": BEFORE.get(key, "-"),
+        "now": _range(rates.values()) if rates else "-",
+        "out of it": f"{len(out)} of {len(rates)}",
+    }
+
+
+def outside(rows: Rows) -> list[str]:
+    """Each row that is out of its bound, with its rate and its exact interval."""
+    return [
+        f"{bound.what}: {name}: {signed(bound.rates(rows)[name], 3)}"
+        for bound in BOUNDS.values()
+        for name in bound.out(rows)
+    ] or ["All rows are within their bounds."]
+
+
+def error_numbers(rows: Rows) -> dict[str, str]:
+    """The lowest and the highest rate of each bound, how many rows are out of it, and how many there are."""
+    found = {}
+    for key, bound in (BOUNDS | SHARES).items():
+        rates = bound.rates(rows)
+        if rates:
+            found |= {f"{key}.low": signed(min(rates.values()), 3), f"{key}.high": signed(max(rates.values()), 3)}
+        if key in BOUNDS:
+            found |= {f"{key}.out": str(len(bound.out(rows))), f"{key}.rows": str(len(rates))}
+    return found
+
+
+def error_tables(rows: Rows) -> dict[str, pd.DataFrame]:
+    """Misses and coverage of planted curves, two stages, false alarms of surrogates, and lags."""
+    return {
+        "bounds": pd.DataFrame([_bound_line(key, bound, rows) for key, bound in BOUNDS.items()]),
+        "outside": pd.DataFrame({"outside": outside(rows)}),
+        "planted": pd.DataFrame([_planted_line(row) for row in rows if row["what"] == "planted"]),
+        "stages": pd.DataFrame([_twice_line(row) for row in rows if row["what"] == "two stages"]),
+        "surrogates": pd.DataFrame([_surrogate_line(row) for row in rows if "alarms" in row]),
+        "lags": pd.DataFrame([_lag_line(row) for row in rows if row["what"] == "lag"]),
+    }
+
+
+def _share(hits: int, n: int) -> str:
+    return exact(hits, n) if n else "-"
+
+
+def _planted_line(row: Mapping[str, Any]) -> dict[str, Any]:
+    n = row["n"]
+    return {
+        "spacing": row["spacing"],
+        "noise": row["noise"],
+        "SNR": row["snr"],
+        "rho": row["rho"],
+        "misses": exact(row["missed"], n),
+        "not resolved": f"{row['unresolved'] / n:.3f}",
+        "not finished": f"{row['unfinished'] / n:.3f}",
+        "taken for two": exact(row["twice"], n),
+        "coverage": _share(row["covered"], row["once"]),
+        "coverage without a shape": _share(row["half_covered"], n - row["missed"]),
+    }
+
+
+def _twice_line(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "spacing": row["spacing"],
+        "noise": row["noise"],
+        "SNR": row["snr"],
+        "misses": exact(row["missed"], row["n"]),
+        "told as two": exact(row["twice"], row["n"]),
+        "coverage of the first": _share(row["first_covered"], row["twice"]),
+        "coverage of the second": _share(row["second_covered"], row["twice"]),
+    }
+
+
+def _surrogate_line(row: Mapping[str, Any]) -> dict[str, Any]:
+    n = row["n"]
+    return {
+        "surrogate": row["what"],
+        "spacing": row["spacing"],
+        "rises": f"{row['rises'] / n:.3f}",
+        "onset resolved": f"{row['resolved'] / n:.3f}",
+        "false alarms": exact(row["alarms"], n),
+    }
+
+
+def _lag_line(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "lag, ln(step)": row["true"],
+        "spacing": row["spacing"],
+        "n": row["n"],
+        "p <= .05": exact(row["rejected"], row["n"]),
+        "coverage": exact(row["covered"], row["n"]),
+    }
