@@ -16,6 +16,10 @@ MIDPOINTS, WIDTHS = 71, 10  # of the grid on which one rise is fitted
 FEW_MIDPOINTS, FEW_WIDTHS = 40, 5  # of the grid of pairs, from which two rises are then improved
 KAPPAS = (0.0, 1.0, 3.0, 9.0)  # by how much noise is larger where the curve moves fastest
 RHOS = (0.0, 0.2, 0.4, 0.6, 0.75, 0.87, 0.95, 0.99)
+UNSEEN = 3.0  # the kappa of noise where too few points show it
+# two rises so many times higher than the noise at rest, of which one has so few points within two widths of its
+# midpoint: noise may grow there unseen
+HIGH, FEW_INSIDE = 32.0, 4
 MOST_LEVERAGE = 0.8  # that counts: beyond it a residual says nothing of the noise
 SMALL = 1e-7  # a step for slopes
 INDEPENDENT = 1e-6  # least determinant of scaled columns whose weights are found by the normal equations
@@ -382,9 +386,17 @@ def leverage(
 def _midpoint_errors(
     x: np.ndarray, a: np.ndarray, m: np.ndarray, w: np.ndarray, rho: float, rest: np.ndarray, g: np.ndarray
 ) -> tuple[float, float]:
-    """Standard errors of m by a sandwich (HC3, MacKinnon and White 1985), at most the whole range."""
+    """Standard errors of m by a sandwich (HC3, MacKinnon and White 1985), at most the whole range.
+
+    Few residuals are small by chance: each counts at least as much as their mean square, and more where noise may grow
+    unseen (HIGH, FEW_INSIDE).
+    """
+    sd = float(np.sqrt((rest**2).mean()))
+    inside = (np.abs(x - m[:, None]) < 2 * w[:, None]).sum(axis=1).min()
+    unseen = np.ptp(g) < 1e-12 and a.sum() > HIGH * sd and inside <= FEW_INSIDE
+    least = sd * noise_shape(logistic(x, m, w), UNSEEN if unseen else 0.0)
     jacobian, hat = leverage(x, a, m, w, rho, g)
     bread = np.linalg.pinv(jacobian.T @ jacobian)
-    covariance = bread @ (jacobian * (rest / (1 - hat))[:, None] ** 2).T @ jacobian @ bread
+    covariance = bread @ (jacobian * np.maximum(np.abs(rest) / (1 - hat), least)[:, None] ** 2).T @ jacobian @ bread
     first, second = np.minimum(np.sqrt(np.maximum(np.diag(covariance)[[2, 5]], 0)), x[-1] - x[0])
     return float(first), float(second)

@@ -19,6 +19,7 @@ from mechxl.measures.logistics import (
     HOPELESS,
     KAPPAS,
     RHOS,
+    UNSEEN,
     Fits,
     Grid,
     Pair,
@@ -47,17 +48,18 @@ LEAST_AICC = 3.0  # of logistics over lines
 # looks like a rise
 SEARCHED_GAIN, SEARCHED = 9.0, 10.0
 WANDERING, WANDERS = 0.7, 10.0  # residuals of a higher rho wander, and a wandering curve looks like a rise too
+FOLLOWS = 7.0  # more of two rises, where one leaves residuals that wander and two do not: they may follow a wandering
 LEAST_TWO = 6.0  # of two rises over one, and more than `margin` over the lines
 UNEVEN_TWO = 6.0  # more, where one rise has noise that grows
 LEAST_PART = 0.15  # of the whole height, which each of two rises has
 FEWEST_POINTS = 12  # with fewer the AICc prices a logistic so dearly that clean rises are refused
 # the width of intervals, either way; 1.96 would do if rho, kappa and the window were known
-SPREAD, SPREAD_UNEVEN = 2.25, 2.5  # of a bootstrap's standard deviations, with even noise and with noise that grows
-SPREAD_UNSEEN = 6.0  # the same, where a rise has so few points that they can't show whether noise grows there
-UNSEEN_POINTS, UNSEEN_SDS = 9, 16.0  # so few, within two widths of the midpoint, and so high above the noise at rest
-# of the standard errors of two rises, which are dearer to tell and so more often misplaced; the second where noise
-# grows, or might: the whole height is so far above the noise at rest
-SPREAD_OF_TWO, SPREAD_OF_TWO_UNEVEN, UNSEEN_SDS_OF_TWO = 3.0, 5.5, 32.0
+# of a bootstrap's standard deviations: with even noise, with noise that grows, and where that can't be seen
+SPREAD, SPREAD_UNEVEN, SPREAD_UNSEEN = 2.25, 2.5, 3.5
+SPREAD_OF_TWO = 3.0  # of the standard errors of two rises, which are dearer to tell and so more often misplaced
+# a rise so high above the noise at rest, with so few points within two widths of its midpoint, can't show whether noise
+# grows there: it is then taken to grow by the kappa UNSEEN
+UNSEEN_POINTS, UNSEEN_SDS = 9, 16.0
 DRAWS = 200
 Outcome = Literal["rises", "rises twice", "rises, not finished", "rises, onset not resolved", "no rise"]
 RESOLVED: tuple[Outcome, ...] = ("rises", "rises twice")
@@ -192,13 +194,14 @@ class Rise:
         if self.pair is None:
             return False
         lowest = max(LEAST_PART * sum(self.pair.A), LEAST_SDS * max(self.pair.sd, self.noise))
-        wandering = WANDERS if self._rho_of_two() > WANDERING else 0.0
+        wandering = WANDERS if self.pair.rho > WANDERING else self._follows()
         more = wandering + (UNEVEN_TWO if np.ptp(self.fits.g) > 1e-12 else 0.0)
         return float(self.fits.aicc[0]) - self.pair.aicc > LEAST_TWO + more and min(self.pair.A) > lowest
 
-    def _rho_of_two(self) -> float:
-        """The rho by which two rises are judged: one rise's if that is larger, as two of them follow what wanders."""
-        return max(self.pair.rho if self.pair else 0.0, float(self.fits.rho[0]))
+    def _follows(self) -> float:
+        """More AICc that two rises need if one leaves residuals that wander, and two do not."""
+        wanders = [float(self.fits.rho[0]), self.pair.rho if self.pair else 1.0]
+        return FOLLOWS if wanders[0] > WANDERING >= wanders[1] else 0.0
 
     def outcome(self) -> tuple[Outcome, str]:
         """The judgement, and its reason."""
@@ -208,9 +211,9 @@ class Rise:
         height = sum(self.pair.A) if two and self.pair else float(f.A[0])
         if height <= LEAST_RISE:
             return "rises, onset not resolved", f"it rises by {height:.3f}, needs more than {LEAST_RISE:g}"
-        best, rho = (self.pair.aicc, self._rho_of_two()) if two and self.pair else (float(f.aicc[0]), float(f.rho[0]))
+        best, rho = (self.pair.aicc, self.pair.rho) if two and self.pair else (float(f.aicc[0]), float(f.rho[0]))
         better = float(min(f.lines[0], f.constant[0])) - best
-        if better <= (least := self.margin(rho) + (LEAST_TWO if two else 0.0)):
+        if better <= (least := self.margin(rho) + (LEAST_TWO + self._follows() if two else 0.0)):
             return "rises, onset not resolved", f"AICc: {better:.1f} better than a line, needs more than {least:.1f}"
         sd = max(float(f.sd[0]), self.noise)
         if not two and height <= LEAST_SDS * sd:
@@ -270,6 +273,8 @@ class Rise:
         own[0] = np.sqrt((own[1:] ** 2).mean())  # where the noise begins, which one residual does not tell
         scatter_now = float(np.sqrt((own**2).mean() / (1 - rho**2)))  # of the residuals, where g is 1
         own *= max(1.0, self.noise / max(scatter_now, 1e-12))
+        if not two:
+            own = np.maximum(np.abs(own), self._unseen())  # signs are drawn
         rho = float(min(rho + (1 + 3 * rho) / points, 0.97))
         steps = own * rng.normal(size=(draws, points))
         noise = np.empty((draws, points))
@@ -277,6 +282,14 @@ class Rise:
         for point in range(1, points):
             noise[:, point] = rho * noise[:, point - 1] + steps[:, point]
         return self.fitted(m) + g * noise
+
+    def _unseen(self) -> Float[np.ndarray, " point"]:
+        """How large innovations may be at each point of one rise without having been seen; 0 where they are seen."""
+        f, x = self.fits, self.grid.x
+        inside = (np.abs(x - f.m[0]) < 2 * f.w[0]).sum()
+        if np.ptp(f.g) > 1e-12 or inside > UNSEEN_POINTS or f.A[0] <= UNSEEN_SDS * f.sd[0]:
+            return np.zeros(len(x))
+        return float(f.sd[0]) * (noise_shape(logistic(x, f.m, f.w), UNSEEN) - 1)
 
     def bootstrap(
         self, rng: np.random.Generator, draws: int = DRAWS, m: float | None = None
@@ -295,19 +308,15 @@ class Rise:
 
     def spread(self) -> float:
         """How many standard deviations of the bootstrap an interval reaches either way."""
-        uneven = np.ptp(self.fits.g) > 1e-12
-        if self.twice() and self.pair:
-            unseen = sum(self.pair.A) > UNSEEN_SDS_OF_TWO * self.pair.sd
-            return SPREAD_OF_TWO_UNEVEN if uneven or unseen else SPREAD_OF_TWO
-        if uneven:
+        if self.twice():
+            return SPREAD_OF_TWO
+        if np.ptp(self.fits.g) > 1e-12:
             return SPREAD_UNEVEN
-        inside = np.abs(self.grid.x - self.fits.m[0]) < 2 * self.fits.w[0]
-        unseen = inside.sum() <= UNSEEN_POINTS and self.fits.A[0] > UNSEEN_SDS * self.fits.sd[0]
-        return SPREAD_UNSEEN if unseen else SPREAD
+        return SPREAD_UNSEEN if self._unseen().any() else SPREAD
 
     def spread_of_half(self) -> float:
         """The same for the half-rise without a shape, whose crossing depends more on noise that wanders."""
-        return (SPREAD if self.twice() else self.spread()) * (1 + float(self.fits.rho[0]) / 3)
+        return (SPREAD if self.twice() else self.spread()) * (1 + min(float(self.fits.rho[0]), WANDERING) / 3)
 
     def _near(self, m: float | None) -> Grid:
         """The part of the grid where simulated curves are fitted: around another midpoint m, its own part moved too."""
