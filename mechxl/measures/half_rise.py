@@ -69,4 +69,5 @@ def _crossings(
     low, high = fitted[curve, before], fitted[curve, after]
     part = np.where(high > low, (middle - low) / np.where(high > low, high - low, 1), 0)
     at = x[before] + part * (x[after] - x[before])
-    return tuple(np.where(end > start, where, np.nan) for where in (at, x[before], x[after]))
+    rises = end > start
+    return np.where(rises, at, np.nan), np.where(rises, x[before], np.nan), np.where(rises, x[after], np.nan)

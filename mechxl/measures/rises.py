@@ -22,14 +22,13 @@ from mechxl.measures.logistics import (
     UNSEEN,
     Fits,
     Grid,
-    Pair,
-    fit_pair,
     fit_rises,
     leverage,
     logistic,
     noise_shape,
     whiten,
 )
+from mechxl.measures.pairs import Pair, fit_pair
 
 START = 3.0  # standard deviations of local noise
 LEAST_RISE = 0.1  # in the units of accuracies and scores: the onset of a smaller rise is not resolved

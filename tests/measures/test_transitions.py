@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
 
-from mechxl.measures.logistics import RHOS, Grid, fit_pair, fit_rises, noise_shape, whiten
+from mechxl.measures.logistics import RHOS, Grid, fit_rises, noise_shape, whiten
+from mechxl.measures.pairs import fit_pair
 from mechxl.measures.rises import FEWEST_POINTS, Rise, window_start
 from mechxl.measures.transitions import Lag, change_points, lag, onset, precedes
 
