@@ -42,15 +42,22 @@ class Bound:
     without: str = ""
     least: int = 30
 
+    def counts(self, rows: Rows) -> dict[str, tuple[int, int]]:
+        """Hits and n of each row of this kind, by what the row is."""
+        return {
+            _name(row): (row[self.hits], row[self.n] - (row[self.without] if self.without else 0))
+            for row in rows
+            if row["what"] in self.kinds and all(row[key] in values for key, values in self.only.items())
+        }
+
     def rates(self, rows: Rows) -> dict[str, float]:
-        """The rate of each row of this kind, by what the row is."""
-        found = {}
-        for row in rows:
-            if row["what"] in self.kinds and all(row[key] in values for key, values in self.only.items()):
-                n = row[self.n] - (row[self.without] if self.without else 0)
-                if n >= self.least:
-                    found[_name(row)] = row[self.hits] / n
-        return found
+        """The rate of each row that is judged."""
+        return {name: hits / n for name, (hits, n) in self.counts(rows).items() if n >= self.least}
+
+    def together(self, rows: Rows) -> str:
+        """The rate over all rows; rows share seeds, so that it has no exact interval."""
+        hits, n = map(sum, zip(*self.counts(rows).values(), strict=True))
+        return f"{signed(hits / n, 3)} of {n:,}" if n else "-"
 
     def out(self, rows: Rows) -> list[str]:
         """The rows whose rate is not within the bound."""
@@ -160,6 +167,7 @@ def _bound_line(key: str, bound: Bound, rows: Rows) -> dict[str, Any]:
         "asked": f"at most {signed(bound.high)}" if not bound.low else f"{signed(bound.low)} to {signed(bound.high)}",
         "before": BEFORE.get(key, "-"),
         "now": _range(rates.values()) if rates else "-",
+        "all rows together": bound.together(rows),
         "out of it": f"{len(out)} of {len(rates)}",
     }
 
@@ -167,7 +175,7 @@ def _bound_line(key: str, bound: Bound, rows: Rows) -> dict[str, Any]:
 def outside(rows: Rows) -> list[str]:
     """Each row that is out of its bound, with its rate and its exact interval."""
     return [
-        f"{bound.what}: {name}: {signed(bound.rates(rows)[name], 3)}"
+        f"{bound.what}: {name}: {exact(*bound.counts(rows)[name])}"
         for bound in BOUNDS.values()
         for name in bound.out(rows)
     ] or ["All rows are within their bounds."]
@@ -208,6 +216,7 @@ def _planted_line(row: Mapping[str, Any]) -> dict[str, Any]:
         "noise": row["noise"],
         "SNR": row["snr"],
         "rho": row["rho"],
+        "n": row["n"],
         "misses": exact(row["missed"], n),
         "not resolved": f"{row['unresolved'] / n:.3f}",
         "not finished": f"{row['unfinished'] / n:.3f}",
@@ -222,6 +231,7 @@ def _twice_line(row: Mapping[str, Any]) -> dict[str, Any]:
         "spacing": row["spacing"],
         "noise": row["noise"],
         "SNR": row["snr"],
+        "n": row["n"],
         "misses": exact(row["missed"], row["n"]),
         "told as two": exact(row["twice"], row["n"]),
         "coverage of the first": _share(row["first_covered"], row["twice"]),
@@ -234,6 +244,7 @@ def _surrogate_line(row: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "surrogate": row["what"],
         "spacing": row["spacing"],
+        "n": n,
         "rises": f"{row['rises'] / n:.3f}",
         "onset resolved": f"{row['resolved'] / n:.3f}",
         "false alarms": exact(row["alarms"], n),
