@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analyses import quotes
+from analyses import error_rates, quotes
 from analyses import study as studying
 from analyses.__main__ import main
 from analyses.calibration import transitions
@@ -170,6 +170,19 @@ def test_planted_rises_are_dated_and_surrogates_are_what_they_are():
         assert transitions.one_planted_twice(("log", 50, "even", 5000 + seed))[0] == "rises twice"
         assert transitions.one_surrogate(("linear", "line in step", 5000 + seed)) == "rises, onset not resolved"
         assert transitions.one_surrogate(("linear", "AR(1) at .5", 5000 + seed)) == "no rise"
+
+
+def test_bounds_of_error_rates_name_the_rows_that_are_out_of_them():
+    planted = {"what": "planted", "spacing": "log", "noise": "even", "snr": 5, "n": 100, "missed": 5, "once": 90}
+    planted |= {"half_covered": 90, "unresolved": 0, "unfinished": 0, "twice": 0}
+    rows = [planted | {"rho": 0.0, "covered": 80}, planted | {"rho": 0.6, "covered": 86, "missed": 6}]
+    missed, covered = error_rates.BOUNDS["missed"], error_rates.BOUNDS["covered.even.many"]
+    assert missed.out(rows) == ["log, even, SNR 5, rho 0.6"]  # .05 itself is within
+    assert missed.together(rows) == ".055 of 200"
+    assert covered.rates(rows) == {"log, even, SNR 5, rho 0": 80 / 90, "log, even, SNR 5, rho 0.6": 86 / 90}
+    assert covered.out(rows) == ["log, even, SNR 5, rho 0"]
+    found = error_rates.error_numbers(rows)
+    assert (found["missed.high"], found["missed.out"], found["missed.rows"]) == (".060", "1", "2")
 
 
 KEPT = [(study, row) for study in ("rest", "after_recall") for row in read_results(study)]

@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
 
-from mechxl.measures.logistics import RHOS, Grid, fit_rises, noise_shape, whiten
+from mechxl.measures.logistics import (
+    RHOS,
+    Grid,
+    fit_rises,
+    noise_shape,
+    white_lengths,
+    whiten,
+    whiten_back,
+    without_constant,
+)
 from mechxl.measures.pairs import fit_pair
 from mechxl.measures.rises import FEWEST_POINTS, Rise, window_start
 from mechxl.measures.transitions import Lag, change_points, lag, onset, precedes
@@ -192,6 +201,29 @@ def test_whitened_ar1_noise_is_white():
     for at in range(4000):
         out[at] = (0.8 * out[at - 1] if at else 0) + steps[at]
     np.testing.assert_allclose(whiten(out, 0.8)[1:], steps[1:], atol=1e-12)
+
+
+def test_products_and_lengths_of_innovations_are_known_without_them():
+    rows, target, one = rng(1).normal(size=(5, 30)), rng(2).normal(size=30), 1 / rng(3).uniform(1, 2, size=30)
+    for rho in (0.0, 0.6, 0.99):
+        np.testing.assert_allclose(rows @ whiten_back(target, rho), whiten(rows, rho) @ target, atol=1e-12)
+        direct = without_constant(whiten(rows, rho), whiten(one, rho))
+        np.testing.assert_allclose(white_lengths(rows, one, rho), np.linalg.norm(direct, axis=1), rtol=1e-9)
+
+
+def test_an_interval_is_wider_where_noise_grows_or_may_grow_unseen():
+    """A rise with few points inside, one with many, and one whose noise grows."""
+    few = slice(None, None, 3)
+    sparse = Rise.of(STEP[few], (logistic(300, w=0.1) + noise(2, sd=0.03, rho=0))[few])
+    assert not isinstance(sparse, str)
+    one = logistic(300)
+    dense = rise_of(one + noise(1, sd=0.02, rho=0))
+    uneven = rise_of(one + noise(0, sd=0.15) * (0.1 + 0.9 * 4 * one * (1 - one)))
+    assert (dense.spread(), uneven.spread(), sparse.spread()) == (2.25, 2.5, 3.5)
+    # noise of up to four times what is seen at rest: wider, and not without bound
+    even = sparse.fitted() + sparse.fits.sd[0] * rng().normal(size=(50, len(sparse.y)))
+    as_seen = np.std(fit_rises(sparse.grid, even).m)
+    assert as_seen < np.std(sparse.bootstrap(rng(), 50)) < 6 * as_seen
 
 
 def test_units_of_the_curve_and_of_the_clock_move_the_onset_as_they_must():
