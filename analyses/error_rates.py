@@ -54,6 +54,10 @@ class Bound:
         """The rate of each row that is judged."""
         return {name: hits / n for name, (hits, n) in self.counts(rows).items() if n >= self.least}
 
+    def sizes(self, rows: Rows) -> list[int]:
+        """How many curves, or pairs of curves, each row has."""
+        return [row["n"] for row in rows if row["what"] in self.kinds]
+
     def together(self, rows: Rows) -> str:
         """The rate over all rows; rows share seeds, so that it has no exact interval."""
         hits, n = map(sum, zip(*self.counts(rows).values(), strict=True))
@@ -71,6 +75,8 @@ def _name(row: Mapping[str, Any]) -> str:
 
 
 LABELS = {"snr": "SNR", "rho": "rho", "true": "lag"}
+SIZES = {"planted": "missed", "stages": "stages.first", "flat": "alarms.long", "walk": "alarms.walk",
+         "smooth": "alarms.smooth", "lags": "alarms.lag"}  # fmt: skip
 MANY, FEW = ("log", "linear", "evaluations"), ("checkpoints",)
 COVERS = (0.92, 0.98)
 
@@ -182,12 +188,14 @@ def outside(rows: Rows) -> list[str]:
 
 
 def error_numbers(rows: Rows) -> dict[str, str]:
-    """The lowest and the highest rate of each bound, how many rows are out of it, and how many there are."""
-    found = {}
+    """The lowest and the highest rate of each bound, how many rows are out of it, and how many there are; least n."""
+    found = {f"n.{key}": str(min(BOUNDS[bound].sizes(rows), default=0)) for key, bound in SIZES.items()}
     for key, bound in (BOUNDS | SHARES).items():
         rates = bound.rates(rows)
-        if rates:
-            found |= {f"{key}.low": signed(min(rates.values()), 3), f"{key}.high": signed(max(rates.values()), 3)}
+        together = bound.together(rows).split(" ")[0]  # where no row alone is judged
+        low, high = (signed(end(rates.values()), 3) if rates else together for end in (min, max))
+        if together != "-":
+            found |= {f"{key}.low": low, f"{key}.high": high}
         if key in BOUNDS:
             found |= {f"{key}.out": str(len(bound.out(rows))), f"{key}.rows": str(len(rates))}
     return found

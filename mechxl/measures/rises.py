@@ -47,7 +47,6 @@ LEAST_AICC = 3.0  # of logistics over lines
 # looks like a rise
 SEARCHED_GAIN, SEARCHED = 9.0, 10.0
 WANDERING, WANDERS = 0.7, 10.0  # residuals of a higher rho wander, and a wandering curve looks like a rise too
-FOLLOWS = 7.0  # more of two rises, where one leaves residuals that wander and two do not: they may follow a wandering
 LEAST_TWO = 6.0  # of two rises over one, and more than `margin` over the lines
 UNEVEN_TWO = 6.0  # more, where one rise has noise that grows
 LEAST_PART = 0.15  # of the whole height, which each of two rises has
@@ -193,14 +192,14 @@ class Rise:
         if self.pair is None:
             return False
         lowest = max(LEAST_PART * sum(self.pair.A), LEAST_SDS * max(self.pair.sd, self.noise))
-        wandering = WANDERS if self.pair.rho > WANDERING else self._follows()
+        wandering = WANDERS if max(self.pair.rho, self.fits.rho[0]) > WANDERING else 0.0
         more = wandering + (UNEVEN_TWO if np.ptp(self.fits.g) > 1e-12 else 0.0)
         return float(self.fits.aicc[0]) - self.pair.aicc > LEAST_TWO + more and min(self.pair.A) > lowest
 
     def _follows(self) -> float:
-        """More AICc that two rises need if one leaves residuals that wander, and two do not."""
+        """More AICc that two rises need if one leaves residuals that wander, and two do not: they may follow these."""
         wanders = [float(self.fits.rho[0]), self.pair.rho if self.pair else 1.0]
-        return FOLLOWS if wanders[0] > WANDERING >= wanders[1] else 0.0
+        return WANDERS if wanders[0] > WANDERING >= wanders[1] else 0.0
 
     def outcome(self) -> tuple[Outcome, str]:
         """The judgement, and its reason."""
