@@ -60,7 +60,8 @@ class Bound:
 
     def together(self, rows: Rows) -> str:
         """The rate over all rows; rows share seeds, so that it has no exact interval."""
-        hits, n = map(sum, zip(*self.counts(rows).values(), strict=True))
+        counts = self.counts(rows).values()
+        hits, n = sum(hits for hits, _ in counts), sum(n for _, n in counts)
         return f"{signed(hits / n, 3)} of {n:,}" if n else "-"
 
     def out(self, rows: Rows) -> list[str]:
