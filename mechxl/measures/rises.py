@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Float, Num
 from scipy.optimize import isotonic_regression
 
+from mechxl.findings import counted
 from mechxl.measures.logistics import (
     HOPELESS,
     KAPPAS,
@@ -328,10 +329,10 @@ def _rise(steps: bytes, values: bytes, noise: float) -> Rise | str:
     """`Rise.of` without what is not known; kept, since a curve has an onset and a lag behind each of several others."""
     step, y = np.frombuffer(steps), np.frombuffer(values)
     if len(y) < FEWEST_POINTS:
-        return f"{len(y)} evaluations from step 1 on, fewer than {FEWEST_POINTS}"
+        return f"{counted(len(y), 'evaluation')} from step 1 on, fewer than {FEWEST_POINTS}"
     start = window_start(y)
     if len(y) - start < FEWEST_POINTS:
-        return f"its minimum lies {len(y) - start} evaluations before the end, fewer than {FEWEST_POINTS}"
+        return f"its minimum lies {counted(len(y) - start, 'evaluation')} before the end, fewer than {FEWEST_POINTS}"
     grid = Grid.of(np.log(step[start:]))
     even = fit_rises(grid, y[None, start:])
     one = Rise(grid, y[start:], even, even, None, len(y), noise)

@@ -190,7 +190,7 @@ def lag(
     rises, nan = [Rise.of(step, y, error) for y, error in zip((first, second), noise, strict=True)], float("nan")
     fitted: list[Rise] = []
     for name, rise in zip(("first", "second"), rises, strict=True):
-        outcome, reason = ("no rise", rise) if isinstance(rise, str) else rise.outcome()
+        outcome, reason = ("can't be dated", rise) if isinstance(rise, str) else rise.outcome()
         if outcome not in RESOLVED or isinstance(rise, str):
             return Lag(nan, nan, nan, nan, f"the {name} curve: {outcome} ({reason})")
         fitted.append(rise)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from mechxl.findings import signed
+from mechxl.findings import counted, signed
 from mechxl.questions.language_identity.verified import outcome
 
 NO_BITS = 1e-6  # below it there is nothing to give away
@@ -75,7 +75,7 @@ def _erasure(tables: Mapping[str, pd.DataFrame], notes: Mapping[str, Any]) -> li
         ]
     said = outcome(checks)
     told = _told(checks, before, notes["bound"])
-    directions = f"LEACE within each relation, up to {rank} directions a position"
+    directions = f"LEACE within each relation, up to {counted(rank, 'direction')} a position"
     if said != "gone":
         start = (
             f"The language could not be erased from layer 1 on ({directions})"

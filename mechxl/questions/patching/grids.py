@@ -121,7 +121,7 @@ def heads_panel(finding: Finding) -> Panel:
             z = own[name].to_numpy().reshape(len(heads), len(roles))
             heat = go.Heatmap(
                 x=labels, y=heads, z=[[None if np.isnan(v) else round(float(v), 3) for v in line] for line in z],
-                zmin=0, zmax=max(0.05, float(np.nanmax(rows["ceiling"], initial=0))), colorscale=SCALE,
+                zmin=0, zmax=max(0.05, float(np.nan_to_num(rows["ceiling"]).max(initial=0))), colorscale=SCALE,
                 showscale=line_at == 1 and column == 1, colorbar=BAR,
                 hovertemplate=f"{part} of %{{y}}, %{{x}}: %{{z:.2f}}<extra></extra>",
             )  # fmt: skip

@@ -142,4 +142,6 @@ def _worst(measure: Measure, curve: pd.DataFrame) -> str:
 
 
 def _interval(row: pd.Series) -> str:
+    if pd.isna(row["low"]) or pd.isna(row["high"]):
+        return f"{signed(row['value'])} (no interval)"
     return f"{signed(row['value'])} [{signed(row['low'])}, {signed(row['high'])}]"
