@@ -80,7 +80,8 @@ def _larger_inventory(name: str, syllables: int, length: int, words: int) -> lis
     """The shortest words, or else the smallest inventory, that give so many words."""
     if lengths := [n for n in range(length, 9) if syllables**n >= words]:
         return [f"{name}_length = {lengths[0]}"]
-    return [f"{name}_syllables = {next(n for n in itertools.count(2) if n**length >= words)}"]
+    first = max(2, int(words ** (1 / length)) - 1)
+    return [f"{name}_syllables = {next(n for n in itertools.count(first) if n**length >= words)}"]
 
 
 def _check_shares(config: "RunConfig") -> None:

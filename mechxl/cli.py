@@ -1,15 +1,19 @@
 """What the commands share: settings from TOML and the command line, exit codes, and errors in one sentence.
 
-Exit codes: 0 done, 1 it ran but something failed, 2 bad input, 130 interrupted. This module imports only config, tyro
-and pydantic, so that --help is quick.
+Exit codes: 0 done, 1 it ran but something failed, 2 bad input, 130 interrupted, 70 an error that nobody foresaw, which
+is a defect of mechxl. This module imports only config, tyro and pydantic, so that --help is quick.
 """
 
 import contextlib
 import dataclasses
+import errno
 import io
 import os
+import re
 import sys
+import tempfile
 import tomllib
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,9 +23,25 @@ from pydantic import BaseModel
 
 from mechxl.config import RunConfig, parse_config
 from mechxl.errors import Failure, InputError
+from mechxl.files import check_path, read_bytes, reason
 from mechxl.version import own_version
 
-DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+DONE, FAILED, BAD_INPUT, DEFECT, INTERRUPTED = 0, 1, 2, 70, 130
+LARGEST_TOML = 2**20  # bytes
+MOST_DOTS = 100  # in a key: tomllib takes a time that grows with their square
+MACHINE = {
+    errno.ENOSPC: "make room",
+    errno.EDQUOT: "make room",
+    errno.EFBIG: "raise the limit of a file's size",
+    errno.EROFS: "choose another place",
+    errno.EACCES: "see to its permissions",
+    errno.EPERM: "see to its permissions",
+    errno.EIO: "see to the disk",
+    errno.ENOMEM: "free memory, or choose smaller settings",
+    errno.EMFILE: "raise the limit of open files",
+    errno.ENFILE: "close other programs",
+    errno.ENAMETOOLONG: "choose a shorter name",
+}  # what the machine may refuse, and what helps
 
 
 def command(body: Callable[[Sequence[str]], int], argv: Sequence[str] | None) -> int:
@@ -30,20 +50,60 @@ def command(body: Callable[[Sequence[str]], int], argv: Sequence[str] | None) ->
     if "--version" in arguments:
         print(f"mechxl {own_version()}")
         return DONE
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that lacks a letter must not end the work
     try:
         return body(arguments)
     except InputError as error:
-        print(f"mechxl: {error}", file=sys.stderr)
-        return BAD_INPUT
+        return _say(str(error), BAD_INPUT)
     except Failure as error:
-        print(f"mechxl: {error}", file=sys.stderr)
-        return FAILED
+        return _say(str(error), FAILED)
     except KeyboardInterrupt as interrupt:
-        print(f"mechxl: {interrupt or 'interrupted'}", file=sys.stderr)
-        return INTERRUPTED
+        return _say(str(interrupt) or "interrupted", INTERRUPTED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
+    except Exception as error:
+        if sentence := foreseen(error):
+            return _say(sentence, FAILED)
+        return _say(_unforeseen(error), DEFECT)
+
+
+def _say(sentence: str, status: int) -> int:
+    """Prints a sentence on stderr, as one line, and gives the status."""
+    print(f"mechxl: {' '.join(sentence.splitlines())}".encode(errors="backslashreplace").decode(), file=sys.stderr)
+    return status
+
+
+def foreseen(error: BaseException) -> str:
+    """The sentence for an error in which the machine lacks something; empty for any other."""
+    text = str(error)
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "memory" in text):
+        shown = text.split("\n")[0][:200]
+        return f"memory ran out{f' ({shown})' if shown else ''}; choose smaller settings, or use a machine with more"
+    if isinstance(error, OSError) and error.errno in MACHINE:
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror}; {MACHINE[error.errno]}, and run the same command again"
+    return ""
+
+
+def _unforeseen(error: Exception) -> str:
+    """The sentence for an error that nobody foresaw; its traceback goes into a file."""
+    what = f"{type(error).__name__}: {str(error).strip()[:200]}"
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="mechxl-", suffix=".log", delete=False, encoding="utf-8", errors="backslashreplace"
+        ) as log:
+            log.write(f"mechxl {own_version()}, {sys.version}\n{sys.argv}\n")
+            log.writelines(traceback.format_exception(error))
+        where = f"details are in {log.name}"
+    except OSError:
+        where = "details could not be written"
+    return (
+        f"an error that mechxl did not foresee, which is a defect ({what}); {where}; please file it, with this file, "
+        "in the bug tracker of mechxl's repository"
+    )
 
 
 def parse(arguments_type: Any, argv: Sequence[str], prog: str, description: str) -> Any:
@@ -130,11 +190,21 @@ def read_toml(path: Path, wanted: str) -> dict[str, Any]:
     Raises:
         InputError: the file is missing or is no TOML; the sentence names the file.
     """
+    check_path(path, "the file")
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        text = read_bytes(path, LARGEST_TOML).decode("utf-8-sig")
+        if any(len(_DOT.findall(part)) > MOST_DOTS for part in _PARTS.split(text)):
+            raise InputError(f"{path}: a key has more than {MOST_DOTS} dots; {wanted}")
+        return tomllib.loads(text)
     except FileNotFoundError:
         raise InputError(f"{path}: there is no such file; {wanted}") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: can't be read ({error}); {wanted}") from None
-    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{path}: can't be read ({reason(error)}); {wanted}") from None
+    except RecursionError:
+        raise InputError(f"{path}: is nested too deep; {wanted}") from None
+    except ValueError as error:
         raise InputError(f"{path}: is not valid TOML ({error}); correct the file there") from None
+
+
+_PARTS = re.compile(r"[=,\[\]{}#\n]")
+_DOT = re.compile(r"[^\s.]\s*\.(?=\s*[^\s.])")

@@ -20,6 +20,9 @@ from mechxl.errors import InputError
 Number = int | float | None
 
 
+LARGEST_SEED = 2**63 - 1  # that all random generators take
+
+
 def setting(default: Any, meaning: str, *, low: Number = None, above: Number = None, high: Number = None) -> Any:
     """A documented field: its meaning, and its range, which --help shows and pydantic checks.
 
@@ -52,22 +55,27 @@ class WorldConfig(Settings):
     n_relations: int = setting(4, "relations; every entity has one value in each", low=1, high=1000)
     n_values: int = setting(16, "values of each relation, its own", low=2, high=10_000)
     n_unseen: int = setting(
-        128, "further entities, which occur in no training sentence; answers about them show the model's prior", low=0
+        128,
+        "further entities, which occur in no training sentence; answers about them show the model's prior",
+        low=0,
+        high=10_000_000,
     )
     shared_facts: float = setting(1.0, "share of facts with the same value in every language", low=0, high=1)
     value_distribution: Literal["uniform", "zipf"] = setting("uniform", "how values are drawn")
     frequency: Literal["uniform", "zipf"] = setting("uniform", "how often a fact is told")
     zipf_exponent: float = setting(1.0, "s in P(rank) ~ rank^-s, for values and for frequency", low=0, high=10)
-    seed: int | None = setting(None, "seed of the facts; None follows --seed", low=0)
+    seed: int | None = setting(None, "seed of the facts; None follows --seed", low=0, high=LARGEST_SEED)
 
 
 class LanguagesConfig(Settings):
     """languages: how facts are put into words."""
 
     count: int = setting(2, "number of languages, called A, B, ...", low=2, high=8)
-    name_syllables: int = setting(36, "syllables in a language's inventory for names", low=1)
+    name_syllables: int = setting(36, "syllables in a language's inventory for names", low=1, high=1_000_000)
     name_length: int = setting(2, "syllables in a name", low=1, high=8)
-    word_syllables: int = setting(96, "syllables in a language's inventory for relation and value words", low=1)
+    word_syllables: int = setting(
+        96, "syllables in a language's inventory for relation and value words", low=1, high=1_000_000
+    )
     word_length: int = setting(1, "syllables in a relation or value word", low=1, high=8)
     shared_names: float = setting(1.0, "share of entities with the same name in every language", low=0, high=1)
     shared_words: float = setting(
@@ -83,7 +91,7 @@ class LanguagesConfig(Settings):
     cue_dropout: float = setting(
         0.0, "probability that training leaves the tag out, each time that it draws a sentence", low=0, high=1
     )
-    seed: int | None = setting(None, "seed of the lexicon; None follows --seed", low=0)
+    seed: int | None = setting(None, "seed of the lexicon; None follows --seed", low=0, high=LARGEST_SEED)
 
 
 class MixtureConfig(Settings):
@@ -106,23 +114,27 @@ class MixtureConfig(Settings):
         "per_telling",
         "per_telling: each of a fact's tellings is drawn as often as a mono fact's; per_fact: they share that weight",
     )
-    seed: int | None = setting(None, "seed of which fact is told in which language; None follows --seed", low=0)
+    seed: int | None = setting(
+        None, "seed of which fact is told in which language; None follows --seed", low=0, high=LARGEST_SEED
+    )
 
 
 class TokenizationConfig(Settings):
     """tokenization: how words are cut into tokens."""
 
     kind: Literal["word", "syllable", "character", "byte", "bpe"] = setting("syllable", "what a token is")
-    vocab_size: int = setting(200, "size of the vocabulary, 3 special tokens included (bpe only)", low=4)
+    vocab_size: int = setting(
+        200, "size of the vocabulary, 3 special tokens included (bpe only)", low=4, high=1_000_000
+    )
 
 
 class ModelConfig(Settings):
     """model: the size and the parts of the HookedTransformer."""
 
     n_layers: int = setting(2, "number of blocks", low=1, high=64)
-    d_model: int = setting(64, "width of the residual stream", low=1)
-    n_heads: int = setting(2, "attention heads in each block; must divide d_model", low=1)
-    d_mlp: int = setting(256, "width of the MLP", low=1)
+    d_model: int = setting(64, "width of the residual stream", low=1, high=100_000)
+    n_heads: int = setting(2, "attention heads in each block; must divide d_model", low=1, high=100_000)
+    d_mlp: int = setting(256, "width of the MLP", low=1, high=1_000_000)
     act_fn: Literal["gelu", "relu"] = setting("gelu", "activation of the MLP")
     normalization: Literal["LN", "RMS"] = setting("LN", "LayerNorm or RMSNorm")
     init_std: float = setting(
@@ -136,12 +148,12 @@ class ModelConfig(Settings):
 class TrainingConfig(Settings):
     """training: how the model learns, and what is saved."""
 
-    steps: int = setting(3000, "optimizer steps", low=1)
-    batch_size: int = setting(512, "sentences in each step, drawn with replacement", low=1)
+    steps: int = setting(3000, "optimizer steps", low=1, high=1_000_000_000)
+    batch_size: int = setting(512, "sentences in each step, drawn with replacement", low=1, high=10_000_000)
     learning_rate: float = setting(2e-3, "AdamW's learning rate after warm-up", above=0, high=10)
     betas: tuple[float, float] = setting((0.9, 0.99), "AdamW's betas, each in [0, 1)")
     weight_decay: float = setting(0.1, "AdamW's decoupled weight decay, on all parameters", low=0, high=10)
-    warmup_steps: int = setting(100, "steps of linear warm-up", low=0)
+    warmup_steps: int = setting(100, "steps of linear warm-up", low=0, high=1_000_000_000)
     schedule: Literal["constant", "cosine", "wsd"] = setting(
         "cosine",
         "learning rate after warm-up; cosine falls to 0; wsd (warm-up, stable, decay) is constant and then falls "
@@ -155,18 +167,21 @@ class TrainingConfig(Settings):
         30,
         "checkpoints, step 0 and the last included: half are spaced geometrically up to steps/10, half linearly",
         low=2,
+        high=100_000,
     )
     evaluate_every: int = setting(
         50,
         "steps between evaluations (every checkpoint is evaluated too); this gap limits the precision of onsets: to "
         "know one within 10 % at step S, evaluate every S / 5",
         low=1,
+        high=1_000_000_000,
     )
     evaluate_items: int = setting(
         8192,
         "questions in each evaluation, the same seeded sample each time, stratified by group; 0: all; the last step "
         "always asks all",
         low=0,
+        high=1_000_000_000,
     )
     device: str = setting("auto", "torch device: auto, cpu, cuda, cuda:1, mps ...")
     precision: Literal["float32", "float64", "tf32", "bf16"] = setting(
@@ -174,9 +189,13 @@ class TrainingConfig(Settings):
         "floating point type of the parameters; tf32 and bf16 (GPU only): float32 parameters, but factors of matrix "
         "products in training are rounded",
     )
-    threads: int = setting(0, "torch threads; 0 leaves the number as it is, and so respects OMP_NUM_THREADS", low=0)
-    init_seed: int | None = setting(None, "seed of the initial weights; None follows --seed", low=0)
-    order_seed: int | None = setting(None, "seed of the order of batches; None follows --seed", low=0)
+    threads: int = setting(
+        0, "torch threads; 0 leaves the number as it is, and so respects OMP_NUM_THREADS", low=0, high=1024
+    )
+    init_seed: int | None = setting(None, "seed of the initial weights; None follows --seed", low=0, high=LARGEST_SEED)
+    order_seed: int | None = setting(
+        None, "seed of the order of batches; None follows --seed", low=0, high=LARGEST_SEED
+    )
 
     def checkpoint_steps(self) -> list[int]:
         """Steps of the checkpoints: 0, half of the rest geometric from 1 to steps/10, the others linear to steps."""
@@ -208,7 +227,7 @@ class RunConfig(Settings):
         >>> config.world.n_relations, config.seeds.world
     """
 
-    seed: int = setting(0, "the value of each of the five seeds below that is not given", low=0)
+    seed: int = setting(0, "the value of each of the five seeds below that is not given", low=0, high=LARGEST_SEED)
     world: WorldConfig = WorldConfig()
     languages: LanguagesConfig = LanguagesConfig()
     mixture: MixtureConfig = MixtureConfig()
@@ -267,7 +286,7 @@ def _sentence(item: ErrorDetails) -> str:
             "gt": f"must be above {bound:g}",
         }
         works = f"; the nearest that works: {bound:g}" if kind != "greater_than" else ""
-        return f"{name} = {item['input']}: {reason[bounds[kind]]}{works}"
+        return f"{name} = {_shown(item['input'])}: {reason[bounds[kind]]}{works}"
     reasons = {
         "int_parsing": "must be a whole number",
         "int_from_float": "must be a whole number",
@@ -282,7 +301,16 @@ def _sentence(item: ErrorDetails) -> str:
         "model_type": f"must be a section of settings, [{name}]",
     }
     reason = f"must be one of {context['expected']}" if kind == "literal_error" else reasons.get(kind, item["msg"])
-    return f"{name} = {item['input']!r}: {reason}"
+    return f"{name} = {_shown(item['input'], quoted=True)}: {reason}"
+
+
+def _shown(value: object, quoted: bool = False) -> str:
+    """A value that a user gave, shortened."""
+    try:
+        text = repr(value) if quoted else str(value)
+    except (ValueError, RecursionError):  # an integer of thousands of digits
+        return "a number too long to show"
+    return text if len(text) <= 100 else f"{text[:97]}..."
 
 
 def _known_settings(path: list[str]) -> str:

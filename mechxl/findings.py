@@ -1,14 +1,16 @@
 """The answer to a question: numbers with their uncertainty. Figures draw a Finding, and reports lay it out."""
 
+import hashlib
 import json
 import math
 from dataclasses import dataclass, field
 from html import escape
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+
+_SEAL = ', "sha256": "'
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,18 @@ class Finding:
     notes: dict[str, Any] = field(default_factory=dict)
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
 
+    def check(self) -> None:
+        """Raises a TypeError that says which part is not what a finding has."""
+        _texts("summary", self.summary)
+        for name, part, kind in (
+            *(("tables", table, pd.DataFrame) for table in _values("tables", self.tables)),
+            *(("arrays", array, np.ndarray) for array in _values("arrays", self.arrays)),
+            ("notes", self.notes, dict),
+            ("question", self.question, str),
+        ):
+            if not isinstance(part, kind):
+                raise TypeError(f"a finding's {name} has a {type(part).__name__} where a {kind.__name__} belongs")
+
     def _repr_html_(self) -> str:
         """The summary, and the names and shapes of the tables and arrays."""
         summary = "".join(f"<p>{escape(sentence)}</p>" for sentence in self.summary)
@@ -46,32 +60,48 @@ class Finding:
         listed = "".join(f"<li><code>{escape(name)}</code> {escape(text)}</li>" for name, text in parts)
         return f"<div><b>Finding {escape(self.question)}</b>{summary}<ul>{listed}</ul></div>"
 
-    def to_json(self, digest: str) -> str:
-        """The finding as JSON. NaN becomes null, and a row with null has a reason.
+    def to_json(self, digest: str, asked: str = "") -> str:
+        """The finding as JSON, with a hash of it. NaN becomes null, and a row with null has a reason.
+
+        Numbers of tables and notes are kept as they are, those of arrays to six significant digits.
 
         Args:
             digest: hash of what the finding was computed from; a report reuses the finding while this is the same.
+            asked: the name by which the question was asked; by default the finding's own.
 
         Raises:
             ValueError: a NaN without a reason.
         """
         tables = {name: _records(name, table) for name, table in self.tables.items()}
         arrays = {name: _nested(array) for name, array in self.arrays.items()}
-        content = {"question": self.question, "digest": digest, "summary": self.summary, "notes": self.notes}
-        return json.dumps(content | {"tables": tables, "arrays": arrays}, ensure_ascii=False, allow_nan=False)
+        content = {
+            "question": self.question,
+            "asked": asked or self.question,
+            "digest": digest,
+            "summary": self.summary,
+        }
+        content |= {"notes": self.notes, "tables": tables, "arrays": arrays}
+        text = json.dumps(content, ensure_ascii=False, allow_nan=False)
+        return f'{text[:-1]}{_SEAL}{hashlib.sha256(text.encode()).hexdigest()}"}}'
 
     @classmethod
-    def read(cls, path: Path, digest: str) -> "Finding | None":
-        """The finding in a file; None if the file is missing or damaged, or has another digest."""
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            if content["digest"] != digest:
-                return None
-            tables = {name: _frame(records) for name, records in content["tables"].items()}
-            arrays = {name: np.array(nested) for name, nested in content["arrays"].items()}
-            return cls(content["question"], content["summary"], tables, content["notes"], arrays)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    def from_json(cls, text: str, digest: str, asked: str = "") -> "Finding | None":
+        """The finding that `to_json` wrote; None if it was computed from something else.
+
+        Raises:
+            ValueError: it is not as it was written, or another question's.
+        """
+        content, found = text[: -len(_SEAL) - 66], text[-len(_SEAL) - 66 :]
+        if found != f'{_SEAL}{hashlib.sha256((content + "}").encode()).hexdigest()}"}}':
+            raise ValueError("it is not as it was kept")
+        kept = json.loads(content + "}")
+        if kept["asked"] != (asked or kept["question"]):
+            raise ValueError(f"it answers the question {kept['asked']}")
+        if kept["digest"] != digest:
             return None
+        tables = {name: _frame(records) for name, records in kept["tables"].items()}
+        arrays = {name: np.array(nested) for name, nested in kept["arrays"].items()}
+        return cls(kept["question"], kept["summary"], tables, kept["notes"], arrays)
 
 
 @dataclass(frozen=True)
@@ -133,6 +163,17 @@ def signed(value: float, digits: int = 2) -> str:
     return "−" + text if value < 0 and float(f"{abs(value):.{digits}f}") else text
 
 
+def _texts(name: str, texts: object) -> None:
+    if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
+        raise TypeError(f"a finding's {name} is a list of sentences, not {texts!r:.100}")
+
+
+def _values(name: str, parts: object) -> list[Any]:
+    if not isinstance(parts, dict) or not all(isinstance(key, str) for key in parts):
+        raise TypeError(f"a finding's {name} is a dictionary by name, not {parts!r:.100}")
+    return list(parts.values())
+
+
 def _frame(columns: dict[str, list[Any]]) -> pd.DataFrame:
     return pd.DataFrame({name: _column(values) for name, values in columns.items()})
 
@@ -157,10 +198,13 @@ def _plain(value: Any) -> Any:
         return None
     if isinstance(value, np.generic):
         return _plain(value.item())
-    return round(value, 6) if isinstance(value, float) else value
+    return value
 
 
 def _nested(array: np.ndarray) -> list[Any]:
     if not np.isfinite(array).all():
         raise ValueError("arrays of a finding hold finite numbers only")
-    return array.tolist() if array.dtype.kind in "iu" else np.round(array, 4).tolist()
+    if array.dtype.kind in "iub":
+        return array.tolist()
+    shortened = [float(f"{number:.6g}") for number in array.ravel().tolist()]
+    return np.array(shortened).reshape(array.shape).tolist()

@@ -9,10 +9,10 @@ checkpoints/        step-000512.safetensors: named parameters only
 resume.safetensors  the state that a stopped training continues from
 findings/           one JSON file for each question
 lock                only while the run is being trained
-COMPLETE            written last, when training has ended
+COMPLETE            written last, when training has ended: size and hash of each file (manifest.py)
 """
 
-import tomllib
+import io
 from collections import Counter
 from dataclasses import replace
 from functools import cached_property
@@ -22,11 +22,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from mechxl.config import RunConfig, parse_config
+from mechxl.config import LanguagesConfig
 from mechxl.data.corpus import Corpus, build_corpus
 from mechxl.errors import InputError
-from mechxl.files import read_json, read_rows
 from mechxl.null import is_null, null_place, why_no_null
+from mechxl.runfiles import RunFiles
+from mechxl.version import own_version
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from mechxl.model.hooked import HookedTransformer
 
 
-class Run:
+class Run(RunFiles):
     """A run on disk.
 
     A notebook shows its state, the settings that are not at their default, its facts, and its last metrics.
@@ -48,20 +49,13 @@ class Run:
         >>> logits, cache = run.model(-1).run_with_cache(run.corpus.text(0, 1))
 
     Raises:
-        InputError: the path is no run directory, or its settings can't be read; or `null` is no null of it.
+        InputError: the path is no run directory, or a file is not as training left it. Sizes are compared when a run
+            is opened, hashes of large files when these are read. Or `null` is no null of the run.
     """
 
     def __init__(self, path: str | Path, null: "str | Path | Run | None" = None) -> None:
         """A run; `null` is its trained null (a run or its path), by default the run PATH-null, if that is one."""
-        self.path = Path(path)
-        if not self.path.is_dir():
-            raise InputError(
-                f"{self.path}: there is no such run; train it with python -m mechxl.train --out {self.path}"
-            )
-        if not self.file("config.toml").is_file():
-            raise InputError(
-                f"{self.path}: is not a run directory (it has no config.toml); name one that mechxl.train wrote"
-            )
+        super().__init__(path)
         if null is not None:
             given = null if isinstance(null, Run) else Run(null)
             if reason := why_no_null(self.config, given.config, given.complete):
@@ -77,36 +71,11 @@ class Run:
 
         try:
             groups = dict(Counter(self.facts["group"])) if self.file("facts.parquet").is_file() else {}
-            rows = read_rows(self.file("metrics.jsonl"))
+            rows = self.rows
             last, rest = (rows[-1], self.rest.words()) if rows else ({}, "")
             return run_html(self.path, self.config, self.complete, self.steps, groups, last, rest)
         except InputError as error:  # a damaged run is shown with the reason
             return error_html(self.path, error)
-
-    def file(self, name: str) -> Path:
-        """The path of a file in the run directory."""
-        return self.path / name
-
-    @property
-    def name(self) -> str:
-        """The directory's own name."""
-        return self.path.resolve().name
-
-    @property
-    def complete(self) -> bool:
-        """Whether training has ended."""
-        return self.file("COMPLETE").is_file()
-
-    @cached_property
-    def config(self) -> RunConfig:
-        """The settings."""
-        path = self.file("config.toml")
-        try:
-            return parse_config(tomllib.loads(path.read_text(encoding="utf-8")))
-        except (InputError, OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise InputError(
-                f"{path}: can't be read as settings ({error}); restore it, or train the run again"
-            ) from None
 
     @cached_property
     def null(self) -> "Run | None":
@@ -134,26 +103,22 @@ class Run:
         return f"{place.name}, which lies beside it, is not one: {reason}" if reason else ""
 
     @cached_property
-    def environment(self) -> dict[str, Any]:
-        """Versions, commit, threads, device, command line and wall time of the training."""
-        path = self.file("environment.json")
-        environment = read_json(path)
-        if missing := {"data_digest", "least_loss", "n_ctx", "versions"} - set(environment):
-            raise InputError(f"{path}: lacks {', '.join(sorted(missing))}; restore it, or train the run again")
-        return environment
-
-    @cached_property
     def corpus(self) -> Corpus:
         """What the run was trained on, built again from the settings and checked against the digest saved in training.
 
         Raises:
-            InputError: this version of mechxl builds other data.
+            InputError: the settings give other data.
         """
         corpus = build_corpus(self.config)
         if corpus.digest != self.environment["data_digest"]:
+            trained, own = self.environment["versions"].get("mechxl", "unknown"), own_version()
+            cause = (
+                f"mechxl {own} builds other data than mechxl {trained}, which trained the run; use that version"
+                if trained != own
+                else "config.toml is not that of the training, or mechxl's code has changed; restore it"
+            )
             raise InputError(
-                f"{self.path}: this version of mechxl builds other data than the run was trained on "
-                f"(mechxl {self.environment['versions']['mechxl']}); use that version, or train the run again"
+                f"{self.path}: these settings give other data than the run was trained on: {cause}, or train it again"
             )
         return corpus
 
@@ -162,9 +127,17 @@ class Run:
         """One row for each fact: entity, relation, value and words in each language, told_in, weight, group."""
         path = self.file("facts.parquet")
         try:
-            return pd.read_parquet(path)
+            facts = pd.read_parquet(io.BytesIO(self.read("facts.parquet")))
         except (OSError, ValueError) as error:
             raise InputError(f"{path}: can't be read ({error}); restore it, or train the run again") from None
+        world, names = self.config.world, _fact_columns(self.config.languages)
+        n = (world.n_entities + world.n_unseen) * world.n_relations
+        if list(facts.columns) != names or len(facts) != n:
+            raise InputError(
+                f"{path}: holds {len(facts):,} rows of {', '.join(map(str, facts.columns))}, not {n:,} of "
+                f"{', '.join(names)}; restore it, or train the run again"
+            )
+        return facts
 
     @cached_property
     def tokenizer(self) -> "Tokenizer":
@@ -172,15 +145,18 @@ class Run:
         from tokenizers import Tokenizer
 
         path = self.file("tokenizer.json")
+        content = self.read("tokenizer.json")
         try:
-            return Tokenizer.from_file(str(path))
-        except Exception as error:  # the library raises plain Exception
+            return Tokenizer.from_str(content.decode("utf-8"))
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # the library raises plain Exception, and panics
             raise InputError(f"{path}: can't be read ({error}); restore it, or train the run again") from None
 
     @property
     def metrics(self) -> pd.DataFrame:
         """One row for each evaluation; nested values become columns with dotted names. A torn last line is ignored."""
-        return pd.json_normalize(read_rows(self.file("metrics.jsonl")))
+        return pd.json_normalize(self.rows)
 
     @property
     def rest(self) -> "Rest":
@@ -201,15 +177,6 @@ class Run:
         found = rest(*curves, least_loss=self.environment["least_loss"])
         return found if self.complete else replace(found, rests=None, reason="training has not ended")
 
-    @property
-    def steps(self) -> list[int]:
-        """The steps whose checkpoints are saved, in order."""
-        return sorted(int(path.stem.split("-")[1]) for path in self.file("checkpoints").glob("step-*.safetensors"))
-
-    def checkpoint(self, step: int) -> Path:
-        """The path of a step's checkpoint, which need not exist."""
-        return self.file("checkpoints") / f"step-{step:06d}.safetensors"
-
     def model(self, step: int = -1) -> "HookedTransformer":
         """The HookedTransformer of a saved step, with its tokenizer.
 
@@ -223,25 +190,36 @@ class Run:
         Raises:
             InputError: that step is not saved (the sentence lists those that are), or its file is damaged.
         """
-        from mechxl.model.hooked import build_model, load_parameters
+        from safetensors.torch import load
+
+        from mechxl.model.hooked import build_model, copy_parameters
 
         steps = self.steps
         if not steps:
             raise InputError(f"{self.path}: has no checkpoints; train the run, or continue it with --resume")
         if not (-len(steps) <= step < 0 or step in steps):
             raise InputError(f"{self.path}: step {step} is not saved; there are {', '.join(map(str, steps))}")
-        path = self.checkpoint(steps[step] if step < 0 else step)
+        step = steps[step] if step < 0 else step
+        path, (content, _) = self.checkpoint(step), self.read_checkpoint(step)
         config = self.config
         model = build_model(
             config.model, self.tokenizer, self.environment["n_ctx"], config.seeds.init, config.training.precision
         )
         try:
-            load_parameters(model, path)
+            copy_parameters(model, load(content))
         except Exception as error:
             raise InputError(
                 f"{path}: can't be read as this run's parameters ({error}); train the run again"
             ) from error
         return model
+
+
+def _fact_columns(languages: LanguagesConfig) -> list[str]:
+    """The columns of facts.parquet."""
+    tag = ("tag_word",) if languages.cue == "tag" else ()
+    kinds = ("value", *tag, "entity_word", "relation_word", "value_word", "weight")
+    of_languages = [f"{kind}_{name}" for name in "ABCDEFGH"[: languages.count] for kind in kinds]
+    return ["entity", "relation", "group", *of_languages, "weight", "told_in"]
 
 
 def facts_table(corpus: Corpus) -> pd.DataFrame:

@@ -35,9 +35,9 @@ class TrainOptions:
         ),
     ] = False
     resume: Annotated[bool, tyro.conf.arg(help="continue a run that was stopped, with its own settings")] = False
-    overwrite: Annotated[bool, tyro.conf.arg(help="replace the run at --out, as soon as the new one has started")] = (
-        False
-    )
+    overwrite: Annotated[
+        bool, tyro.conf.arg(help="replace the run at --out, once the new one's first update has succeeded")
+    ] = False
     describe: Annotated[bool, tyro.conf.arg(help="print what is known before training; do not train")] = False
     quiet: Annotated[bool, tyro.conf.arg(help="no progress bar and no messages")] = False
     version: Annotated[bool, tyro.conf.arg(help="print the version")] = False

@@ -71,7 +71,7 @@ def test_a_run_under_way_says_at_which_step(trained: Run, tmp_path: Path):
     run.file("metrics.jsonl").write_text("".join(rows[:4]) + '{"step": 48, "lo')
     for step in (48, 84, 120):
         run.checkpoint(step).unlink()
-    text = shown(run).text
+    text = shown(Run(run.path)).text
     assert "at step 40 of 120" in text
     assert "complete" not in text
     assert f"at step 40{'loss'}" in text

@@ -13,16 +13,16 @@ def finding(**table):
     return Finding("q", ["said"], {"t": pd.DataFrame(table)}, {"n": 3}, {"board": np.array([[1, -2], [3, 4]])})
 
 
-def test_a_finding_survives_its_file(tmp_path):
-    one = finding(step=[0, 1], value=[0.5, np.nan], reason=["", "no items"], name=["a", "b"])
-    path = tmp_path / "q.json"
-    path.write_text(one.to_json("digest"), encoding="utf-8")
-    back = Finding.read(path, "digest")
+def test_a_finding_survives_its_file():
+    one = finding(step=[0, 1], value=[1e-9 / 3, np.nan], reason=["", "no items"], name=["a", "b"])
+    text = one.to_json("digest")
+    back = Finding.from_json(text, "digest")
     assert back is not None
+    assert back.to_json("digest") == text
     pd.testing.assert_frame_equal(back.tables["t"], one.tables["t"], check_dtype=False)
     assert (back.summary, back.notes) == (one.summary, one.notes)
     assert (back.arrays["board"] == one.arrays["board"]).all()
-    assert json.loads(path.read_text())["tables"]["t"]["value"] == [0.5, None]
+    assert json.loads(text)["tables"]["t"]["value"] == [1e-9 / 3, None]
 
 
 def test_nan_without_a_reason_is_refused():
@@ -32,13 +32,21 @@ def test_nan_without_a_reason_is_refused():
         finding(value=[np.nan]).to_json("digest")
 
 
-def test_another_digest_or_a_damaged_file_is_not_reused(tmp_path):
-    path = tmp_path / "q.json"
-    path.write_text(finding(value=[1.0]).to_json("digest"), encoding="utf-8")
-    assert Finding.read(path, "other") is None
-    path.write_text(path.read_text()[:-20], encoding="utf-8")
-    assert Finding.read(path, "digest") is None
-    assert Finding.read(tmp_path / "missing.json", "digest") is None
+def test_another_digest_or_another_content_is_not_reused():
+    text = finding(value=[1.0]).to_json("digest")
+    assert Finding.from_json(text, "other") is None
+    for changed in (text[:-20], text.replace("1.0", "0.5"), text.replace("said", ""), "", "{}", text + "\n"):
+        with pytest.raises(ValueError, match="not as it was kept"):
+            Finding.from_json(changed, "digest")
+    with pytest.raises(ValueError, match="answers the question q"):
+        Finding.from_json(text, "digest", "another")
+
+
+def test_arrays_keep_six_significant_digits():
+    numbers = np.array([[1e-9 / 3, 2 / 3], [-1e5 / 3, 0.0]])
+    back = Finding.from_json(Finding("q", [], {}, arrays={"a": numbers}).to_json("digest"), "digest")
+    assert back is not None
+    assert back.arrays["a"] == pytest.approx(numbers, rel=1e-5, abs=0)
 
 
 @pytest.mark.parametrize(

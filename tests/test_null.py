@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from mechxl.check import accept
 from mechxl.config import RunConfig, parse_config
 from mechxl.errors import InputError
 from mechxl.null import null_config, null_place, why_no_null
@@ -13,6 +14,7 @@ from mechxl.questions.kept import finding_digest
 from mechxl.report.__main__ import main
 from mechxl.run import Run
 from tests.instruments.runs import SETTINGS, small_run
+from tests.runs import unfinished
 
 NULL = {"world": SETTINGS["world"] | {"shared_facts": 0.0}}
 
@@ -68,7 +70,7 @@ def test_it_is_found_beside_or_given(pair, folder):
     assert run.null.path == null_place(run.path) == folder / "run-null"
     assert run.null.null is None
     assert "it is a null itself" in run.null.why_no_null
-    (folder / "run-null" / "COMPLETE").unlink()
+    unfinished(folder / "run-null", 1)
     assert Run(run.path).null is None
     assert Run(run.path).why_no_null == "run-null, which lies beside it, is not one: its training has not ended"
     given = Run(run.path, null=null_place(pair.path))
@@ -89,6 +91,7 @@ def test_findings_that_read_the_null_and_only_these_depend_on_it(folder):
     with_null = digests()
     checkpoint = Run(folder / "run-null").checkpoint(4)
     checkpoint.write_bytes(checkpoint.read_bytes() + b" ")
+    accept(folder / "run-null")
     exchanged = digests()
     shutil.rmtree(folder / "run-null")
     without = digests()

@@ -15,6 +15,7 @@ from filelock import FileLock
 from mechxl.run import Run
 from mechxl.training.loop import train_run
 from tests.model.plain import command_line, contents, tiny
+from tests.runs import unfinished
 from tests.zygote import ENVIRONMENT, REPOSITORY, Result, Zygote
 
 DONE, BAD_INPUT = 0, 2
@@ -46,7 +47,7 @@ def folder(tmp_path: Path, complete: Path) -> Path:
     """A complete run, one that was not finished, a directory that is none, a file, and settings good and bad."""
     shutil.copytree(complete, tmp_path / "run")
     shutil.copytree(complete, tmp_path / "unfinished")
-    (tmp_path / "unfinished" / "COMPLETE").unlink()
+    unfinished(tmp_path / "unfinished", 1)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
     (tmp_path / "file").write_text("a file")

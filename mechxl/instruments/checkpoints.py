@@ -9,7 +9,7 @@ from mechxl.errors import InputError
 from mechxl.model.hooked import HookedTransformer, copy_parameters
 from mechxl.run import Run
 
-VERSION = 1  # of the content of activations.zarr: a new version makes old activations invalid
+VERSION = 2  # of the content of activations.zarr: a new version makes old activations invalid
 
 
 @dataclass(frozen=True)
@@ -29,16 +29,12 @@ def read_checkpoint(run: Run, step: int) -> Checkpoint:
     """A saved step.
 
     Raises:
-        InputError: the file can't be read.
+        InputError: the file can't be read, or is not as training left it.
     """
-    path = run.checkpoint(step)
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: can't be read ({error.strerror}); train the run again") from None
+    content, sha256 = run.read_checkpoint(step)
     # At step 0, two runs may have equal parameters and different sentences.
     about = f"{VERSION} {run.corpus.digest} {run.config.model.model_dump_json()}"
-    return Checkpoint(content, hashlib.sha256(about.encode() + hashlib.sha256(content).digest()).hexdigest())
+    return Checkpoint(content, hashlib.sha256(about.encode() + bytes.fromhex(sha256)).hexdigest())
 
 
 def use_checkpoint(run: Run, step: int, checkpoint: Checkpoint, model: HookedTransformer) -> None:

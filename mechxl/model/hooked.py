@@ -12,6 +12,8 @@ from mechxl.config import ModelConfig
 from mechxl.data.tokenization import transformers_tokenizer
 from mechxl.model.parameters import DTYPES, save_parameters
 
+LARGEST = 1e15  # of a parameter: the loss of a model with a larger one would not be finite
+
 
 def build_model(
     config: ModelConfig, tokenizer: Tokenizer, n_ctx: int, seed: int, precision: str = "float32", device: str = "cpu"
@@ -59,7 +61,7 @@ def load_parameters(model: HookedTransformer, path: Path) -> None:
     """Reads parameters that `save_model` wrote into the model, in place.
 
     Raises:
-        ValueError: names or shapes are not the model's.
+        ValueError: names, shapes or types are not the model's, or a number is out of range.
     """
     saved = load(path.read_bytes())  # a third of the time of mapping such a small file
     try:
@@ -72,11 +74,19 @@ def copy_parameters(model: HookedTransformer, saved: dict[str, Tensor]) -> None:
     """Puts named parameters into the model, in place.
 
     Raises:
-        ValueError: names or shapes are not the model's.
+        ValueError: names, shapes or types are not the model's, or a number is not finite or above `LARGEST`.
     """
     own = dict(model.named_parameters())
-    if saved.keys() != own.keys() or any(saved[name].shape != own[name].shape for name in own):
-        raise ValueError("holds parameters of another model")
+    if saved.keys() != own.keys():
+        odd = sorted(saved.keys() ^ own.keys())
+        raise ValueError(f"holds parameters of another model: {', '.join(odd[:3])}")
+    for name, parameter in own.items():
+        found = saved[name]
+        if found.shape != parameter.shape or found.dtype != parameter.dtype:
+            is_, should = (f"{x.dtype} {list(x.shape)}".removeprefix("torch.") for x in (found, parameter))
+            raise ValueError(f"holds parameters of another model: {name} is {is_}, not {should}")
+        if found.numel() and not found.abs().max() <= LARGEST:
+            raise ValueError(f"{name} holds a number that is not finite, or above {LARGEST:g}")
     with torch.no_grad():
         for name, parameter in own.items():
             parameter.copy_(saved[name])

@@ -3,10 +3,10 @@
 import sys
 
 from mechxl.errors import InputError
-from mechxl.files import write_text
+from mechxl.files import kind_of, write_text
 from mechxl.findings import Finding
 from mechxl.questions.find import find_question
-from mechxl.questions.kept import finding_digest, finding_path
+from mechxl.questions.kept import finding_digest, finding_path, read_kept
 from mechxl.run import Run
 
 
@@ -20,7 +20,7 @@ def ask(run: Run, question: str, *, thorough: bool = False) -> Finding:
 
     Raises:
         InputError: no such question, or the run has no checkpoints or metrics.
-        TypeError: an own question that gives something else than a Finding.
+        TypeError: an own question that gives something else than a Finding, or a Finding of other things.
 
     Example:
         >>> learning = ask(run, "learning")
@@ -31,14 +31,20 @@ def ask(run: Run, question: str, *, thorough: bool = False) -> Finding:
     if not run.steps:
         raise InputError(f"{run.path}: has no checkpoints; train it, or go on with --resume")
     path, digest = finding_path(run, question), finding_digest(run, asked, thorough)
-    if (kept := Finding.read(path, digest)) is not None:
+    if (kept := read_kept(run, question, digest)) is not None:
         return kept
     finding = asked.compute(run, thorough)
     if not isinstance(finding, Finding):
         raise TypeError(f"{question}: compute gave a {type(finding).__name__}; a question's answer is a Finding")
+    finding.check()
+    text = finding.to_json(digest, question)
     try:
+        if (folder := kind_of(path.parent)) not in ("directory", "nothing"):
+            raise OSError(None, f"{path.parent.name} is a {folder}")
         path.parent.mkdir(exist_ok=True)
-        write_text(path, finding.to_json(digest))
+        write_text(path, text)
     except OSError as error:  # somebody else's run, say
         print(f"mechxl: {path}: can't be written ({error.strerror}); the answer is not kept", file=sys.stderr)
-    return finding
+    read_back = Finding.from_json(text, digest, question)  # the same the first time as later
+    assert read_back is not None
+    return read_back

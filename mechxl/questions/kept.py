@@ -2,14 +2,18 @@
 
 import hashlib
 import json
+import sys
 from pathlib import Path
 
 from mechxl.config import flat
 from mechxl.errors import InputError
+from mechxl.files import kind_of, read_bytes, reason
 from mechxl.findings import Finding
 from mechxl.questions.dependencies import files_behind
 from mechxl.questions.question import Question
 from mechxl.run import Run
+
+LARGEST_FINDING = 2**30  # bytes
 
 
 def finding_path(run: Run, question: str) -> Path:
@@ -19,7 +23,19 @@ def finding_path(run: Run, question: str) -> Path:
 
 def kept_finding(run: Run, question: Question, thorough: bool = False) -> Finding | None:
     """The kept finding of a question; None where there is none, or it was computed from something else."""
-    return Finding.read(finding_path(run, question.name), finding_digest(run, question, thorough))
+    return read_kept(run, question.name, finding_digest(run, question, thorough))
+
+
+def read_kept(run: Run, question: str, digest: str) -> Finding | None:
+    """The finding kept for a question; None, which is said on stderr, if its file is not as it was kept."""
+    path = finding_path(run, question)
+    if kind_of(path.parent) != "directory" or kind_of(path) == "nothing":
+        return None
+    try:
+        return Finding.from_json(read_bytes(path, LARGEST_FINDING).decode("utf-8"), digest, question)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        print(f"mechxl: {path}: {reason(error)}; the question is answered anew", file=sys.stderr)
+        return None
 
 
 def finding_digest(run: Run, question: Question, thorough: bool) -> str:
@@ -37,11 +53,11 @@ def finding_digest(run: Run, question: Question, thorough: bool) -> str:
         InputError: the run has no metrics.
     """
     digest = hashlib.sha256(json.dumps({"settings": flat(run.config), "thorough": thorough}, default=str).encode())
-    if not (metrics := run.file("metrics.jsonl")).is_file():
-        raise InputError(f"{metrics}: there is no such file; restore it, or train the run again")
+    if not run.rows:
+        raise InputError(f"{run.file('metrics.jsonl')}: has no rows; restore it, or train the run again")
     for step in run.steps:
-        digest.update(run.checkpoint(step).read_bytes())
-    digest.update(metrics.read_bytes())
+        digest.update(f"{step} {run.checkpoint_hash(step)}".encode())
+    digest.update(json.dumps(run.rows).encode())
     for source in files_behind(question.source, question.module):
         digest.update(source.read_bytes())
     for name in question.reads:
@@ -58,5 +74,5 @@ def _null(run: Run) -> bytes:
         return run.why_no_null.encode()
     digest = hashlib.sha256(json.dumps({"name": run.null.name, "settings": flat(run.null.config)}).encode())
     for step in run.null.steps:
-        digest.update(run.null.checkpoint(step).read_bytes())
+        digest.update(f"{step} {run.null.checkpoint_hash(step)}".encode())
     return digest.digest()

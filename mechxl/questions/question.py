@@ -1,7 +1,7 @@
 """What a question is: what its module or package declares, whether it is one of mechxl's or a user's own."""
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -54,6 +54,7 @@ def declared(name: str, module: ModuleType) -> Question:
 
     Raises:
         InputError: the module lacks one of the two functions.
+        TypeError: TITLE, DEFINITION, CAVEATS or READS is not text.
     """
     source = Path(str(module.__file__))
     for function in ("compute", "figures"):
@@ -67,10 +68,10 @@ def declared(name: str, module: ModuleType) -> Question:
         compute = _without_precision(compute)
     return Question(
         name=name,
-        title=str(getattr(module, "TITLE", name)),
-        definition=_texts(getattr(module, "DEFINITION", ())),
-        caveats=_texts(getattr(module, "CAVEATS", ())),
-        reads=tuple(getattr(module, "READS", ())),
+        title=_texts("TITLE", getattr(module, "TITLE", name), one=True)[0],
+        definition=_texts("DEFINITION", getattr(module, "DEFINITION", ())),
+        caveats=_texts("CAVEATS", getattr(module, "CAVEATS", ())),
+        reads=_texts("READS", getattr(module, "READS", ())),
         reads_null=bool(getattr(module, "READS_NULL", False)),
         compute=compute,
         figures=module.figures,
@@ -84,5 +85,11 @@ def _without_precision(compute: "Callable[[Run], Finding]") -> "Callable[[Run, b
     return lambda run, thorough: compute(run)
 
 
-def _texts(given: str | Sequence[str]) -> tuple[str, ...]:
-    return (given,) if isinstance(given, str) else tuple(given)
+def _texts(name: str, given: object, one: bool = False) -> tuple[str, ...]:
+    """Texts that a module declares; a single one stands for a list of one."""
+    texts = (given,) if isinstance(given, str) or one else tuple(given) if isinstance(given, Iterable) else (given,)
+    for text in texts:
+        if not isinstance(text, str):
+            raise TypeError(f"{name} = {text!r:.100}: must be text")
+        text.encode()  # a lone surrogate is no text
+    return tuple(text for text in texts if isinstance(text, str))

@@ -7,7 +7,7 @@ from mechxl.comparison.compute import compare
 from mechxl.comparison.figures import figures, overview
 from mechxl.findings import Finding
 from mechxl.questions.find import find_question
-from mechxl.report.page import render_page, write_page
+from mechxl.report.page import page_targets, render_page, write_page
 from mechxl.report.sections import drawn, for_figures, table
 from mechxl.run import Run
 
@@ -39,6 +39,7 @@ def write_comparison(
         InputError: there are fewer than two runs; a run is given twice or has no checkpoints; or the page can't be
             written.
     """
+    page_targets(Path(out), plotly)  # refused before anything is computed
     finding = compare(runs, thorough, quiet=quiet)
     return write_page(render_comparison(finding, Path(out).stem, inline=plotly == "inline"), Path(out), plotly)
 

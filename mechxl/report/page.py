@@ -1,5 +1,7 @@
 """Lays out findings as one HTML page."""
 
+import os
+import re
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,15 +16,20 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from mechxl.config import RunConfig, changed_settings, flat
 from mechxl.data.description import describe
 from mechxl.errors import Failure, InputError
-from mechxl.files import write_text
+from mechxl.files import check_path, kind_of, write_text
 from mechxl.plots import DARK
 from mechxl.questions.ask import ask
 from mechxl.questions.find import find_question
 from mechxl.questions.question import Question
 from mechxl.questions.table import QUESTIONS
-from mechxl.report.sections import Section, failed, section
+from mechxl.report.sections import Section, failed, readable, section
 from mechxl.run import Run
 from mechxl.version import own_version
+
+PAGE = re.compile(
+    rb"\s*<!doctype html>\s*<html[^>]*>\s*<head>.{0,300}<title>[^<]* \xc2\xb7 mechxl</title>", re.DOTALL
+)  # how a page begins
+SCRIPT = re.compile(rb"/\*\*\s*\* plotly\.js v")
 
 
 def write_report(
@@ -52,7 +59,7 @@ def write_report(
         Failure: a question raised an error. The page is written, with the error in that question's section.
     """
     out = Path(out)
-    _refuse_directory(out)
+    page_targets(out, plotly)  # refused before anything is computed
     names = list(only) or list(QUESTIONS)
     asked = [(name, _question(name)) for name in names]  # an unknown question is refused before any is computed
     sections: list[Section] = []
@@ -63,14 +70,16 @@ def write_report(
         for name, question in asked:
             bar.update(task, description=f"computing {name}")
             try:
-                if isinstance(question, Exception):
+                if isinstance(question, BaseException):
                     raise question
                 sections.append(section(question, ask(run, name, thorough=thorough)))
-            except Exception as error:  # one question's error must not cost the others
+            except BaseException as error:  # one question's error, SystemExit among them, must not cost the others
+                if isinstance(error, KeyboardInterrupt):
+                    raise
                 if isinstance(error, InputError) and (name in QUESTIONS or not run.steps):
                     raise  # something is wrong with the run
-                sections.append(failed(name, None if isinstance(question, Exception) else question, error))
-                console.print("".join(traceback.format_exception(error)), markup=False, highlight=False)
+                sections.append(failed(name, None if isinstance(question, BaseException) else question, error))
+                console.print(readable(_traceback(error)), markup=False, highlight=False)
             bar.advance(task)
     page = render(run, sections, thorough=thorough, inline=plotly == "inline")
     write_page(page, out, plotly)
@@ -79,13 +88,20 @@ def write_report(
     return out
 
 
-def _question(name: str) -> Question | Exception:
+def _traceback(error: BaseException) -> str:
+    try:
+        return "".join(traceback.format_exception(error))
+    except Exception:  # a class of errors of one's own may have no text
+        return type(error).__name__
+
+
+def _question(name: str) -> Question | BaseException:
     """A question, or the error that its module raised on import."""
     try:
         return find_question(name)
-    except InputError:
+    except (InputError, KeyboardInterrupt):
         raise
-    except Exception as error:  # a user's module may raise anything; its section shows the error
+    except BaseException as error:  # a user's module may raise anything; its section shows the error
         return error
 
 
@@ -93,22 +109,49 @@ def write_page(page: str, out: Path, plotly: str) -> Path:
     """Writes a page, and plotly.min.js beside it if asked.
 
     Raises:
-        InputError: it can't be written.
+        InputError: it can't be written, or another file than a page of mechxl's is there.
     """
-    _refuse_directory(out)
+    targets = page_targets(out, plotly)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        write_text(out, page)
-        if plotly == "beside":
-            write_text(out.parent / "plotly.min.js", get_plotlyjs())
+        for target, content in zip(targets, (page, get_plotlyjs()), strict=False):
+            write_text(target, content)
     except OSError as error:
         raise InputError(f"{out}: can't be written ({error.strerror}); choose another --out") from None
     return out
 
 
-def _refuse_directory(out: Path) -> None:
-    if out.is_dir():
-        raise InputError(f"{out}: is a directory; give a file with --out FILE.html")
+def page_targets(out: Path, plotly: str) -> list[Path]:
+    """Where a page, and plotly.min.js if that is asked for, are written: links are followed.
+
+    Raises:
+        InputError: something else than a page (or plotly.min.js) of mechxl's is there, or it can't be written.
+    """
+    beside = [out.parent / "plotly.min.js"] if plotly == "beside" else []
+    targets = []
+    for path, known in zip([out, *beside], (PAGE, SCRIPT), strict=False):
+        target = check_path(path, "--out").resolve()
+        if (kind := kind_of(target)) == "directory":
+            raise InputError(f"{path}: is a directory; give a file with --out FILE.html")
+        if kind != "nothing" and not (kind == "file" and _is_made_here(target, known)):
+            what = "is not a page that mechxl wrote" if kind == "file" else f"is a {kind}"
+            raise InputError(f"{path}: {what}, and is not replaced; choose another --out, or move it away")
+        folder = next(parent for parent in target.parents if kind_of(parent) != "nothing")
+        if not folder.is_dir() or not os.access(folder, os.W_OK):
+            problem = "Permission denied" if folder.is_dir() else "Not a directory"
+            raise InputError(f"{path}: can't be written ({problem}: {folder}); choose another --out")
+        targets.append(target)
+    return targets
+
+
+def _is_made_here(path: Path, known: re.Pattern[bytes]) -> bool:
+    """Whether a file is empty or begins as a page (a script) does that mechxl wrote."""
+    try:
+        with path.open("rb") as file:
+            beginning = file.read(4000)
+    except OSError:
+        return False
+    return not beginning or known.match(beginning) is not None
 
 
 def render(run: Run, sections: Sequence[Section], *, thorough: bool, inline: bool) -> str:
@@ -148,8 +191,13 @@ def _lead(run: Run) -> dict[str, Any]:
     if not run.complete:
         how = "Training is under way" if _under_way(run) else "Training was interrupted"
         state = f"Not finished. {how}: step {run.steps[-1]:,} of {config.training.steps:,}."
+    if run.manifest and run.manifest.accepted:
+        listed = "; ".join(run.manifest.accepted)
+        state = f"Not as training left it, and accepted by hand (mechxl check --accept): {listed}."
+    if run.foreign:
+        state += f" Not of this training, and left alone: {', '.join(run.foreign)} in checkpoints/."
     told = [(name, _plain(value)) for name, value in changed_settings(config).items()]
-    return {"changed": told, "state": state, "facts": int(run.corpus.world.seen.sum())}
+    return {"changed": told, "state": state.strip(), "facts": int(run.corpus.world.seen.sum())}
 
 
 def _under_way(run: Run) -> bool:

@@ -15,6 +15,13 @@ from mechxl.findings import Finding
 from mechxl.plots import Panel
 from mechxl.questions.question import Question
 
+MOST_ROWS = 200_000  # of a table
+MAPS = {
+    "scattergeo",
+    "choropleth",
+    *(f"{kind}map{box}" for kind in ("scatter", "choropleth", "density") for box in ("", "box")),
+}
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -70,7 +77,15 @@ class Section:
 
 
 def section(question: Question, finding: Finding) -> Section:
-    """A question with its finding."""
+    """A question with its finding.
+
+    Raises:
+        TypeError: figures or tables are not what a page can show.
+    """
+    if most := [name for name, rows in finding.tables.items() if len(rows) > MOST_ROWS]:
+        raise TypeError(
+            f"table {most[0]!r} has {len(finding.tables[most[0]]):,} rows; a page shows at most {MOST_ROWS:,}"
+        )
     escaped = for_figures(finding)
     return Section(
         question.name,
@@ -85,21 +100,50 @@ def section(question: Question, finding: Finding) -> Section:
     )
 
 
-def failed(name: str, question: Question | None, error: Exception) -> Section:
+def failed(name: str, question: Question | None, error: BaseException) -> Section:
     """The section of a question that raised an error: the error and the last place of its traceback."""
     place = traceback.extract_tb(error.__traceback__)[-1]
-    message = f"{type(error).__name__}: {error} ({place.filename}, line {place.lineno}, in {place.name})"
+    try:
+        said = str(error)
+    except Exception:  # a class of errors of one's own may have no text
+        said = "(without text)"
+    message = readable(f"{type(error).__name__}: {said} ({place.filename}, line {place.lineno}, in {place.name})")
     if question is None:  # its module could not be imported
         return Section(name, name, error=message)
     return Section(name, question.title, question.definition, question.caveats, error=message)
 
 
+def readable(text: str) -> str:
+    """A text that UTF-8 can hold: what is no letter is written as its number."""
+    return text.encode(errors="backslashreplace").decode()
+
+
 def drawn(panel: Panel) -> Figure:
-    """A panel ready for the page. `for_figures` escaped title and caption; here they are unescaped for the template."""
+    """A panel ready for the page. `for_figures` escaped title and caption; here they are unescaped for the template.
+
+    Raises:
+        TypeError: it is no panel, or its figure would make the page fetch something.
+        UnicodeEncodeError: UTF-8 can't hold a text.
+    """
+    if not isinstance(panel, Panel) or not all(isinstance(x, str) for x in (panel.name, panel.title, panel.caption)):
+        raise TypeError(f"figures and overview give panels with texts, not {panel!r:.100}")
+    _refuse_fetching(panel)
     title, caption = html.unescape(panel.title), html.unescape(panel.caption)
     spec = Markup(str(panel.figure.to_json()).replace("<", "\\u003c"))
+    "".join((panel.name, title, caption, spec)).encode()
     height: Any = panel.figure.layout["height"]
     return Figure(panel.name, title, caption, spec, int(height or 380), panel.square)
+
+
+def _refuse_fetching(panel: Panel) -> None:
+    """Refuses what plotly draws with data from the net: maps, and images by address."""
+    spec: Any = panel.figure.to_plotly_json()
+    layout = spec.get("layout", {})
+    images = [*layout.get("images", ()), *(trace for trace in spec["data"] if trace.get("type") == "image")]
+    if any(trace.get("type") in MAPS for trace in spec["data"]):
+        raise TypeError(f"figure {panel.name!r} has a map, for which the page would fetch data; draw it without")
+    if any(not str(image.get("source") or "data:").startswith("data:") for image in images):
+        raise TypeError(f"figure {panel.name!r} has an image with an address, which the page would fetch; embed it")
 
 
 def for_figures(finding: Finding) -> Finding:

@@ -21,6 +21,7 @@ of existing runs stay the same when values, variants or seeds are added.
 
 import difflib
 import itertools
+import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -34,6 +35,7 @@ from mechxl.cli import read_toml
 from mechxl.config import RunConfig, flat, parse_config
 from mechxl.errors import InputError
 
+MOST_RUNS = 10_000
 LONGEST = 200  # characters of a run's name: file systems allow 255 bytes, and temporary files need longer names
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=,-]*")
 _FIELDS = Counter(
@@ -99,6 +101,10 @@ def parse_study(raw: Mapping[str, Any], name: str = "study") -> Study:
         raise InputError("runs: must be tables, each headed [[runs]]; leave it out if there are no variants")
     runs: list[Planned] = []
     varied: dict[str, None] = {}
+    points = math.prod(len(values) for values in axes.values())
+    planned = sum(points * len(_seeds(variant.get("seeds", raw.get("seeds", [0])))) for variant in variants)
+    if planned > MOST_RUNS:
+        raise InputError(f"the study has {planned:,} runs; a study has at most {MOST_RUNS:,}; split it")
     for variant in variants:
         label = _plain("runs: name", variant.get("name")) if "runs" in raw else ""
         own = _settings({key: value for key, value in variant.items() if key not in ("name", "seeds")}, label)
@@ -163,6 +169,8 @@ def _leaves(table: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, An
 
 
 def _seeds(given: Any) -> Sequence[int]:
+    if type(given) is int and given > MOST_RUNS:
+        raise InputError(f"seeds = {given:g}: a study has at most {MOST_RUNS:,} runs; split it")
     seeds = list(range(given)) if type(given) is int else given
     if not (isinstance(seeds, list) and seeds and all(type(seed) is int and seed >= 0 for seed in seeds)):
         raise InputError(f"seeds = {given!r}: must be a number of seeds above 0, or a list of them; write seeds = 3")

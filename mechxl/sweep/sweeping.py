@@ -10,12 +10,13 @@ import pandas as pd
 
 from mechxl.config import differences
 from mechxl.errors import InputError
+from mechxl.files import check_path
 from mechxl.run import Run
 from mechxl.sweep.engine import Engine, Job, Outcome
 from mechxl.sweep.engines import pick_engine
 from mechxl.sweep.machine import allot, cores
 from mechxl.sweep.study import Study
-from mechxl.sweep.table import runs_table, write_table
+from mechxl.sweep.table import is_table, runs_table, write_table
 from mechxl.sweep.view import View
 
 TABLE = "sweep.parquet"
@@ -82,6 +83,7 @@ def sweep(
 
 
 def _make(out: Path) -> None:
+    check_path(out, "--out")
     if (out / "config.toml").is_file():
         raise InputError(
             f"{out}: is the directory of one run, and a study needs a directory for many; choose another --out"
@@ -90,6 +92,8 @@ def _make(out: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{out}: can't be written ({error.strerror}); choose another --out") from None
+    if not is_table(out / TABLE):
+        raise InputError(f"{out / TABLE}: is not a sweep's table, and is not replaced; move it away")
 
 
 def _is_complete(job: Job) -> bool:

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow.parquet
 
 from mechxl.config import flat
-from mechxl.files import read_rows, whole_file
+from mechxl.files import kind_of, read_rows, whole_file
 from mechxl.run import Run
 from mechxl.sweep.engine import Outcome
 from mechxl.sweep.study import Planned, Study
@@ -52,6 +53,16 @@ def _row(study: Study, run: Planned, outcome: Outcome) -> dict[str, Any]:
         "threads": environment["threads"],
         "examples_per_second": row["steps"] * run.config.training.batch_size / seconds,
     }
+
+
+def is_table(path: Path) -> bool:
+    """Whether a table may be written to a path: nothing is there, or a table of runs is."""
+    if (kind := kind_of(path)) != "file":
+        return kind == "nothing"
+    try:
+        return {"run", "path", "status", "steps"} <= set(pyarrow.parquet.read_schema(path).names)
+    except (OSError, ValueError):
+        return False
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:

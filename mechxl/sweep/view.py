@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn
 from rich.progress import Progress as Bar
 from rich.table import Column
 
+from mechxl.files import kind_of
 from mechxl.sweep.engine import Job, Outcome
 
 TAIL = 65_536  # bytes read from the end of a metrics file; they hold its newest row
@@ -115,12 +116,16 @@ class View:
 
 def newest_row(run: Path) -> dict[str, Any] | None:
     """The last whole row of a run's metrics.jsonl; None if there is none."""
+    path = run / "metrics.jsonl"
     try:
-        with (run / "metrics.jsonl").open("rb") as file:
+        if kind_of(path) != "file":
+            return None
+        with path.open("rb") as file:
             file.seek(max(0, file.seek(0, 2) - TAIL))
-            return json.loads(file.read().split(b"\n")[-2])
-    except (OSError, IndexError, ValueError):
+            row = json.loads(file.read().split(b"\n")[-2])
+    except (OSError, IndexError, ValueError, RecursionError):
         return None
+    return row if isinstance(row, dict) and isinstance(row.get("step"), int) else None
 
 
 def _steps(row: dict[str, Any] | None) -> int:

@@ -1,13 +1,17 @@
 """Claims a directory for a training: checks its content, locks it, and moves a new run into place.
 
-A new run starts in a hidden directory next to its place. It moves into place when its first checkpoint is saved. So no
-reader sees half a run, and `--overwrite` deletes the old run only then.
+A new run starts in a hidden directory next to its place, .NAME.32 hex digits.new. It moves into place after its first
+update. So no reader sees half a run, and `--overwrite` deletes the old run only then. Of an old run only the files
+that mechxl made are removed; others move to the new one.
 """
 
+import os
 import platform
-import shutil
+import re
 import subprocess
 import sys
+import time
+import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -22,11 +26,13 @@ from filelock import FileLock, Timeout
 
 from mechxl.config import RunConfig, as_toml_table, differences
 from mechxl.data.corpus import Corpus, build_corpus
-from mechxl.errors import InputError
-from mechxl.files import TEMPORARY, whole_file, write_text
+from mechxl.errors import Failure, InputError
+from mechxl.files import check_path, is_partial, kind_of, reason, whole_file, write_text
+from mechxl.owned import give_back, in_run, is_run, remove
 from mechxl.run import Run, facts_table
 from mechxl.version import own_version
 
+LONGEST = 200  # bytes of a run's name: hidden directories beside it have longer names
 PACKAGES = ("torch", "transformer-lens", "transformers", "tokenizers", "numpy", "safetensors")
 
 
@@ -52,11 +58,11 @@ class Claim:
         """Moves a new run to its place; an old run there is deleted."""
         if self.directory != self.place:
             old = _hidden(self.place, "old")
-            shutil.rmtree(old, ignore_errors=True)
-            if self.place.is_dir() and any(self.place.iterdir()):
+            if replaces := _holds_files(self.place):
                 self.place.rename(old)
             self.directory.rename(self.place)
-            shutil.rmtree(old, ignore_errors=True)
+            if replaces:
+                _discard(old, self.place)
             self.directory = self.place
         return self.directory
 
@@ -68,45 +74,116 @@ def claim(config: RunConfig, out: Path, *, resume: bool, overwrite: bool, quiet:
     Raises:
         InputError: nothing can be trained there, for one of the reasons that `train_run` lists.
     """
-    place = out.resolve()  # resolves `.` and links
-    if not place.exists() and (old := _hidden(place, "old")).is_dir():  # killed between the two moves of a replacement
-        old.rename(place)
-    if place.exists() and not place.is_dir():
-        raise InputError(f"{out}: is a file, but a run is a directory; choose another --out")
+    place = check_path(out, "--out").resolve()  # resolves `.` and links
+    if len(place.name.encode()) > LONGEST:
+        raise InputError(f"--out: a run's name has at most {LONGEST} bytes, not {len(place.name.encode())}; shorten it")
+    _clear_leftovers(place)
+    if (kind := kind_of(place)) not in ("nothing", "directory"):
+        raise InputError(f"{out}: is a {kind}, but a run is a directory; choose another --out")
     if (existing := _holds_files(place)) and not (place / "config.toml").is_file():
         raise InputError(f"{out}: holds files that are not a run's; choose another --out, or empty this directory")
     if existing and not overwrite:
         with _lock(place, out):
             yield _continue(config, out, place, resume, quiet)
         return
+    if os.path.ismount(place):
+        raise InputError(f"{out}: is a mount point, which a run can't take the place of; name a directory in it")
     if resume and not existing and not quiet:
         print(f"mechxl: {out}: there is no run to resume; a new one starts", file=sys.stderr)
     corpus = build_corpus(config)
     claimed = Claim(_hidden(place, "new"), place, out, resume=False, corpus=corpus)
     created = [path for path in (claimed.directory, *claimed.directory.parents) if not path.exists()]
     try:
-        claimed.directory.mkdir(parents=True, exist_ok=True)
+        claimed.directory.mkdir(parents=True)
     except OSError as error:
         raise InputError(f"{out}: can't be written ({error.strerror}); choose another --out") from None
     try:
         with _lock(claimed.directory, out) as moved, ExitStack() as locks:
             moved.append(claimed)
             try:
+                _be_alone(claimed)
                 if existing:
                     locks.enter_context(_lock(place, out))
                 elif _holds_files(place):
                     raise InputError(f"{out}: another process started a run there; choose another --out")
-                _begin(config, corpus, claimed.directory)
+                try:
+                    _begin(config, corpus, claimed.directory)
+                except OSError as error:
+                    raise Failure(
+                        f"{out}: can't be written ({reason(error)}); make room, or choose another --out"
+                    ) from error
                 yield claimed
             finally:
                 if claimed.directory != place:  # it was never moved into place
-                    shutil.rmtree(claimed.directory, ignore_errors=True)
+                    remove(claimed.directory, in_run)
     finally:
         for path in created[1:]:
             try:
                 path.rmdir()
             except OSError:  # not empty: it holds the run
                 break
+
+
+def _hidden(place: Path, kind: str) -> Path:
+    """A new hidden directory's path next to a run's place."""
+    return place.parent / f".{place.name}.{uuid.uuid4().hex}.{kind}"
+
+
+def _all_hidden(place: Path, kind: str) -> list[Path]:
+    """The hidden directories of a place, this process's and others', live or left behind."""
+    pattern = re.compile(rf"\.{re.escape(place.name)}\.[0-9a-f]{{32}}\.{kind}")
+    try:
+        return [path for path in place.parent.iterdir() if pattern.fullmatch(path.name) and is_run(path)]
+    except OSError:  # there is no such folder, or it can't be read
+        return []
+
+
+def _clear_leftovers(place: Path) -> None:
+    """Removes what killed trainers left beside a place; an old run without a new one moves back."""
+    for kind in ("old", "new"):
+        for path in _all_hidden(place, kind):
+            if _is_locked(path):
+                continue
+            if kind == "new":
+                remove(path, in_run)
+            elif kind_of(place) == "nothing":  # killed between the two moves of a replacement
+                path.rename(place)
+            elif _holds_files(place):
+                _discard(path, place)
+
+
+def _discard(old: Path, place: Path) -> None:
+    """Removes an old run; what is not mechxl's moves to the new one."""
+    if not remove(old, in_run):
+        give_back(old, place)
+
+
+def _is_locked(directory: Path) -> bool:
+    """Whether another trainer is at work in a directory."""
+    if kind_of(directory / "lock") != "file":
+        return False
+    lock = FileLock(directory / "lock")
+    try:
+        with lock.acquire(timeout=0):
+            return False
+    except Timeout:
+        return True
+    except OSError:  # somebody else's, say
+        return True
+
+
+def _be_alone(claimed: Claim) -> None:
+    """Refuses a second new run at one place. Of two that begin at the same moment one goes on."""
+    for _ in range(10):
+        others = [path for path in _all_hidden(claimed.place, "new") if path != claimed.directory and _is_locked(path)]
+        if not others:
+            return
+        if min(others) < claimed.directory:
+            break
+        time.sleep(0.1)  # the other one, if it too has just begun, gives way
+    raise InputError(
+        f"{claimed.out}: another process is training this run; wait until it ends, or choose another --out"
+    )
 
 
 def _holds_files(place: Path) -> bool:
@@ -129,25 +206,17 @@ def _continue(config: RunConfig, out: Path, place: Path, resume: bool, quiet: bo
             f"{out}: this run is not complete; continue it with --resume, or train it again with --overwrite"
         )
     for folder in (place, place / "checkpoints"):  # not the caches: other processes may be writing there
-        for leftover in folder.glob(TEMPORARY):
+        for leftover in [path for path in folder.glob("*") if is_partial(path)]:
             leftover.unlink()
     return Claim(place, place, out, resume=True, corpus=run.corpus)
 
 
 def _begin(config: RunConfig, corpus: Corpus, directory: Path) -> None:
-    """Empties the directory except for its lock, and writes the files that do not depend on training."""
-    for path in directory.iterdir():
-        if path.name != "lock":
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    """Writes the files that do not depend on training."""
     write_text(directory / "config.toml", tomli_w.dumps(as_toml_table(config)))
     with whole_file(directory / "facts.parquet") as path:
         facts_table(corpus).to_parquet(path, index=False)
     write_text(directory / "tokenizer.json", corpus.tokenizer.to_str(pretty=True))
-
-
-def _hidden(place: Path, kind: str) -> Path:
-    """A hidden directory next to a run's place."""
-    return place.parent / f".{place.name}.{kind}"
 
 
 @contextmanager
@@ -157,7 +226,10 @@ def _lock(directory: Path, out: Path) -> Iterator[list[Claim]]:
     Yields:
         A list for claims whose directory may move meanwhile: the lock file is also deleted in the new directory.
     """
-    lock = FileLock(directory / "lock")
+    path = directory / "lock"
+    if (kind := kind_of(path)) not in ("nothing", "file") or (kind == "file" and path.stat().st_size):
+        raise InputError(f"{path}: is not a lock that mechxl made ({kind}); move it away, or choose another --out")
+    lock = FileLock(path)
     try:
         lock.acquire(timeout=0)
     except Timeout:

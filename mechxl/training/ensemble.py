@@ -124,7 +124,7 @@ class _Member:
         self.evaluation = Evaluation(corpus, training.evaluate_items, seeds.order, "cpu")
         self.state: State | None = None
         if claimed.resume:
-            self.state = load_state(self.state_file, self.packed.vector)
+            self.state = load_state(self.state_file, self.packed.vector, training.steps)
             self.record.take_up(self.start, self.state.position.seconds)
             self.packed.vector.data.copy_(self.state.parameters)
 
@@ -162,6 +162,7 @@ class _Ensemble:
             compiled,
         )
         self.saved_at = time.monotonic()
+        self.in_place = members[0].state is not None  # new runs move there after their first update
 
     def train(self, stopping: Callable[[], bool] | None) -> None:
         """Trains to the last step, or until it is stopped."""
@@ -177,6 +178,8 @@ class _Ensemble:
             ):
                 while stepper.step < steps and not all(member.error for member in self.members):
                     stepper.update()
+                    if not self.in_place:
+                        self._move_into_place(behind)
                     if stepper.step % self.training.evaluate_every == 0 or stepper.step in self.checkpoints:
                         self._evaluate(behind)
                         self._show(progress)
@@ -198,13 +201,18 @@ class _Ensemble:
         return [(number, member) for number, member in enumerate(self.members) if not member.error]
 
     def _begin(self, behind: Behind) -> None:
-        """Writes step 0 of every member, and moves it into place."""
+        """Writes step 0 of every member."""
         behind.each(self._good(), lambda _, member: member.record.begin())
         self._evaluate(behind)
         self._save_checkpoints(behind)
         self._save_states(behind)
         behind.wait()
-        behind.each(self._good(), lambda _, member: member.record.move_into_place())
+
+    def _move_into_place(self, behind: Behind) -> None:
+        """Moves new runs to where they were asked for, after their first update."""
+        sums = self.stepper.sums.tolist()
+        behind.each(self._good(), lambda number, member: member.record.move_into_place(*sums[number]))
+        self.in_place = True
 
     def _evaluate(self, behind: Behind) -> None:
         """Adds a row to each member's metrics; a member whose loss is no longer finite has failed."""
@@ -243,11 +251,11 @@ class _Ensemble:
 
         def write(matrix: Tensor, sums: Tensor, *values: Tensor) -> None:
             host = dict(zip(moments, values, strict=True))
-            with ExitStack() as files:
+            with self.members[0].record.writing(), ExitStack() as files:
                 for number, member in self._good():
                     position = Position(step, since, member.record.seconds)
                     state = self.stepper.state(number, matrix, host, sums, position)
-                    write_state(files.enter_context(whole_file(member.state_file)), state)
+                    write_state(files.enter_context(whole_file(member.state_file)), state, member.record.base())
 
         behind.submit(write, self.joined.matrix, self.stepper.sums, *moments.values())
 

@@ -41,7 +41,7 @@ def train_run(
         config: the settings.
         out: the run's directory.
         resume: continue a run that was stopped, from its newest state; where there is no run yet, a new one starts.
-        overwrite: replace the run at `out`, as soon as the new one has started.
+        overwrite: replace the run at `out`, as soon as the new one's first evaluation and update have succeeded.
         quiet: no progress bar and no messages.
 
     Example:
@@ -138,12 +138,13 @@ class _Trainer:
             self.record.begin()
             self._evaluate()
             self._save_checkpoint()
-            self.record.move_into_place()
         training, out = self.training, self.claimed.out
         with interrupts() as interrupted, Progress(str(out), training.steps, self.step, self.quiet) as progress:
             progress.show(self.step, self.record.row)
             while self.step < training.steps:
                 self._update()
+                if not self.record.in_place:
+                    self.record.move_into_place(*self.losses.tolist())
                 if self.step % training.evaluate_every == 0 or self.step in self.checkpoints:
                     self._evaluate()
                     progress.show(self.step, self.record.row)
@@ -162,7 +163,7 @@ class _Trainer:
 
     def _resume(self) -> None:
         """Takes up the saved state."""
-        state = load_state(self.record.run.file("resume.safetensors"), self.packed.vector)
+        state = load_state(self.record.run.file("resume.safetensors"), self.packed.vector, self.training.steps)
         self.packed.vector.data.copy_(state.parameters)
         self.moments = dict(state.moments)
         self.losses.copy_(state.losses)
@@ -192,7 +193,8 @@ class _Trainer:
     def _save_state(self) -> None:
         position = Position(self.step, self.since_row, self.record.seconds)
         state = State(position, self.packed.vector, self.moments, self.losses)
-        save_state(self.record.run.file("resume.safetensors"), state)
+        with self.record.writing():
+            save_state(self.record.run.file("resume.safetensors"), state, self.record.base())
 
 
 def _relative(place: Path) -> Path:

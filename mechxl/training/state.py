@@ -1,5 +1,6 @@
 """The state from which a stopped training continues: one file, resume.safetensors, written as a whole."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -11,7 +12,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from mechxl.errors import InputError
-from mechxl.files import whole_file
+from mechxl.files import kind_of, whole_file
+from mechxl.manifest import Base
 
 MOMENTS = ("exp_avg", "exp_avg_sq")  # of the gradient, as AdamW names them
 
@@ -48,31 +50,54 @@ class State:
     losses: Float[Tensor, " 2"]
 
 
-def save_state(path: Path, state: State) -> None:
-    """Writes resume.safetensors as a whole file."""
+def save_state(path: Path, state: State, base: Base) -> None:
+    """Writes resume.safetensors as a whole file; `base` is what the state builds on."""
     with whole_file(path) as temporary:
-        write_state(temporary, state)
+        write_state(temporary, state, base)
 
 
-def write_state(path: Path, state: State) -> None:
+def write_state(path: Path, state: State, base: Base) -> None:
     """Writes a state to a path that no reader looks at yet."""
     tensors = {"losses": state.losses, "parameters": state.parameters.detach(), **state.moments}
-    save_file(tensors, path, {"state": json.dumps(asdict(state.position))})
+    about = {"state": json.dumps(asdict(state.position)), "base": base.model_dump_json()}
+    save_file(tensors, path, about | {"sha256": _digest(tensors, about)})
 
 
-def load_state(path: Path, like: Float[Tensor, " parameter"]) -> State:
+def _digest(tensors: Mapping[str, Tensor], about: Mapping[str, str]) -> str:
+    """A hash of all that a state holds."""
+    digest = hashlib.sha256(f"{about['state']} {about['base']}".encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().data)
+    return digest.hexdigest()
+
+
+def load_state(path: Path, like: Float[Tensor, " parameter"], steps: int) -> State:
     """Reads what `save_state` wrote, onto the device of `like`, the vector that the parameters shall replace.
 
+    Args:
+        path: resume.safetensors.
+        like: the vector.
+        steps: the training's last step.
+
     Raises:
-        InputError: the file is missing, damaged, or another model's.
+        InputError: the file is missing, is not as it was written, or another model's.
     """
     try:
+        if kind_of(path) not in ("file", "nothing"):
+            raise ValueError(f"it is a {kind_of(path)}")
         with safe_open(path, "pt", device=str(like.device)) as saved:
-            position = Position(**json.loads(saved.metadata()["state"]))
+            about = saved.metadata()
             tensors = {name: saved.get_tensor(name) for name in saved.keys()}  # noqa: SIM118  it is no dict
+        if about.get("sha256") != _digest(tensors, about):
+            raise ValueError("it is not as training wrote it")
+        position = Position(**json.loads(about["state"]))
         parameters, losses = tensors.pop("parameters"), tensors.pop("losses")
         if parameters.shape != like.shape or parameters.dtype != like.dtype or losses.shape != (2,):
-            raise ValueError("holds the state of another model")
+            raise ValueError("it holds the state of another model")
+        complete = {"step", "exp_avg", "exp_avg_sq"} if position.step else set()
+        if not 0 <= position.step <= steps or tensors.keys() != complete:
+            raise ValueError(f"it holds no state of this training at step {position.step}")
     except Exception as error:  # safetensors raises many kinds
         raise InputError(f"{path}: can't be read ({error}); train the run again with --overwrite") from error
     return State(position, parameters, tensors, losses)

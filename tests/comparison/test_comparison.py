@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from mechxl.check import accept
 from mechxl.comparison.across import across_words, correlations, pearson
 from mechxl.comparison.compute import _by_group, _differences, clocks, compare
 from mechxl.comparison.ends import ends_by_group, ends_words
@@ -19,6 +20,7 @@ from mechxl.report.__main__ import main
 from mechxl.report.comparison import render_comparison
 from mechxl.run import Run
 from tests.instruments.runs import small_run
+from tests.runs import unfinished
 
 NULL_WORLD = {"n_entities": 12, "n_relations": 2, "n_values": 4, "n_unseen": 3, "shared_facts": 0.0}
 LEARNED = {"steps": 12, "checkpoints": 12, "batch_size": 32, "warmup_steps": 2, "evaluate_every": 1}
@@ -173,7 +175,7 @@ def test_the_menu_puts_every_trace_on_each_clock(finding):
 
 def test_other_worlds_and_runs_under_way_are_said(runs, tmp_path):
     other = small_run(tmp_path / "other", world={"n_entities": 20, "n_relations": 2, "n_values": 4, "n_unseen": 3})
-    (other.path / "COMPLETE").unlink()
+    other = unfinished(other.path, other.steps[-2])
     said = " ".join(compare([runs[0], other]).summary)
     assert "told different facts (world.n_entities differ" in said
     assert "Still training, and compared up to their last step: other." in said
@@ -183,7 +185,8 @@ def test_runs_without_a_common_clock_are_said(runs, tmp_path):
     late = small_run(tmp_path / "late", training=LEARNED | {"steps": 40, "checkpoints": 2, "evaluate_every": 40})
     metrics = late.path / "metrics.jsonl"
     metrics.write_text("".join(line for line in metrics.read_text().splitlines(True) if '"step": 40' in line))
-    found = compare([runs[0], late])
+    accept(late.path)
+    found = compare([runs[0], Run(late.path)])
     assert "step" in found.notes["apart"]
     assert "no range in common" in " ".join(found.summary)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 import mechxl
+from mechxl.check import accept
 from mechxl.questions.ask import ask
 from mechxl.questions.dependencies import files_behind
 from mechxl.questions.find import find_question
@@ -111,10 +112,12 @@ def test_settings_checkpoints_and_precision_void_it(trained, tmp_path):
     content = bytearray(checkpoint.read_bytes())
     content[-1] ^= 1
     checkpoint.write_bytes(bytes(content))
-    changed = finding_digest(run, question, thorough=False)
+    accept(run.path)
+    changed = finding_digest(Run(run.path), question, thorough=False)
     assert changed != digest
     config = run.file("config.toml")
     config.write_text(config.read_text(encoding="utf-8").replace("weight_decay = 0.1", "weight_decay = 0.2"))
+    accept(run.path)
     assert finding_digest(Run(run.path), question, thorough=False) != changed
 
 

@@ -18,7 +18,7 @@ from mechxl.report.page import render
 from mechxl.report.sections import section
 from mechxl.run import Run
 from tests.report.conftest import scrolled
-from tests.runs import copied
+from tests.runs import copied, write_environment
 
 HOSTILE = "<img src=x onerror='window.pwned=1'><b data-hostile>&lt;i</b>"
 
@@ -240,7 +240,7 @@ def test_html_in_names_values_and_settings_is_text_everywhere(trained, tmp_path,
     environment = json.loads((place / "environment.json").read_text())
     environment |= {"platform": HOSTILE, "commit": HOSTILE, "command": [HOSTILE], "device": HOSTILE}
     environment["versions"]["torch"] = HOSTILE
-    (place / "environment.json").write_text(json.dumps(environment))
+    write_environment(place, environment)
     run = Run(place)
     findings: dict[str, Finding] = {}
     for name in QUESTIONS:

@@ -14,8 +14,7 @@ import pytest
 from filelock import FileLock
 
 from mechxl.report.__main__ import main
-from mechxl.run import Run
-from tests.runs import copied
+from tests.runs import copied, unfinished
 
 
 class Page(HTMLParser):
@@ -77,6 +76,8 @@ def test_plotly_beside_is_a_small_page_and_one_script(trained, tmp_path):
 def bare(trained, tmp_path):
     copied(trained, tmp_path / "bare")
     shutil.rmtree(tmp_path / "bare" / "checkpoints")
+    (tmp_path / "bare" / "checkpoints").mkdir()
+    unfinished(tmp_path / "bare", trained.steps[-2])
     return tmp_path / "bare"
 
 
@@ -103,8 +104,7 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(arguments, named, trained,
 
 def test_an_unfinished_run_is_reported_as_such(trained, tmp_path):
     copied(trained, tmp_path / "cut")
-    (tmp_path / "cut" / "COMPLETE").unlink()
-    Run(tmp_path / "cut").checkpoint(trained.steps[-1]).unlink()
+    unfinished(tmp_path / "cut", trained.steps[-2])
     at = f"step {trained.steps[-2]:,} of {trained.config.training.steps:,}"
     asked = [str(tmp_path / "cut"), "--out", str(tmp_path / "cut.html"), "--only", "learning"]
     with FileLock(tmp_path / "cut" / "lock"):  # as a trainer holds it

@@ -90,9 +90,10 @@ def test_a_foreign_directory_is_refused_even_to_overwrite(tmp_path: Path):
 
 
 def test_leftovers_of_a_killed_start_do_not_hinder(tmp_path: Path, trained_twice: tuple[Path, Path]):
-    shutil.copytree(trained_twice[1], tmp_path / ".run.new")
-    (tmp_path / ".run.new" / "junk").mkdir()
-    (tmp_path / ".run.new" / "lock").touch()
+    left = shutil.copytree(trained_twice[1], tmp_path / f".run.{'7f' * 16}.new")
+    (left / f".resume.safetensors.{'7f' * 16}.partial").write_bytes(b"half")
+    (left / "lock").touch()
+    (tmp_path / f".run.{'8f' * 16}.new").mkdir()
     run = train_run(tiny(**SHORT, order_seed=0), tmp_path / "run", quiet=True)
     assert contents(run.path) == contents(trained_twice[0])
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
@@ -156,7 +157,7 @@ def test_killed_before_any_move_of_overwriting(
         shutil.rmtree(out)
         shutil.copytree(trained_twice[0], out)
         status = zygote.train(*arguments, watch=tmp_path, kill_at=place, events=moves).status
-        kept = [contents(path) for path in (out, tmp_path / ".run.old") if path.is_dir()]
+        kept = [contents(path) for path in (out, *tmp_path.glob(".run.*.old")) if path.is_dir()]
         resumable = (out / "resume.safetensors").is_file() and "order_seed = 1" in (out / "config.toml").read_text()
         complete = (out / "COMPLETE").is_file() and new.items() <= contents(out).items()
         assert resumable or complete or any(old.items() <= files.items() for files in kept), place

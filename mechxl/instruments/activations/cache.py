@@ -5,13 +5,13 @@
 DIGEST is the digest of the parameters, the sentences and the architecture. It is part of the path, so that values and
 digest can never disagree, even if a writer is killed. A chunk holds about 1 MiB of one language's facts. Facts that
 nobody has requested are NaN; a later request fills them in. If two processes write one chunk at the same time, the last
-write wins; values that it lacks are computed at the next request.
+write wins; values that it lacks are computed at the next request. What mechxl did not make is never touched: if a link
+or a file has the place of one of these folders, activations are computed and not kept.
 """
 
-import shutil
+import os
 import sys
 import time
-import uuid
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -19,8 +19,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Int
 
-from mechxl.files import TEMPORARY
+from mechxl.files import is_partial, kind_of
 from mechxl.instruments.activations.chunks import Layout, make_group
+from mechxl.owned import aside, in_cache, is_old_group, remove
 
 CHUNK_BYTES = 2**20
 LEFT_BEHIND = 3600  # seconds; an older temporary file comes from a killed writer
@@ -43,6 +44,7 @@ class Cache:
         self.root, self.layout = root, Layout(shape, dims, dtype, -(-shape[1] // blocks))
         self.writable = True
         self.warned: set[str] = set()
+        self.folders: dict[Path, bool] = {}  # groups, and whether they can be used
 
     def warn(self, kind: str, text: str) -> None:
         """Prints a warning on stderr, unless one of the same kind was printed before."""
@@ -52,29 +54,35 @@ class Cache:
 
     def prepare(self, groups: list[str]) -> None:
         """Removes activations that other parameters gave at the steps of these groups."""
-        self._clear(self.root)
+        if not self._is_folder(self.root):
+            return
         group_of_step = {group.rsplit("-", 1)[0]: group for group in groups}
         paths: list[Path] = []
         with suppress(OSError):
             paths = list(self.root.iterdir())
         outdated = [path for path in paths if group_of_step.get(path.name.rsplit("-", 1)[0], path.name) != path.name]
-        if outdated:
+        if outdated := [path for path in outdated if is_old_group(path)]:
             steps = ", ".join(map(str, sorted({int(path.name.split("-")[1]) for path in outdated})))
             self.warn("outdated", f"{self.root}: holds other parameters' activations (step {steps}); computed again")
         for path in outdated:
             _remove(path)
         for path in (self.root, *(self.root / group for group in groups)):
-            if path.is_dir():
+            if kind_of(path) == "directory":
                 with suppress(OSError):
                     make_group(path)
 
     def sweep(self) -> None:
         """Removes temporary files that killed writers left."""
-        for pattern in (TEMPORARY, ".old-*"):
-            with suppress(OSError):
-                for path in list(self.root.rglob(pattern)):
-                    if time.time() - path.stat().st_mtime > LEFT_BEHIND:
-                        _remove(path)
+        if kind_of(self.root) != "directory":
+            return
+        with suppress(OSError):
+            for folder, folders, files in os.walk(self.root):  # no link is followed
+                for path in [Path(folder, name) for name in files if name.endswith(".partial")]:
+                    if is_partial(path) and time.time() - path.lstat().st_mtime > LEFT_BEHIND:
+                        path.unlink()
+                for path in [Path(folder, name) for name in folders if name.startswith(".old-")]:
+                    if is_old_group(path) and time.time() - path.lstat().st_mtime > LEFT_BEHIND:
+                        remove(path, in_cache, (path.name,))
 
     def read(
         self, group: str, name: str, language: int, facts: Int[np.ndarray, " n"], out: Float[np.ndarray, "n *d"]
@@ -85,6 +93,8 @@ class Cache:
             Whether any chunk was read; if not, `out` does not change.
         """
         array = self.root / group / name
+        if not self._are_folders(array):
+            return False
         if not self.layout.described(array):
             self._mend(array)
         chunks = [
@@ -107,9 +117,9 @@ class Cache:
         rows: Int[np.ndarray, " kept"],
     ) -> None:
         """Saves the given rows of the activations of facts in a language."""
-        if not self.writable:
-            return
         array = self.root / group / name
+        if not (self.writable and self._are_folders(array)):
+            return
         try:
             if not self.layout.described(array):
                 make_group(self.root)
@@ -153,8 +163,6 @@ class Cache:
 
     def _mend(self, array: Path) -> None:
         """Rewrites an array's metadata if it is missing or damaged. (Chunks have their own checksums.)"""
-        self._clear(array.parent)
-        self._clear(array)
         with suppress(OSError):
             # A writer writes the metadata before the first chunk. So a reader that finds a chunk rereads the metadata,
             # which may be new. Without a chunk there is no array, or another process is about to write its metadata.
@@ -162,11 +170,18 @@ class Cache:
                 self._warn_damaged(array / "zarr.json", ValueError("it describes another array"))
                 self.layout.describe(array)
 
-    def _clear(self, path: Path) -> None:
-        """Removes a file that has a folder's name."""
-        if path.is_file():
-            self._warn_damaged(path, ValueError("it is not a folder"))
-            _remove(path)
+    def _are_folders(self, array: Path) -> bool:
+        """Whether an array's folder and those above it are folders, or nothing yet."""
+        if array.parent not in self.folders:
+            self.folders[array.parent] = self._is_folder(self.root) and self._is_folder(array.parent)
+        return self.folders[array.parent] and self._is_folder(array)
+
+    def _is_folder(self, path: Path) -> bool:
+        """Whether a folder, or nothing, is at a path; something else is left alone, and that is said."""
+        if (kind := kind_of(path)) in ("directory", "nothing"):
+            return True
+        self.warn("foreign", f"{path}: is a {kind}, which mechxl did not make; activations are computed but not saved")
+        return False
 
     def _warn_damaged(self, path: Path, error: Exception) -> None:
         reason = error.strerror if isinstance(error, OSError) else error
@@ -174,11 +189,8 @@ class Cache:
 
 
 def _remove(path: Path) -> None:
-    """Renames a path, then deletes it, so that no reader sees it half deleted. A path that can't be removed stays."""
-    old = path.with_name(f".old-{uuid.uuid4().hex}")
+    """Renames a group, then deletes it, so that no reader sees it half deleted. One that can't be removed stays."""
+    old = aside(path)
     with suppress(OSError):
         path.rename(old)
-        if old.is_dir():
-            shutil.rmtree(old, ignore_errors=True)
-        else:
-            old.unlink()
+        remove(old, in_cache, (old.name,))

@@ -3,9 +3,15 @@
 The zarr package makes the metadata, so any Zarr reader can read the arrays. This module reads and writes the chunks
 itself, as bytes and a checksum: zarr passes each chunk to an event loop in another thread, and for chunks of this size
 that takes longer than writing them.
+
+A file is a shard of one chunk, as Zarr's sharding codec has it: the values, their checksum, 16 bytes that the shard's
+index leaves out, and the index. The 16 bytes are a hash of place (checkpoint, hook, role, language, facts) and
+checksum: a whole chunk in another one's place is seen.
 """
 
+import hashlib
 import json
+import struct
 from pathlib import Path
 
 import google_crc32c
@@ -15,9 +21,10 @@ from jaxtyping import Float
 from zarr.codecs import BytesCodec, Crc32cCodec
 from zarr.storage import MemoryStore
 
-from mechxl.files import write_bytes
+from mechxl.files import read_bytes, write_bytes
 
 PIECE = 2**16
+CHECKSUM = 4  # bytes
 GROUP = {"zarr_format": 3, "node_type": "group", "attributes": {}}
 
 
@@ -40,12 +47,16 @@ class Layout:
             shape=shape,
             dtype=dtype,
             chunks=(1, *self.chunk),
+            shards=(1, *self.chunk),
             fill_value=np.nan,
             dimension_names=dims,
             chunk_key_encoding={"name": "default", "separator": "."},  # files in one folder
             serializer=BytesCodec(endian="little"),
             compressors=Crc32cCodec(),  # a checksum only: activations hardly compress
         )
+        size = int(np.prod(self.chunk)) * self.dtype.itemsize
+        index = struct.pack("<QQ", 0, size + CHECKSUM)  # where the chunk begins, and how long it is
+        self.size, self.index = size, index + _checksum(memoryview(index))
         self.metadata: bytes = files["zarr.json"].to_bytes()
 
     def described(self, array: Path) -> bool:
@@ -77,18 +88,27 @@ class Layout:
             OSError: the file can't be read.
         """
         try:
-            content = path.read_bytes()
+            content = read_bytes(path, None)
         except (FileNotFoundError, NotADirectoryError):
             return None
-        values = memoryview(content)[:-4]
-        if _checksum(values) != content[-4:]:
+        values, tail = memoryview(content)[: self.size], content[self.size :]
+        checksum = _checksum(values)
+        if len(content) < self.size or tail[:CHECKSUM] != checksum:
             raise ValueError("its checksum is wrong")
+        if tail[CHECKSUM:] != self._place(path, checksum) + self.index:
+            raise ValueError("it belongs to another place")
         return np.frombuffer(values, self.dtype).reshape(self.chunk)
 
     def write(self, path: Path, values: Float[np.ndarray, "block *d"]) -> None:
         """Writes a chunk: the whole file, or nothing."""
         content = np.ascontiguousarray(values, self.dtype).data.cast("B")
-        write_bytes(path, content, _checksum(content))
+        checksum = _checksum(content)
+        write_bytes(path, content, checksum, self._place(path, checksum), self.index)
+
+    def _place(self, path: Path, checksum: bytes) -> bytes:
+        """A hash of a chunk's place and its checksum."""
+        place = f"{path.parent.parent.name}/{path.parent.name}/{path.name} {self.shape} {self.dtype.str} "
+        return hashlib.blake2b(place.encode() + checksum, digest_size=16).digest()
 
 
 def _checksum(content: memoryview) -> bytes:

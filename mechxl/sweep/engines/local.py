@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import IO
 
 from mechxl.config import as_toml_table
+from mechxl.files import kind_of, write_text
 from mechxl.sweep.engine import Job, Outcome
 
+LOG_BEGINS = "mechxl: the last output of a process that died\n"
 WAKE = 0.2  # seconds between two calls of `stopping`
 
 
@@ -44,7 +46,8 @@ class _Worker:
     def begin(self, job: Job) -> None:
         """Gives it a job. If the process has died, its answers end, and `outcome` sees that."""
         self.job = job
-        _log(job).unlink(missing_ok=True)
+        if _is_log(_log(job)):
+            _log(job).unlink()
         order = {
             "settings": as_toml_table(job.config),
             "out": str(job.out),
@@ -75,9 +78,11 @@ class _Worker:
         self.errors.seek(0)
         if not (text := self.errors.read().decode(errors="replace").strip()):
             return f"{job.out}: its process ended with status {status}; run the same command again"
-        log = _log(job)
-        log.write_text(text + "\n", encoding="utf-8")
-        return f"{job.out}: its process ended with status {status} ({text.splitlines()[-1]}); see {log}"
+        log, how = _log(job), f"{job.out}: its process ended with status {status} ({text.splitlines()[-1]})"
+        if kind_of(log) != "nothing" and not _is_log(log):
+            return f"{how}; {log} is not mechxl's, so the whole output is not kept"
+        write_text(log, LOG_BEGINS + text + "\n")
+        return f"{how}; see {log}"
 
     def dismiss(self) -> None:
         """Lets it save its run and end; a second call does nothing."""
@@ -94,6 +99,14 @@ class _Worker:
 def _log(job: Job) -> Path:
     """The file, next to the run's directory, for the last output of a process that died."""
     return job.out.with_name(f"{job.out.name}.log")
+
+
+def _is_log(path: Path) -> bool:
+    """Whether a file is such a log, by its first line."""
+    if kind_of(path) != "file":
+        return False
+    with path.open("rb") as file:
+        return file.read(len(LOG_BEGINS)) == LOG_BEGINS.encode()
 
 
 def local(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mechxl.sweep.engine import Job, Outcome
-from mechxl.sweep.engines.local import local
+from mechxl.sweep.engines.local import LOG_BEGINS, local
 from tests.model.plain import tiny
 from tests.sweep.processes import gone
 
@@ -73,7 +73,7 @@ def test_however_a_run_ends_the_others_carry_on(run, tmp_path: Path):
     crash, kill, silent = (by_name[name] for name in ("crash", "kill", "silent"))
     log = tmp_path / "crash.log"
     assert crash == ("failed", f"{tmp_path}/crash: its process ended with status 1 (MemoryError: no room); see {log}")
-    assert log.read_text() == "Traceback ...\nMemoryError: no room\n"
+    assert log.read_text() == LOG_BEGINS + "Traceback ...\nMemoryError: no room\n"
     assert kill[0] == "failed"
     assert kill[1].startswith(f"{tmp_path}/kill: its process was killed")
     assert silent == ("failed", f"{tmp_path}/silent: its process ended with status 4; run the same command again")
