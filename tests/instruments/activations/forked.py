@@ -26,7 +26,7 @@ def die_in_the_fifth_file() -> None:
         nonlocal written
         written += 1
         if written == 5:
-            path.with_name(f".{path.name}.a.partial").write_bytes(bytes(content[0])[: len(content[0]) // 2])
+            path.with_name(f".{path.name}.{'a' * 32}.partial").write_bytes(bytes(content[0])[: len(content[0]) // 2])
             os.kill(os.getpid(), signal.SIGKILL)
         plain(path, *content)
 
