@@ -159,9 +159,6 @@ def numbers(rows: Rows) -> dict[str, str]:
     keys = (*COLUMNS, "parallel_null")
     found = by_variant(rows, VARIANTS, keys) | by_variant(rows, VARIANTS, tuple(TIMES), 0)
     found |= {"runs": str(len(rows)), "seeds": str(min(len(values(rows, name, "seed")) for name in VARIANTS))}
-    for name in VARIANTS:
-        null, ceiling = (np.nanmean(values(rows, name, f"parallel_{key}")) for key in ("null", "ceiling"))
-        found[f"chance.{name}"] = signed(float(null / ceiling))
     places = [str(row["place"]).split() for row in rows]
     attention = [place for place in places if place[0] == "attn_out" and place[2] == "prompt_last"]
     found |= {
