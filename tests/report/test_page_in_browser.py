@@ -182,7 +182,7 @@ def test_tables_sort_and_are_saved(trained, read_tab):
 
 
 def test_keyboard_theme_and_print(trained, small_page, looked_at):
-    """The keyboard reaches the checkpoint; figures follow the theme, which is kept; print is light and shows them all."""
+    """The keyboard reaches the checkpoint; the theme is kept, and figures follow it; print is light and shows all."""
     tab = looked_at(small_page)
     tab.keyboard.press("Tab")
     assert tab.evaluate("document.activeElement.className") == "skip"
