@@ -55,14 +55,14 @@ def from_results() -> "tuple[dict[str, str], dict[Path, Tables]]":
     numbers: dict[str, str] = {}
     tables: dict[Path, Tables] = {}
     for name in with_results():
-        own_numbers, own_tables = _of_study(name, kept_text(name))
+        own_numbers, own_tables = of_study(name, kept_text(name))
         numbers |= own_numbers
         tables.setdefault(note_of(load(name)), {}).update(own_tables)
     return numbers, tables
 
 
 @lru_cache
-def _of_study(name: str, kept: str) -> "tuple[dict[str, str], Tables]":
+def of_study(name: str, kept: str) -> "tuple[dict[str, str], Tables]":
     """A study's numbers and tables; the text of its kept results says whether they are known already."""
     return numbers_of(name), load(name).analyse(read_results(name))
 

@@ -1,9 +1,10 @@
 """Runs Python commands in processes of their own without importing torch anew, and stops them at a chosen moment.
 
-A server process imports what others wrote (torch, TransformerLens, scikit-learn ...) once, and forks a child for every
-command: the child imports mechxl itself, perhaps a changed copy of it. For `mechxl.train`, of which tests need
-hundreds, the server forks a second server that has imported mechxl too. Only a server, whose children they are, sends
-signals to them. `python zygote.py` is that server; `Zygote` talks to it.
+A server process imports what others wrote (torch, scikit-learn ...) once, and forks a child for every command: the
+child imports mechxl itself, perhaps a changed copy of it. TransformerLens and what else training does without are
+imported before the first command that is not a training. For `mechxl.train`, of which tests need hundreds, the server
+forks a second server that has imported mechxl too. Only a server, whose children they are, sends signals to them.
+`python zygote.py` is that server; `Zygote` talks to it.
 """
 
 import gc
@@ -116,25 +117,37 @@ class Zygote:
 
 def serve() -> None:
     """Reads orders from stdin, a line each, and answers with exit statuses."""
-    import pandas  # noqa: F401  what others wrote and most commands need
-    import plotly.graph_objects  # noqa: F401
-    import scipy.stats  # noqa: F401
-    import sklearn.linear_model  # noqa: F401
-    import transformer_lens  # noqa: F401
+    import pandas  # noqa: F401  what others wrote and training needs
+    import torch  # noqa: F401
     import tyro  # noqa: F401
-    import xarray  # noqa: F401
 
     _forget()
     trainer: tuple[Any, Any] | None = None
     for line in sys.stdin:
-        if not json.loads(line).get("train"):
-            print(_carried_out(json.loads(line), _python), flush=True)
+        order = json.loads(line)
+        if not order.get("train"):
+            if order["argv"][:2] != ["-m", "mechxl.train"] and order["argv"][0] != "-c":
+                _import_the_rest()
+            print(_carried_out(order, _python), flush=True)
             continue
         trainer = trainer or _trainer()
         orders, statuses = trainer
         orders.write(line)
         orders.flush()
         print(statuses.readline(), end="", flush=True)
+
+
+def _import_the_rest() -> None:
+    """What most other commands need, 8 s of it; what is there already costs nothing."""
+    if "transformer_lens" in sys.modules:
+        return
+    import plotly.graph_objects  # noqa: F401
+    import scipy.stats  # noqa: F401
+    import sklearn.linear_model  # noqa: F401
+    import transformer_lens  # noqa: F401
+    import xarray  # noqa: F401
+
+    _forget()
 
 
 def _forget() -> None:

@@ -16,9 +16,10 @@ from analyses import error_rates, quotes
 from analyses import study as studying
 from analyses.__main__ import main
 from analyses.calibration import transitions
+from analyses.check import of_study
 from analyses.claims import tokenization_timing
 from analyses.statistics import least_p, p_value, sign_test, spearman, spearman_p, t_interval
-from analyses.study import described, load, markdown, note_of, read_results, studies, with_tables
+from analyses.study import described, kept_text, load, markdown, note_of, read_results, studies, with_tables
 from mechxl.config import RunConfig
 from mechxl.errors import InputError
 from mechxl.measures.transitions import onset
@@ -51,9 +52,9 @@ def test_all_studies_are_there():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_note_shows_what_the_kept_results_say(name):
-    study = load(name)
-    note = note_of(study).read_text(encoding="utf-8")
-    assert with_tables(note, study.analyse(read_results(name))) == note
+    note = note_of(load(name)).read_text(encoding="utf-8")
+    _, tables = of_study(name, kept_text(name))
+    assert with_tables(note, tables) == note
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mechxl.config import RunConfig
-from tests.runs import copied
+from tests.instruments.runs import small_run
 from tests.zygote import Zygote
 
 ROOT = Path(__file__).parents[2]
@@ -23,13 +23,13 @@ def section(title: str) -> str:
 
 
 @pytest.fixture
-def copy(trained, tmp_path: Path) -> Path:
+def copy(tmp_path: Path) -> Path:
     """The project's code, with a small run."""
     leave = shutil.ignore_patterns("__pycache__", "notebooks", "findings")
     for folder in ("mechxl", "analyses"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=leave)
     (tmp_path / "tests" / "measures").mkdir(parents=True)
-    copied(trained, tmp_path / "runs" / "small", without=["findings"])
+    small_run(tmp_path / "runs" / "small", world={"n_entities": 40, "n_unseen": 8}, training={"checkpoints": 2})
     return tmp_path
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
+from filelock import FileLock
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from mechxl.questions.table import QUESTIONS
@@ -12,23 +13,32 @@ from mechxl.report.__main__ import main
 
 
 @pytest.fixture(scope="session")
-def page(trained, answered, tmp_path_factory):
-    for question in QUESTIONS:
-        answered(question)
-    out = tmp_path_factory.mktemp("report") / "page.html"
-    assert main([str(trained.path), "--out", str(out)]) == 0
-    return out
+def written(trained, answered, shared_folder):
+    """Gives the page of all questions about the small run, or of some; the worker that needs it first writes it."""
+
+    def write(name: str, *questions: str) -> Path:
+        for question in questions or QUESTIONS:
+            answered(question)
+        out = shared_folder / "pages" / name / "page.html"
+        with FileLock(shared_folder / f"page {name}.lock"):
+            if not out.exists():
+                out.parent.mkdir(parents=True)
+                only = ["--only", *questions] if questions else []
+                assert main([str(trained.path), "--out", str(out), *only]) == 0
+        return out
+
+    return write
 
 
 @pytest.fixture(scope="session")
-def small_page(trained, answered, tmp_path_factory):
+def page(written):
+    return written("whole")
+
+
+@pytest.fixture(scope="session")
+def small_page(written):
     """A page of three questions: what follows the checkpoint, the theme and the keyboard is there."""
-    questions = ("learning", "unification", "phases")
-    for question in questions:
-        answered(question)
-    out = tmp_path_factory.mktemp("small") / "page.html"
-    assert main([str(trained.path), "--out", str(out), "--only", *questions]) == 0
-    return out
+    return written("small", "learning", "unification", "phases")
 
 
 @pytest.fixture(scope="session")

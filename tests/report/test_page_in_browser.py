@@ -181,8 +181,17 @@ def test_tables_sort_and_are_saved(trained, read_tab):
     assert np.allclose(kept, table["accuracy"], rtol=0, atol=1e-6, equal_nan=True)
 
 
-def test_the_theme_is_kept_and_figures_follow_it(small_page, looked_at):
+def test_keyboard_theme_and_print(trained, small_page, looked_at):
+    """The keyboard reaches the checkpoint; the theme is kept, and figures follow it; print is light and shows all."""
     tab = looked_at(small_page)
+    tab.keyboard.press("Tab")
+    assert tab.evaluate("document.activeElement.className") == "skip"
+    tab.locator("#checkpoint").focus()
+    tab.keyboard.press("ArrowLeft")
+    step = f"step {trained.steps[-2]:,}"
+    tab.wait_for_function(f"document.getElementById('step').textContent === '{step}'")
+    assert tab.locator("#checkpoint").get_attribute("aria-valuetext") == step
+
     ink = "getComputedStyle(document.querySelector('#plot-loss .xtick text')).fill"
     tab.locator("#plot-loss").scroll_into_view_if_needed()
     tab.wait_for_selector("#plot-loss .xtick text")
@@ -191,11 +200,9 @@ def test_the_theme_is_kept_and_figures_follow_it(small_page, looked_at):
     tab.wait_for_function(f"{ink} !== '{light}'")
     assert tab.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(27, 31, 39)"
     tab.reload()
+    tab.wait_for_selector(".plot .main-svg")
     assert tab.evaluate("document.documentElement.dataset.theme") == "dark"
 
-
-def test_print_is_light_and_shows_every_figure_at_the_checkpoint_chosen(trained, small_page, looked_at):
-    tab = looked_at(small_page, theme="dark")
     put_checkpoint(tab, 1)
     tab.evaluate("dispatchEvent(new Event('beforeprint'))")
     assert tab.evaluate("document.documentElement.dataset.theme") == "light"
@@ -211,9 +218,9 @@ def test_print_is_light_and_shows_every_figure_at_the_checkpoint_chosen(trained,
     tab.wait_for_function("document.getElementById('plot-loss').layout.font.color === '#E6E8EC'")
 
 
-def test_a_deep_link_leads_to_its_figure(page, looked_at):
-    tab = looked_at(page, anchor="#steering")
-    for anchor in ("steering", "fact", "settings"):
+def test_a_deep_link_leads_to_its_figure(small_page, looked_at):
+    tab = looked_at(small_page, anchor="#timeline")
+    for anchor in ("timeline", "fact", "settings"):
         tab.evaluate("(anchor) => { location.hash = anchor; }", anchor)
         tab.wait_for_timeout(600)  # figures above are drawn meanwhile, and must not push it away
         top = tab.evaluate(f"document.getElementById('{anchor}').getBoundingClientRect().top")
@@ -221,17 +228,6 @@ def test_a_deep_link_leads_to_its_figure(page, looked_at):
         assert -5 <= top <= 120 or at_the_end, anchor
         if anchor not in ("fact", "settings"):
             assert tab.locator(f"#{anchor} .anchor").get_attribute("href") == f"#{anchor}"
-
-
-def test_keyboard_reaches_the_checkpoint(trained, small_page, looked_at):
-    tab = looked_at(small_page)
-    tab.keyboard.press("Tab")
-    assert tab.evaluate("document.activeElement.className") == "skip"
-    tab.locator("#checkpoint").focus()
-    tab.keyboard.press("ArrowLeft")
-    step = f"step {trained.steps[-2]:,}"
-    tab.wait_for_function(f"document.getElementById('step').textContent === '{step}'")
-    assert tab.locator("#checkpoint").get_attribute("aria-valuetext") == step
 
 
 def test_html_in_names_values_and_settings_is_text_everywhere(trained, tmp_path, looked_at):

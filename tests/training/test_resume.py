@@ -105,16 +105,16 @@ def test_resuming_clears_away_what_a_killed_writer_left(zygote: Zygote, stopped:
     assert contents(out).keys() == whole.keys()
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-def test_killed_at_ten_random_moments(zygote: Zygote, whole, tmp_path: Path, seed: int):
-    out, rng = tmp_path / "run", random.Random(seed)
+def test_killed_at_ten_random_moments(zygote: Zygote, whole, tmp_path: Path):
+    """What the run is at after so many seconds differs from machine to machine, and from time to time."""
+    out, rng = tmp_path / "run", random.Random(0)
     delays = [rng.uniform(0.0, 0.5) for _ in range(10)]
     for delay in delays:
         result = zygote.train("--out", out, "--resume", *LONG, kill_after=delay)
-        assert result.status in (KILLED, DONE), (seed, delays, result.err)
+        assert result.status in (KILLED, DONE), (delays, result.err)
     result = zygote.train("--out", out, "--resume", *LONG)
-    assert result.status == DONE, (seed, delays, result.err)
-    assert visible(out) == whole, (seed, delays)
+    assert result.status == DONE, (delays, result.err)
+    assert visible(out) == whole, delays
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 

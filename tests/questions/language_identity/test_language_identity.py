@@ -18,6 +18,9 @@ from mechxl.training.loop import train_run
 from tests.instruments.runs import small_run
 
 SMALL = {"model": {"n_layers": 1}, "training": {"checkpoints": 2}}
+NARROW = {
+    "model": {"n_layers": 1, "d_model": 16, "d_mlp": 32}
+}  # fewer dimensions than facts, and quick to fit probes in
 
 
 @pytest.fixture(scope="module")
@@ -156,15 +159,15 @@ def test_it_survives_being_written_and_read(finding, tmp_path):
     "sections",
     [
         {"languages": {"cue": "tag", "shared_words": 1.0, "name_syllables": 12, "word_syllables": 24}},
-        {"languages": {"count": 3, "name_syllables": 12, "word_syllables": 48, "word_order": "varied"}},
-        {"mixture": {"parallel_fraction": 1.0}, "tokenization": {"kind": "character"}},
-        {"mixture": {"parallel_fraction": 0.0}},
+        {"languages": {"count": 3, "name_syllables": 12, "word_syllables": 48, "word_order": "varied"}, **NARROW},
+        {"mixture": {"parallel_fraction": 1.0}, "tokenization": {"kind": "character"}, **NARROW},
+        {"mixture": {"parallel_fraction": 0.0}, **NARROW},
         {"world": {"n_entities": 12, "n_relations": 1, "n_values": 4, "n_unseen": 3, "shared_facts": 0.0}},
     ],
     ids=["tag, words shared", "three languages", "all parallel, characters", "none parallel", "no shared fact"],
 )
 def test_every_kind_of_run_has_an_answer(sections, tmp_path):
-    run = small_run(tmp_path / "run", **SMALL, **sections)
+    run = small_run(tmp_path / "run", **SMALL | sections)
     found = language_identity.compute(run)
     found.to_json("x")  # no NaN without a reason
     assert language_identity.figures(found)

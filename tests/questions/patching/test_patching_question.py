@@ -95,7 +95,7 @@ def test_controls_hold_on_a_trained_run(trained, finding):
 
 
 def test_controls_hold_on_a_trained_run_with_answers_of_several_tokens(tmp_path):
-    learned = {"steps": 300, "checkpoints": 3, "batch_size": 64, "warmup_steps": 20, "evaluate_every": 300}
+    learned = {"steps": 300, "checkpoints": 2, "batch_size": 64, "warmup_steps": 20, "evaluate_every": 300}
     learned |= {"schedule": "constant", "betas": (0.9, 0.98)}
     many = {"n_entities": 60, "n_relations": 2, "n_values": 4, "n_unseen": 3}
     narrow = {"d_model": 32, "n_heads": 2, "d_mlp": 64}
