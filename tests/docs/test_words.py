@@ -104,6 +104,8 @@ def parse_of(module: str):
         return parse_sweep
     if module == "analyses":
         return parse_analyses
+    if module == "mechxl.check":
+        return parse_check
     assert module in ("benchmarks", "pytest"), module
     return lambda arguments: None
 
@@ -116,6 +118,13 @@ def parse_report(arguments: list[str]) -> None:
     for name in options.only:
         if "." not in name:
             assert find_question(name).name in QUESTIONS
+
+
+def parse_check(arguments: list[str]) -> None:
+    from mechxl.check import Check
+    from mechxl.cli import parse
+
+    assert parse(Check, arguments, "check", "").runs
 
 
 def parse_sweep(arguments: list[str]) -> None:

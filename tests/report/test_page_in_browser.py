@@ -9,6 +9,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 
 from mechxl import ask
+from mechxl.check import accept
 from mechxl.comparison.compute import compare
 from mechxl.findings import Finding
 from mechxl.questions.find import find_question
@@ -287,6 +288,7 @@ def compared(trained, tmp_path_factory):
         runs.append(Run(folder / name))
     text = (runs[1].path / "config.toml").read_text()
     (runs[1].path / "config.toml").write_text(text.replace("learning_rate = 0.002", "learning_rate = 0.003"))
+    accept(runs[1].path)
     assert Run(runs[1].path).config != runs[0].config
     out = folder / "comparison.html"
     found = compare([Run(run.path) for run in runs], False, quiet=True)
