@@ -163,7 +163,9 @@ def _restarts(
         place = places[number]
         block = place.block + (place.component == "resid_post")
         # The last block runs at one position only, so places of all roles can run together.
-        start = int(receiver.positions[there[number], place.role].min()) if block < n_blocks - 1 else BOS
+        # Receivers that a pattern does not fit run along, and may end before the first that it fits.
+        first = min(receiver.positions[there[number], place.role].min(), receiver.last.min())
+        start = int(first) if block < n_blocks - 1 else BOS
         restarts.setdefault((block, start), []).append(number)
     return restarts
 

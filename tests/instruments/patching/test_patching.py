@@ -160,6 +160,28 @@ def test_answers_of_several_tokens_under_a_patch_equal_a_plain_hook_and_decoding
             assert trie.read(np.array([decoded]))[0] == found.word[place.role, pair]
 
 
+def test_patterns_of_long_prompts_are_patched_beside_pairs_that_end_earlier():
+    """A pattern fits pairs of one length only; the others run along, and may end before the patched position."""
+    corpus = small_corpus(tokenization={"kind": "bpe", "vocab_size": 60})
+    weights, pairs = weights_of(small_model(corpus, n_layers=2)), some_pairs(corpus)
+    ends, donor_ends = (
+        corpus.sequences(fact, language).prompt_length
+        for fact, language in ((pairs.fact, pairs.language), (pairs.donor_fact, pairs.donor_language))
+    )
+    short_first = np.lexsort([ends == donor_ends, ends])
+    pairs = Pairs(pairs.donor_fact[short_first], pairs.donor_language, pairs.fact[short_first], pairs.language)
+    roles = choose_prompt_roles(corpus, "all")
+    places = [Place("pattern", 0, role, head=0) for role in range(len(roles))]
+    together = run_patches(weights, corpus, pairs, roles, places)
+    assert not together.there[-1, 0]
+    assert ends[short_first[0]] < ends[short_first[together.there[-1]]].min()
+    for row in np.flatnonzero(together.there.all(axis=0)):
+        one = slice(row, row + 1)
+        pair = Pairs(pairs.donor_fact[one], pairs.donor_language[one], pairs.fact[one], pairs.language[one])
+        alone = run_patches(weights, corpus, pair, roles, places)
+        np.testing.assert_allclose(together.logit_diff[:, one], alone.logit_diff, atol=1e-9)
+
+
 @pytest.mark.parametrize("name", list(CORPORA))
 def test_a_run_patched_into_itself_changes_nothing(name):
     corpus = CORPUS[name]
