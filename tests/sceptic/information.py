@@ -81,4 +81,3 @@ def no_fact_accuracies(reading: Reading, items: list[Item]) -> dict[str, float]:
         "argmax P(v | R, asked language)": float(np.mean([chance(fact, asked, asked) for fact, asked in items])),
         "argmax P(v | R, told language)": float(np.mean([chance(fact, asked, told(fact)) for fact, asked in items])),
     }
-

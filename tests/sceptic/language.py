@@ -38,7 +38,7 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
 def held_out(x: np.ndarray, y: np.ndarray, fold: np.ndarray, how: tuple[bool, float], tested: int) -> np.ndarray:
     """log p of every label in one fold, by a reader of the other folds.
 
-    The reader sees each coordinate by its own spread in those folds, or all by the largest, as `how` says, with a penalty.
+    The reader sees each coordinate by its own spread in those folds, or all by the largest, as `how` says.
     """
     each, penalty = how
     train, test = fold != tested, fold == tested
@@ -71,7 +71,9 @@ def probe(
     return {"bits": float(np.log2(y.max() + 1) + own.mean() / np.log(2)), "accuracy": float(accuracy)}
 
 
-def probe_within(x: np.ndarray, y: np.ndarray, relation: np.ndarray, entity: np.ndarray, rng: np.random.Generator) -> float:
+def probe_within(
+    x: np.ndarray, y: np.ndarray, relation: np.ndarray, entity: np.ndarray, rng: np.random.Generator
+) -> float:
     """Balanced accuracy of probes within each relation, the mean of them."""
     each = [
         probe(x[relation == one], y[relation == one], entity[relation == one], rng)["accuracy"]
@@ -145,7 +147,9 @@ class Erasure:
         for row, item in enumerate(items):
             for place, slot in enumerate(self.reading.slots(*item)):
                 found[slot].append((row, place + 1))
-        return {slot: (np.array([row for row, _ in at]), np.array([place for _, place in at])) for slot, at in found.items()}
+        return {
+            slot: (np.array([row for row, _ in at]), np.array([place for _, place in at])) for slot, at in found.items()
+        }
 
     def hooks(self, items: Sequence[Item]) -> Hooks:
         """What erases the language from the prompts of these questions, answers left as they are."""
@@ -154,7 +158,9 @@ class Erasure:
         def erase(content: Tensor, hook: object, name: str) -> Tensor:
             for slot, (rows, positions) in where.items():
                 if slot in self.erasers[name]:
-                    content[rows, positions] = torch.as_tensor(self.erasers[name][slot](content[rows, positions].numpy()))
+                    content[rows, positions] = torch.as_tensor(
+                        self.erasers[name][slot](content[rows, positions].numpy())
+                    )
             return content
 
         return [(name, lambda content, hook, name=name: erase(content, hook, name)) for name in self.erasers]

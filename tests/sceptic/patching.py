@@ -40,7 +40,9 @@ def position(reading: Reading, item: Item, role: str) -> int:
     return before + (1 if end == "first" else len(reading.cut(word)))
 
 
-def hooks_of(reading: Reading, step: int, name: str, donors: Sequence[Item], receivers: Sequence[Item], role: str) -> Hooks:
+def hooks_of(
+    reading: Reading, step: int, name: str, donors: Sequence[Item], receivers: Sequence[Item], role: str
+) -> Hooks:
     """Puts each donor's activation at its role into its receiver's run."""
     tokens, _ = padded([reading.prompt(*item) for item in donors])
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""A run as the sceptic reads it: its files alone, words put together and cut into tokens anew, a plain HookedTransformer.
+"""A run as the sceptic reads it: its files, words put together and cut into tokens anew, a plain HookedTransformer.
 
 Of mechxl only `Run` is used: settings, facts.parquet, tokenizer.json and the paths of checkpoints.
 """
@@ -80,7 +80,7 @@ class Reading:
         return [*first, relation, name] if swapped else [*first, name, relation]
 
     def slots(self, fact: int, language: int, tag: bool = True) -> list[str]:
-        """What each token of the prompt after BOS is: a word's kind and the token's place in it; `last` for the last."""
+        """What each token of the prompt after BOS is: a word's kind and the place in it; `last` for the last."""
         kinds = {self.name_word[fact, language]: "name", self.relation_word[fact, language]: "relation"}
         slots = [
             f"{kinds.get(word, 'tag')}_{place}"

@@ -86,7 +86,7 @@ def ranks(values: np.ndarray) -> np.ndarray:
 
 
 def checkerboard(a: np.ndarray, b: np.ndarray) -> float:
-    """Spearman's correlation of similarities within the first language with symmetrised ones across, off the diagonal."""
+    """Spearman's correlation of similarities within the first language with symmetrised ones across."""
     within, across = units(a) @ units(a).T, units(a) @ units(b).T
     upper = np.triu_indices(len(a), 1)
     return float(np.corrcoef(ranks(within[upper]), ranks(((across + across.T) / 2)[upper]))[0, 1])

@@ -6,7 +6,6 @@ import pytest
 from tests.sceptic import answering, information
 from tests.sceptic.conftest import NAMES
 
-
 KINDS = ("right", "right_value_other_language", "wrong_value", "other")
 
 

@@ -1,0 +1,21 @@
+"""A second implementation is one only if it shares no code with the first."""
+
+import ast
+from pathlib import Path
+
+READS_A_RUN = {"mechxl", "mechxl.run"}
+NAMES = {"Run", "RunConfig", "ask", "patch", "train_run"}  # to train, read and ask
+
+
+def test_of_mechxl_these_files_import_only_what_reads_a_run():
+    files = sorted(Path(__file__).parent.glob("*.py"))
+    assert len(files) > 8
+    for file in files:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                assert not any(alias.name.startswith("mechxl") for alias in node.names), (file.name, node.lineno)
+            elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "mechxl":
+                assert node.module in READS_A_RUN, (file.name, node.lineno)
+                assert {alias.name for alias in node.names} <= NAMES, (file.name, node.lineno)
+            elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tests."):
+                assert node.module.startswith(("tests.sceptic", "tests.runs")), (file.name, node.lineno)

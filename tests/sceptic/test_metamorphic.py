@@ -1,0 +1,73 @@
+"""What must not matter is changed in a run: the findings may change in what follows from it, and in nothing else."""
+
+import numpy as np
+import pytest
+
+from mechxl import ask
+from tests.sceptic.turned import CHANGES, last_only
+
+KEYS = ["step", "layer", "group", "centring", "measure"]
+DRAWN = {"procrustes"}  # fitted on a half of the entities that is drawn by their numbers
+LOOSE = {"checkerboard": 2e-3, "retrieval": 1e-2, "mexa": 1e-2}  # ties and ranks hang on rounding
+
+
+@pytest.fixture(scope="module")
+def unchanged(readings, tmp_path_factory):
+    """The findings of a run with two checkpoints, as it is."""
+    run = last_only(readings("varied").run, tmp_path_factory.mktemp("unchanged") / "run")
+    return run, ask(run, "unification")
+
+
+@pytest.fixture(scope="module", params=CHANGES)
+def changed(request, readings, tmp_path_factory):
+    run = CHANGES[request.param](readings("varied").run, tmp_path_factory.mktemp("changed") / "run")
+    return request.param, run, ask(run, "unification")
+
+
+def test_every_measure_and_its_null_stay(unchanged, changed):
+    change, _, after = changed
+    joined = unchanged[1].tables["measures"].merge(after.tables["measures"], on=KEYS, suffixes=("", "_after"))
+    assert len(joined) == len(unchanged[1].tables["measures"])
+    for row in joined.to_dict("records"):
+        if row["measure"] in DRAWN and change in ("entities", "languages"):
+            continue
+        near = LOOSE.get(row["measure"], 5e-5)
+        assert row["value_after"] == pytest.approx(row["value"], abs=near, nan_ok=True), row
+        assert row["n_after"] == row["n"]
+        if change in ("basis", "words"):  # nothing is drawn anew
+            for number in ("low", "high", "null"):
+                assert row[f"{number}_after"] == pytest.approx(row[number], abs=10 * near, nan_ok=True), row
+        elif not np.isnan(row["null"]):  # permutations are drawn by entities' numbers and languages' places
+            assert row["null_after"] == pytest.approx(row["null"], abs=0.05), row
+
+
+def test_pairs_of_languages_change_places_with_the_languages_alone(unchanged, changed):
+    change, _, after = changed
+    before, now = (one.tables["pairs"] for one in (unchanged[1], after))
+    if change == "languages":
+        now = now.rename(columns={"from": "to", "to": "from"})
+    keys = ["layer", "group", "measure", "from", "to"]
+    joined = before.merge(now, on=keys, suffixes=("", "_after"))
+    joined = joined[~joined["measure"].isin(DRAWN)]
+    for row in joined.to_dict("records"):
+        assert row["value_after"] == pytest.approx(row["value"], abs=LOOSE.get(row["measure"], 5e-5), nan_ok=True), row
+    w = before.query("measure == 'W' and group == 'mono' and layer == 1").set_index("from")["value"]
+    assert abs(w["A"] - w["B"]) > 1e-3  # so that a swap could be seen
+
+
+def test_only_a_turn_moves_the_vectors_and_only_new_words_move_the_words(unchanged, changed):
+    change, run, _ = changed
+    model, old = run.model(-1), unchanged[0].model(-1)
+    assert (change != "basis") == bool((model.W_E == old.W_E).all())
+    text = [(one.corpus.lexicon.words[one.corpus.lexicon.names[:, 0]]).tolist() for one in (run, unchanged[0])]
+    assert (change == "words") == set(text[0]).isdisjoint(text[1])
+    assert (sorted(text[0]) == sorted(text[1])) == (change != "words")
+
+
+def test_patching_does_not_hang_on_the_basis_or_on_the_words(unchanged, changed):
+    change, run, _ = changed
+    if change not in ("basis", "words"):
+        pytest.skip("pairs are drawn by entities' numbers, and directions are named by languages")
+    before, after = (ask(one, "patching").tables["places"] for one in (unchanged[0], run))
+    for column in ("n", "accuracy", "ceiling", "null"):
+        np.testing.assert_allclose(after[column].to_numpy(float), before[column].to_numpy(float), atol=1e-6)
