@@ -15,7 +15,7 @@ Tables = dict[str, pd.DataFrame]
 QUICK = {
     "steps": 120,
     "warmup_steps": 20,
-    "checkpoints": 3,
+    "checkpoints": 2,
     "batch_size": 128,
     "evaluate_every": 40,
     "schedule": "constant",
@@ -26,7 +26,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     # The language is told by a tag, which training hides at times; all words are shared; the value tells the language.
     "told": {
         "seed": 1,
-        "world": {"n_entities": 60, "n_relations": 2, "n_values": 6, "n_unseen": 12},
+        "world": {"n_entities": 60, "n_relations": 2, "n_values": 6, "n_unseen": 6},
         "languages": {"cue": "tag", "cue_dropout": 0.25, "shared_words": 1.0},
         "mixture": {"informativeness": 1.0, "parallel_fraction": 0.3},
         "tokenization": {"kind": "word"},
@@ -36,7 +36,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     # Three languages, words of several tokens, half of the names shared.
     "three": {
         "seed": 2,
-        "world": {"n_entities": 40, "n_relations": 2, "n_values": 6, "n_unseen": 12},
+        "world": {"n_entities": 40, "n_relations": 2, "n_values": 6, "n_unseen": 6},
         "languages": {"count": 3, "shared_names": 0.5, "shared_words": 0.3},
         "tokenization": {"kind": "bpe", "vocab_size": 80},
         "training": QUICK,
@@ -46,9 +46,9 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "seed": 3,
         "world": {
             "n_entities": 48,
-            "n_relations": 3,
+            "n_relations": 2,
             "n_values": 8,
-            "n_unseen": 12,
+            "n_unseen": 6,
             "shared_facts": 0.8,
             "value_distribution": "zipf",
             "frequency": "zipf",

@@ -14,7 +14,7 @@ from transformer_lens import HookedTransformer, HookedTransformerConfig
 
 from mechxl import Run
 
-Hooks = list[tuple[str, Callable[..., Any]]]
+Hooks = list[tuple[str | Callable[..., Any], Callable[..., Any]]]
 BOS, EOS = 1, 2
 
 

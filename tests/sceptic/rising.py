@@ -16,8 +16,8 @@ def isotonic(y: np.ndarray) -> np.ndarray:
 
 
 def half_rise(step: np.ndarray, y: np.ndarray) -> float:
-    """The step half-way between the fit's first and last tenth, linear in ln(step)."""
-    fitted, tenth = isotonic(y), max(1, round(len(y) / 10))
+    """The step half-way between the fit's first and last tenth, linear in ln(step); tenths are rounded down."""
+    fitted, tenth = isotonic(y), max(1, len(y) // 10)
     middle = (fitted[:tenth].mean() + fitted[-tenth:].mean()) / 2
     after = int(np.flatnonzero(fitted >= middle)[0])
     x = np.log(step)

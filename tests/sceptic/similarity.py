@@ -37,9 +37,9 @@ def off_diagonal(square: np.ndarray) -> np.ndarray:
 def score_parts(h: np.ndarray, relation: np.ndarray) -> dict[str, float]:
     """S, W and X with what follows from them."""
     u = units(h)
-    s = average(lambda a, b: np.mean(np.sum(a * b, axis=1)), u, relation)
-    w = average(lambda a, b: np.mean(off_diagonal(a @ a.T)), u, relation)
-    x = average(lambda a, b: np.mean(off_diagonal(a @ b.T)), u, relation)
+    s = average(lambda a, b: float(np.mean(np.sum(a * b, axis=1))), u, relation)
+    w = average(lambda a, b: float(np.mean(off_diagonal(a @ a.T))), u, relation)
+    x = average(lambda a, b: float(np.mean(off_diagonal(a @ b.T))), u, relation)
     return {"S": s, "W": w, "X": x, "score": s - w, "alignment": s - x, "separation": w - x}
 
 

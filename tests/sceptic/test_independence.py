@@ -14,8 +14,10 @@ def test_of_mechxl_these_files_import_only_what_reads_a_run():
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Import):
                 assert not any(alias.name.startswith("mechxl") for alias in node.names), (file.name, node.lineno)
-            elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "mechxl":
-                assert node.module in READS_A_RUN, (file.name, node.lineno)
-                assert {alias.name for alias in node.names} <= NAMES, (file.name, node.lineno)
-            elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tests."):
-                assert node.module.startswith(("tests.sceptic", "tests.runs")), (file.name, node.lineno)
+            elif isinstance(node, ast.ImportFrom):
+                module = node.module or ""
+                if module.split(".")[0] == "mechxl":
+                    assert module in READS_A_RUN, (file.name, node.lineno)
+                    assert {alias.name for alias in node.names} <= NAMES, (file.name, node.lineno)
+                elif module.startswith("tests."):
+                    assert module.startswith(("tests.sceptic", "tests.runs")), (file.name, node.lineno)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mechxl import ask
+from mechxl import ask, patch
 from tests.sceptic.turned import CHANGES, last_only
 
 KEYS = ["step", "layer", "group", "centring", "measure"]
@@ -68,6 +68,11 @@ def test_patching_does_not_hang_on_the_basis_or_on_the_words(unchanged, changed)
     change, run, _ = changed
     if change not in ("basis", "words"):
         pytest.skip("pairs are drawn by entities' numbers, and directions are named by languages")
-    before, after = (ask(one, "patching").tables["places"] for one in (unchanged[0], run))
-    for column in ("n", "accuracy", "ceiling", "null"):
-        np.testing.assert_allclose(after[column].to_numpy(float), before[column].to_numpy(float), atol=1e-6)
+    before, after = (
+        patch(one, donor="A", receiver="B", at="attn_out", group="parallel") for one in (unchanged[0], run)
+    )
+    assert len(before["pair"]) >= 10
+    for column in ("donor_fact", "fact", "outcome"):
+        np.testing.assert_array_equal(after[column], before[column])
+    for column in ("log_prob_donor", "log_prob_receiver", "logit_diff"):
+        np.testing.assert_allclose(after[column], before[column], atol=1e-3)
