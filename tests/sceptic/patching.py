@@ -144,5 +144,11 @@ def unification(
     return Unification(shares[0][0], shares[1][0], shares[0][1], len(pairs))
 
 
+def sought(reading: Reading, fact: int, donor_language: int, language: int) -> tuple[int, ...] | None:
+    """The donor's value, as its own language has it, in the receiver's words; None if no fact shows that word."""
+    key = (int(reading.relation[fact]), int(reading.value[fact, donor_language]), language)
+    return reading.answers.get(key)
+
+
 def begins(answer: tuple[int, ...], value: tuple[int, ...]) -> bool:
     return answer[: len(value)] == value
