@@ -77,10 +77,26 @@ def right(reading: Reading, step: int) -> np.ndarray:
     return found
 
 
-def valid_pairs(reading: Reading, answered: np.ndarray, group: str, donor_language: int, language: int) -> list[Pair]:
-    """All pairs of a group: one relation, different values, told in the language that they are asked in, both right."""
+def parts(group: str) -> dict[str, bool | None]:
+    """The parts of a group's pairs: mono ones by whether the donor fact is answered in the receiver's language too."""
+    return {"mono, transferred": True, "mono, not transferred": False} if group == "mono" else {group: None}
+
+
+def valid_pairs(
+    reading: Reading,
+    answered: np.ndarray,
+    group: str,
+    donor_language: int,
+    language: int,
+    transfers: bool | None = None,
+) -> list[Pair]:
+    """All pairs of a group: one relation, different values, told in the language that they are asked in, both right.
+
+    With `transfers`, those whose donor fact is (or is not) answered rightly in the receiver's language too.
+    """
     facts = np.flatnonzero(reading.group == group)
     donors = [f for f in facts if reading.told[f, donor_language] and answered[f, donor_language]]
+    donors = [f for f in donors if transfers is None or answered[f, language] == transfers]
     receivers = [f for f in facts if reading.told[f, language] and answered[f, language]]
     return [
         Pair(int(f), int(g))
@@ -124,9 +140,9 @@ def unification(
 ) -> Unification:
     """Accuracy with donors in another language, the ceiling with the same facts in the receivers', and the null.
 
-    The null takes another donor fact of the same relation, with another value than the receiver's, at random.
+    The null takes the fact of another pair's donor, of the same relation and with other values than the receiver's.
     """
-    receivers = [(pair.receiver, language) for pair in pairs]
+    receivers, both = [(pair.receiver, language) for pair in pairs], [donor_language, language]
     shares = []
     for asked in (donor_language, language):
         answers = patched(reading, step, name, [(pair.donor, asked) for pair in pairs], receivers, role)
@@ -136,10 +152,11 @@ def unification(
             others = [
                 begins(answer, reading.answer(other.donor, language))
                 for other in pairs
-                if reading.relation[other.donor] == reading.relation[pair.receiver]
-                and reading.value[other.donor, language] != reading.value[pair.receiver, language]
+                if other.donor != pair.donor
+                and reading.relation[other.donor] == reading.relation[pair.receiver]
+                and (reading.value[other.donor, both] != reading.value[pair.receiver, both]).all()
             ]
-            by_chance.append(np.mean(others))
+            by_chance += [np.mean(others)] if others else []
         shares.append((float(np.mean(hits)), float(np.mean(by_chance))))
     return Unification(shares[0][0], shares[1][0], shares[0][1], len(pairs))
 
