@@ -83,6 +83,16 @@ def readings(trained: Run, shared_folder: Path) -> Callable[[str], Reading]:
 
 
 @pytest.fixture(scope="session")
+def with_null(readings: Callable[[str], Reading], shared_folder: Path) -> Run:
+    """The run told with its trained null: the same settings, but every language has facts of its own."""
+    settings = SETTINGS["told"]
+    config = RunConfig.model_validate(settings | {"world": settings["world"] | {"shared_facts": 0.0}})
+    with FileLock(shared_folder / "sceptic-told-null.lock"):
+        null = train_run(config, shared_folder / "runs" / "sceptic told shares no fact", quiet=True)
+    return Run(readings("told").run.path, null=null)
+
+
+@pytest.fixture(scope="session")
 def found(
     readings: Callable[[str], Reading], answered: Callable[[str], Any], shared_folder: Path
 ) -> Callable[[str, str], Tables]:
