@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mechxl.check import accept
 from mechxl.manifest import sealed
 from mechxl.run import Run
 from mechxl.schema import environment_hash
@@ -17,6 +18,12 @@ def copied(run: Run, to: Path, without: Sequence[str] = ()) -> Run:
     Another worker may be writing findings or activations into the shared run: what is half-written is left out.
     """
     return Run(shutil.copytree(run.path, to, ignore=shutil.ignore_patterns("*.partial", *without)))
+
+
+def accepted(path: Path) -> Run:
+    """The run of a directory whose files were changed on purpose."""
+    accept(path)
+    return Run(path)
 
 
 def unfinished(path: Path, last: int) -> Run:

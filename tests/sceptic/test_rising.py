@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from tests.sceptic.answering import recall_items, transfer_items
+from tests.sceptic.information import no_fact_accuracies
 from tests.sceptic.rising import half_rise, isotonic
 
 
@@ -24,8 +26,14 @@ def test_pooling_neighbours_is_the_nearest_rising_curve_by_brute_force():
 def test_half_rises_are_the_sceptics(quantity, readings, found):
     tables = found("told", "phases")
     onset = tables["onsets"].query(f"quantity == '{quantity}' and unit == 'accuracy'").iloc[0]
-    metrics = readings("told").run.metrics
-    steps, y = metrics["step"].to_numpy(), metrics[f"{quantity}_accuracy"].to_numpy()
+    reading = readings("told")
+    items = recall_items(reading) if quantity == "recall" else transfer_items(reading)
+    guesses = no_fact_accuracies(reading, items)
+    known = [guess for guess in guesses if quantity == "transfer" or "told" not in guess]
+    floor = max(guesses[guess] for guess in known)  # the best guess without facts
+    metrics = reading.run.metrics
+    steps, accuracy = metrics["step"].to_numpy(), metrics[f"{quantity}_accuracy"].to_numpy()
+    y = np.maximum(accuracy - floor, 0)
     fitted = steps >= onset["from_step"]
     assert y[fitted][0] <= y[steps >= 1][:3].max()  # from the curve's minimum on
     ours = half_rise(steps[fitted], y[fitted])

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
 from mechxl import Run
-from tests.runs import copied
+from tests.runs import accepted, copied
 
 VOWELS, CONSONANTS = "aeiou", "bcdfghjklmnpqrstvwxz"
 
@@ -23,7 +23,7 @@ def last_only(run: Run, to: Path) -> Run:
     copy = copied(run, to, ["findings", "activations.zarr", "*.lock"])
     for step in copy.steps[1:-1]:
         copy.checkpoint(step).unlink()
-    return copy
+    return accepted(copy.path)
 
 
 def in_another_basis(run: Run, to: Path) -> Run:
@@ -47,7 +47,7 @@ def in_another_basis(run: Run, to: Path) -> Run:
         new["unembed.W_U"] = turn.T @ (old["ln_final.w"][:, None] * old["unembed.W_U"])
         new["ln_final.w"] = torch.ones(size, dtype=torch.float64)
         save_file({name: tensor.float().contiguous() for name, tensor in new.items()}, copy.checkpoint(step))
-    return copy
+    return accepted(copy.path)
 
 
 def with_languages_swapped(run: Run, to: Path) -> Run:
@@ -105,6 +105,7 @@ def with_words_renamed(run: Run, to: Path) -> Run:
     for token in sorted(tokenizer.get_vocab(), key=len, reverse=True):
         text = text.replace(f'"{token}":', f'"\0{renamed(token)}":')
     path.write_text(text.replace("\0", ""), encoding="utf-8")
+    copy = accepted(copy.path)
     corpus = run.corpus
     words = np.array([renamed(str(word)) for word in corpus.lexicon.words])
     copy.__dict__["corpus"] = replace(
