@@ -27,9 +27,10 @@ def test_the_excess_is_the_run_less_its_null_at_every_checkpoint_and_layer(with_
     for step in with_null.steps:
         for layer in (1, 2):
             own, chance = parts(run, step, layer), parts(null, step, layer)
-            here = table.query(f"step == {step} and layer == {layer}").set_index("measure")
+            records = table.query(f"step == {step} and layer == {layer}").to_dict("records")
+            here = {row["measure"]: row for row in records}
             for measure in MEASURES:
-                row, ours = here.loc[measure], own[measure] - chance[measure]
+                row, ours = here[measure], own[measure] - chance[measure]
                 assert row["value"] == pytest.approx(ours, abs=4e-4), (step, layer, measure)
                 assert row["run"] == pytest.approx(own[measure], abs=2e-4)
                 assert row["null"] == pytest.approx(chance[measure], abs=2e-4)
