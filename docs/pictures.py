@@ -1,6 +1,6 @@
 """Makes the pictures of README from the default run, its page, and the study after_recall.
 
-python docs/pictures.py [RUN]     # the run and its page must be there: make demo; needs chromium
+python docs/pictures.py [RUN]     # the run, its null and its page must be there: make demo; needs chromium
 """
 
 import sys
@@ -39,10 +39,10 @@ def default_figures(run: Run) -> list[list[go.Figure]]:
     """Rows of figures: recall and transfer, the score, and three checkerboards."""
     unification = ask(run, "unification")
     panels = {panel.name: panel.figure for finding in (ask(run, "learning"), unification) for panel in shown(finding)}
-    panels["score"].update_layout(
-        title={"text": "Unification score of mono facts, S − W", "font": {"size": 14}, "x": 0.5}
+    panels["excess"].update_layout(
+        title={"text": "Unification: the excess over the trained null", "font": {"size": 14}, "x": 0.5}
     )
-    return [[panels["rates"]], [panels["score"]], [board(unification, step) for step in BOARDS]]
+    return [[panels["rates"]], [panels["excess"]], [board(unification, step) for step in BOARDS]]
 
 
 def shown(finding: Finding) -> Sequence[Panel]:
