@@ -118,7 +118,8 @@ def _after_recall(table: pd.DataFrame, rest: Mapping[str, Any]) -> list[str]:
         return [f"After recall: nothing can be said, since {rows['transfer']['reason']}."]
     head = known[0]
     gains = [
-        f"{row['quantity']} from {signed(row['then'])} to {signed(row['end'])}, a gain of {signed(row['gain'])} "
+        f"{row['quantity']} from {signed(row['then'])} to {signed(row['end'])}, "
+        f"a {'gain' if row['gain'] >= 0 else 'change'} of {signed(row['gain'])} "
         f"[{signed(row['low'])}, {signed(row['high'])}] (n = {counted(int(row['n']), 'item')} about "
         f"{counted(int(row['entities']), 'entity')})"
         for row in known
