@@ -5,7 +5,16 @@ from pathlib import Path
 
 READS_A_RUN = {"mechxl", "mechxl.run"}
 SECOND = ["answering", "conftest", "information", "language", "patching", "reading", "rising", "similarity", "turned"]
-TESTS = ["answering", "excess", "independence", "language", "metamorphic", "patching", "rising", "similarity"]
+TESTS = [
+    "answering",
+    "independence",
+    "language",
+    "metamorphic",
+    "rising",
+    "sceptic_excess",
+    "sceptic_patching",
+    "similarity",
+]
 NAMES = {"Run", "RunConfig", "ask", "patch", "train_run"}  # to train, read and ask
 
 
