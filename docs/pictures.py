@@ -39,9 +39,6 @@ def default_figures(run: Run) -> list[list[go.Figure]]:
     """Rows of figures: recall and transfer, the score, and three checkerboards."""
     unification = ask(run, "unification")
     panels = {panel.name: panel.figure for finding in (ask(run, "learning"), unification) for panel in shown(finding)}
-    panels["excess"].update_layout(
-        title={"text": "Unification: the excess over the trained null", "font": {"size": 14}, "x": 0.5}
-    )
     return [[panels["rates"]], [panels["excess"]], [board(unification, step) for step in BOARDS]]
 
 
