@@ -85,7 +85,7 @@ def _timeline(finding: Finding) -> Panel:
             figure.add_annotation(x=np.log10(last), y=labels[-1], text=f"never within {bound} nats", font=quiet)
     units = UNITS if (onsets["unit"] == EXCESS.units[0]).any() else (*UNITS, RAW.units[0])
     for row in onsets[onsets["unit"].isin(units)].to_dict("records"):
-        labels.append(row["quantity"])
+        labels.append(row["quantity"].removesuffix(", transferred"))  # short enough for a phone
         colour = colour_of(row["quantity"], finding.notes["layers"])
         if row["outcome"] == "no rise":
             figure.add_annotation(x=np.log10(last), y=labels[-1], text=_without_rise(finding, row), font=quiet)
