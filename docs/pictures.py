@@ -36,7 +36,7 @@ def main() -> None:
 
 
 def default_figures(run: Run) -> list[list[go.Figure]]:
-    """Rows of figures: recall and transfer, the score, and three checkerboards."""
+    """Rows of figures: recall and transfer, the excess over the trained null, and three checkerboards."""
     unification = ask(run, "unification")
     panels = {panel.name: panel.figure for finding in (ask(run, "learning"), unification) for panel in shown(finding)}
     return [[panels["rates"]], [panels["excess"]], [board(unification, step) for step in BOARDS]]
