@@ -37,14 +37,19 @@ def _own_module(name: str) -> ModuleType:
 
 @contextmanager
 def _working_directory_importable() -> Iterator[Path]:
-    """The working directory stands last where Python looks for modules, and is taken off again."""
-    directory, before = Path.cwd(), list(sys.path)
+    """The working directory stands last where Python looks for modules, and is taken off again.
+
+    Nothing is compiled into the user's folder. Python takes compiled code for current where the source's second and
+    size are the same, so that a module edited within a second would answer with its old code.
+    """
+    directory, before, writes_none = Path.cwd(), list(sys.path), sys.dont_write_bytecode
     if str(directory) not in sys.path:
         sys.path.append(str(directory))
+    sys.dont_write_bytecode = True
     try:
         yield directory
     finally:
-        sys.path[:] = before
+        sys.path[:], sys.dont_write_bytecode = before, writes_none
 
 
 def _exists(name: str) -> bool:
