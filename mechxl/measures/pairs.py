@@ -29,6 +29,9 @@ FEW_MIDPOINTS, FEW_WIDTHS = 40, 5  # of the grid of pairs, from which two rises 
 # two rises so many times higher than the noise at rest, of which one has so few points within two widths of its
 # midpoint: noise may grow there unseen
 HIGH, FEW_INSIDE = 32.0, 4
+# a rise so much narrower than the other may be a jump of the noise within a wider one: the standard error of its
+# midpoint is at least this share of the other's width
+NARROW = 0.5
 SMALL = 1e-7  # a step for slopes
 INDEPENDENT = 1e-6  # least determinant of scaled columns whose weights are found by the normal equations
 APART = 1.317  # (m2 - m1) / (w1 + w2) above which the sum of two equal logistics rises fastest at two places
@@ -183,7 +186,7 @@ def _midpoint_errors(
     """Standard errors of m by a sandwich (HC3, MacKinnon and White 1985), at most the whole range.
 
     Few residuals are small by chance: each counts at least as much as their mean square, and more where noise may grow
-    unseen (HIGH, FEW_INSIDE).
+    unseen (HIGH, FEW_INSIDE). A rise that is much narrower than the other has no small error (NARROW).
     """
     sd = float(np.sqrt((rest**2).mean()))
     inside = (np.abs(x - m[:, None]) < 2 * w[:, None]).sum(axis=1).min()
@@ -192,5 +195,7 @@ def _midpoint_errors(
     jacobian, hat = leverage(x, a, m, w, rho, g)
     bread = np.linalg.pinv(jacobian.T @ jacobian)
     covariance = bread @ (jacobian * np.maximum(np.abs(rest) / (1 - hat), least)[:, None] ** 2).T @ jacobian @ bread
-    first, second = np.minimum(np.sqrt(np.maximum(np.diag(covariance)[[2, 5]], 0)), x[-1] - x[0])
+    errors, other = np.sqrt(np.maximum(np.diag(covariance)[[2, 5]], 0)), w[::-1]
+    errors = np.where(w < NARROW * other, np.maximum(errors, NARROW * other), errors)
+    first, second = np.minimum(errors, x[-1] - x[0])
     return float(first), float(second)

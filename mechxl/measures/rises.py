@@ -56,6 +56,9 @@ FEWEST_POINTS = 12  # with fewer the AICc prices a logistic so dearly that clean
 # of a bootstrap's standard deviations: with even noise, with noise that grows, and where that can't be seen
 SPREAD, SPREAD_UNEVEN, SPREAD_UNSEEN = 2.25, 2.5, 3.5
 SPREAD_OF_TWO = 3.0  # of the standard errors of two rises, which are dearer to tell and so more often misplaced
+# the same where noise grows and a rise is not that many times higher than the noise at rest: a jump of the noise may be
+# taken for it
+SPREAD_OF_TWO_UNEVEN, LOW_OF_TWO = 5.0, 14.0
 # a rise so high above the noise at rest, with so few points within two widths of its midpoint, can't show whether noise
 # grows there: it is then taken to grow by the kappa UNSEEN
 UNSEEN_POINTS, UNSEEN_SDS = 9, 16.0
@@ -307,8 +310,10 @@ class Rise:
 
     def spread(self) -> float:
         """How many standard deviations of the bootstrap an interval reaches either way."""
-        if self.twice():
-            return SPREAD_OF_TWO
+        if self.twice() and self.pair:
+            grows = max(np.ptp(self.pair.g), np.ptp(self.fits.g)) > 1e-12
+            low = min(self.pair.A) < LOW_OF_TWO * self.pair.sd
+            return SPREAD_OF_TWO_UNEVEN if grows and low else SPREAD_OF_TWO
         if np.ptp(self.fits.g) > 1e-12:
             return SPREAD_UNEVEN
         return SPREAD_UNSEEN if self._unseen().any() else SPREAD
