@@ -55,6 +55,7 @@ FEWEST_POINTS = 12  # with fewer the AICc prices a logistic so dearly that clean
 # the width of intervals, either way; 1.96 would do if rho, kappa and the window were known
 # of a bootstrap's standard deviations: with even noise, with noise that grows, and where that can't be seen
 SPREAD, SPREAD_UNEVEN, SPREAD_UNSEEN = 2.25, 2.5, 3.5
+SPREAD_OF_HALF = 2.35  # of the half-rise without a shape, in residuals that do not wander
 SPREAD_OF_TWO = 3.0  # of the standard errors of two rises, which are dearer to tell and so more often misplaced
 # the same where noise grows and a rise is not that many times higher than the noise at rest: a jump of the noise may be
 # taken for it
@@ -320,7 +321,8 @@ class Rise:
 
     def spread_of_half(self) -> float:
         """The same for the half-rise without a shape, whose crossing depends more on noise that wanders."""
-        return (SPREAD if self.twice() else self.spread()) * (1 + min(float(self.fits.rho[0]), WANDERING) / 3)
+        unseen = not self.twice() and self._unseen().any()
+        return (SPREAD_UNSEEN if unseen else SPREAD_OF_HALF) * (1 + min(float(self.fits.rho[0]), WANDERING) / 3)
 
     def _near(self, m: float | None) -> Grid:
         """The part of the grid where simulated curves are fitted: around another midpoint m, its own part moved too."""

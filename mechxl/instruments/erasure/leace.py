@@ -14,7 +14,9 @@ An affine map that sends all of them to 0 gives every language the same mean wit
 the paper, applied to the prompts of one relation at a time, no linear reader then tells the language there. The map
 needs not to know the relation: one map, of rank relations x (languages - 1), serves all. That holds for the covariance
 within relations and for the whole one alike, since the null space alone decides. The whole one is used, because with it
-the map is the one that changes x least over all prompts (theorem 4.2 with this z), what tells relations apart included.
+the map is the one that changes x least over all prompts (theorem 4.2 with this z), what tells relations apart included. The covariance is that of the sample: shrunk towards a sphere, as the package does
+unless told not to, the map would erase the same and change more (in a run of 60 entities five times as much, and
+recall fell to .91 instead of staying at 1.00; with 500 entities the two differ by .002 or less).
 
 Pooled over relations, z has a column for each language, and the map has rank languages - 1. It makes the languages'
 means equal over all relations together. Within a relation they may stay apart, if their offsets differ between
@@ -45,6 +47,7 @@ Way = Literal["within", "pooled"]
 Erasure = Literal["language", "random_rank", "random_variance", "values"]
 ERASURES: tuple[Erasure, ...] = ("language", "random_rank", "random_variance", "values")
 NOISE = 1e-6  # offsets that are smaller than this share of the stream are rounding of float32
+VARIES = 1e-9  # of the largest variance: a direction that has less does not vary
 
 
 @dataclass(frozen=True)
@@ -170,8 +173,12 @@ def within_eraser(
     if not rank:
         return None, 0
     z = right[:rank].T
-    z = z - _by_relation(z, size, relations)
-    return LeaceEraser.fit(x, z[group], svd_tol=1e-12, constrain_cov_trace=False), rank
+    z = (z - _by_relation(z, size, relations))[group]
+    # where x does not vary, only rounding is left, and whitening would blow it up
+    variance, axes = torch.linalg.eigh(torch.cov(x.T))
+    axes = axes[:, variance > VARIES * variance[-1]]
+    fitted = LeaceEraser.fit(x @ axes, z, svd_tol=1e-12, constrain_cov_trace=False, shrinkage=False)
+    return LeaceEraser(axes @ fitted.proj_left, fitted.proj_right @ axes.T, bias=x.mean(0)), rank
 
 
 def _offsets(
