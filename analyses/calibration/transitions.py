@@ -14,8 +14,8 @@ deviations in AR(.5) noise. Any rise is a false alarm. Surrogates that rise at n
 that rises by 1 (steps of .05); a line; a quadratic (in step and in ln(step), noise .05 AR(.5)). A resolved onset is a
 false alarm. Lags: two curves of one onset, SNR 10, own widths and noise; rejected where p <= .05. Margins, the number
 of standard deviations and the width of intervals were set on seeds below 1,000; the tables are of seeds from 40,000 on.
-(Tables on seeds from 10,000 and from 20,000 on were looked at before one margin was set, and those from 30,000 on before
-the intervals of two rises and of the half-rise without a shape were set; they are not used again.)
+(Tables on seeds from 10,000 and from 20,000 on were looked at before one margin was set, and those from 30,000 on
+before the intervals of two rises and of the half-rise without a shape were set; they are not used again.)
 """
 
 import itertools

@@ -14,9 +14,10 @@ An affine map that sends all of them to 0 gives every language the same mean wit
 the paper, applied to the prompts of one relation at a time, no linear reader then tells the language there. The map
 needs not to know the relation: one map, of rank relations x (languages - 1), serves all. That holds for the covariance
 within relations and for the whole one alike, since the null space alone decides. The whole one is used, because with it
-the map is the one that changes x least over all prompts (theorem 4.2 with this z), what tells relations apart included. The covariance is that of the sample: shrunk towards a sphere, as the package does
-unless told not to, the map would erase the same and change more (in a run of 60 entities five times as much, and
-recall fell to .91 instead of staying at 1.00; with 500 entities the two differ by .002 or less).
+the map is the one that changes x least over all prompts (theorem 4.2 with this z), what tells relations apart included.
+The covariance is that of the sample. Shrunk towards a sphere, as the package does unless told not to, the map would
+erase the same and change more: in a run of 60 entities five times as much, and recall fell to .91 instead of staying at
+1.00. With 500 entities the two differ by .002 or less.
 
 Pooled over relations, z has a column for each language, and the map has rank languages - 1. It makes the languages'
 means equal over all relations together. Within a relation they may stay apart, if their offsets differ between
