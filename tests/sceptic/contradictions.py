@@ -19,24 +19,37 @@ CLEAR = 0.05  # above the best guess: a rise that must not be missing on the tim
 Findings = Mapping[str, Finding]
 
 
-def asserted(findings: Findings) -> list[str]:
-    """The verdict, recall and transfer beside the best guess, rises, causal unification and the erasure, in short."""
-    lines = []
+def asserted(findings: Findings) -> dict[str, str]:
+    """What a page asserts, in short: verdict, rates beside their best guess, rises, causal unification, erasure."""
+    asserts = "verdict", "recall", "transfer", "causal unification", "language erased"
+    said: dict[str, str] = dict.fromkeys(asserts, "-")
     if phases := findings.get("phases"):
         verdict = phases.notes["verdict"]
-        lines.append(f"verdict: {verdict['name'] if verdict else 'withheld'}")
-        for row in phases.tables["onsets"].to_dict("records"):
-            if row["quantity"] in ("recall", "transfer") and row["unit"] == "accuracy":
-                lines.append(f"{row['quantity']} {row['outcome']}, from {row['first']:.2f} to {row['last']:.2f}")
+        said["verdict"] = verdict["name"] if verdict else "withheld"
     if learning := findings.get("learning"):
         for kind, row in _rates(learning).items():
-            lines.append(f"{kind} {row['accuracy']:.3f}, best guess {_guess(learning, kind):.3f}, n = {row['n']}")
+            known = "not defined" if pd.isna(row["accuracy"]) else f"{row['accuracy']:.2f}"
+            said[kind] = f"{known}, best guess {_guess(learning, kind):.2f}"
+    if phases:
+        for row in phases.tables["onsets"].to_dict("records"):
+            if row["quantity"] in said and row["unit"] == "accuracy":
+                said[row["quantity"]] += f"; {row['outcome'].replace('rises, ', '')}"
     if patching := findings.get("patching"):
-        for row in _causal(patching):
-            lines.append(f"causal unification, {row['group']}: {row['unification']:.2f} ({row['reason']})")
+        rows = [row for row in _causal(patching) if pd.notna(row["unification_low"])]
+        said["causal unification"] = "; ".join(
+            f"{row['group']} {row['unification']:.2f} [{row['unification_low']:.2f}, {row['unification_high']:.2f}]"
+            for row in rows
+        ) or "not defined"  # fmt: skip
     if identity := findings.get("language_identity"):
-        lines += [sentence for sentence in identity.summary if "eras" in sentence.lower()][:2]
-    return lines
+        words = " ".join(identity.summary)
+        kinds = {
+            "could not be erased": "no",
+            "Too few entities were asked": "too few entities",
+            "nothing to erase": "nothing to erase",
+            "is erased from layer": "yes",
+        }
+        said["language erased"] = next((short for long, short in kinds.items() if long in words), "-")
+    return said
 
 
 def problems(findings: Findings, texts: Sequence[str]) -> list[str]:

@@ -1,6 +1,6 @@
 """What does the page assert over odd settings? Trains each with its null, asks every question and reads all words.
 
-    python -m tests.sceptic.odd DIR [--only NAME ...] [--workers N]
+    python -m tests.sceptic.odd DIR [--only NAME ...] [--workers N] [--table docs/odd_settings.md]
 
 DIR gets a run directory a setting, its null beside it, and NAME.txt with every sentence and caption. Printed at the
 end: for each setting what is asserted, and what is wrong with the words: an error, a warning, a number that is none,
@@ -91,8 +91,8 @@ def config_of(name: str) -> Any:
     return parse_study({"base": SMALL, "runs": [{"name": name, **ODD[name]}], "seeds": [0]}, "odd").runs[0].config
 
 
-def words_of(name: str, out: Path) -> tuple[str, list[str], list[str], list[str]]:
-    """(name, assertions, every text of the page, problems) of one odd setting; trains what is missing."""
+def words_of(name: str, out: Path) -> tuple[str, dict[str, str], list[str]]:
+    """(name, what is asserted, problems) of one odd setting; trains what is missing and writes every text."""
     import torch
 
     torch.set_num_threads(1)
@@ -128,7 +128,23 @@ def words_of(name: str, out: Path) -> tuple[str, list[str], list[str], list[str]
         except Exception as error:
             wrong.append(f"{question}: {type(error).__name__}: {error}")
     (out / f"{name}.txt").write_text("\n\n".join([*texts, *(f"PROBLEM {one}" for one in wrong)]), encoding="utf-8")
-    return name, asserted(findings), texts, wrong + problems(findings, texts)
+    return name, asserted(findings), wrong + problems(findings, texts)
+
+
+def table_of(found: Mapping[str, tuple[dict[str, str], list[str]]]) -> str:
+    """What every setting asserts, and what is wrong with it, as a table in markdown."""
+    columns = list(next(iter(found.values()))[0])
+    rows = [["setting", *columns, "the numbers support it"], ["---"] * (len(columns) + 2)]
+    rows += [[name, *said.values(), "; ".join(wrong) or "yes"] for name, (said, wrong) in found.items()]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def write_table(path: Path, table: str) -> None:
+    """Puts a table between the marks of a page."""
+    page = path.read_text(encoding="utf-8")
+    before, _, rest = page.partition("<!-- table: odd -->\n")
+    after = rest.partition("<!-- end -->")[2]
+    path.write_text(f"{before}<!-- table: odd -->\n{table}\n<!-- end -->{after}", encoding="utf-8")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -137,17 +153,21 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("out", type=Path)
     parser.add_argument("--only", nargs="*", default=list(ODD), choices=list(ODD), metavar="NAME")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--table", type=Path, metavar="FILE", help="a page between whose marks the table is put")
     options = parser.parse_args(argv)
     options.out.mkdir(parents=True, exist_ok=True)
     os.environ["OMP_NUM_THREADS"] = "1"
-    found: dict[str, Mapping[str, list[str]]] = {}
+    found: dict[str, tuple[dict[str, str], list[str]]] = {}
     with ProcessPoolExecutor(options.workers, mp_context=multiprocessing.get_context("spawn")) as pool:
         jobs = [pool.submit(words_of, name, options.out) for name in options.only]
         for job in jobs:
-            name, assertions, _, wrong = job.result()
-            found[name] = {"asserts": assertions, "wrong": wrong}
-            print(f"\n{name}\n" + "\n".join([f"  {one}" for one in assertions] + [f"  WRONG {one}" for one in wrong]))
-    bad = [name for name, of in found.items() if of["wrong"]]
+            name, said, wrong = job.result()
+            found[name] = said, wrong
+            lines = [f"  {what}: {words}" for what, words in said.items()] + [f"  WRONG {one}" for one in wrong]
+            print("\n".join(["", name, *lines]), flush=True)
+    if options.table:
+        write_table(options.table, table_of(found))
+    bad = [name for name, (_, wrong) in found.items() if wrong]
     print(f"\n{len(found)} settings, {len(bad)} with something wrong: {', '.join(bad) or 'none'}")
     return 1 if bad else 0
 
