@@ -11,11 +11,19 @@ from analyses.statistics import Rows
 from mechxl.findings import signed
 
 
-def exact(hits: int, n: int, level: float = 0.95) -> str:
-    """A share with its exact binomial interval (Clopper and Pearson 1934)."""
+def exact_ends(hits: int, n: int, level: float = 0.95) -> tuple[float, float]:
+    """The exact binomial interval of a share (Clopper and Pearson 1934)."""
     low, high = (1 - level) / 2, 1 - (1 - level) / 2
-    ends = (beta.ppf(low, hits, n - hits + 1) if hits else 0.0, beta.ppf(high, hits + 1, n - hits) if hits < n else 1.0)
-    return f"{hits / n:.3f} [{ends[0]:.3f}, {ends[1]:.3f}]"
+    return (
+        float(beta.ppf(low, hits, n - hits + 1)) if hits else 0.0,
+        float(beta.ppf(high, hits + 1, n - hits)) if hits < n else 1.0,
+    )
+
+
+def exact(hits: int, n: int) -> str:
+    """A share with its exact 95 % interval."""
+    low, high = exact_ends(hits, n)
+    return f"{hits / n:.3f} [{low:.3f}, {high:.3f}]"
 
 
 @dataclass(frozen=True)
@@ -67,6 +75,12 @@ class Bound:
     def out(self, rows: Rows) -> list[str]:
         """The rows whose rate is not within the bound."""
         return [name for name, rate in self.rates(rows).items() if not self.low <= rate <= self.high]
+
+    def surely_out(self, rows: Rows) -> list[str]:
+        """Those whose exact interval lies outside of the bound as a whole."""
+        counts = self.counts(rows)
+        ends = {name: exact_ends(*counts[name]) for name in self.out(rows)}
+        return [name for name, (low, high) in ends.items() if high < self.low or low > self.high]
 
 
 def _name(row: Mapping[str, Any]) -> str:
@@ -176,6 +190,7 @@ def _bound_line(key: str, bound: Bound, rows: Rows) -> dict[str, Any]:
         "now": _range(rates.values()) if rates else "-",
         "all rows together": bound.together(rows),
         "out of it": f"{len(out)} of {len(rates)}",
+        "surely out": str(len(bound.surely_out(rows))),
     }
 
 
