@@ -114,7 +114,11 @@ def measure(run: Run) -> list[dict[str, Any]]:
 def analyse(rows: Rows) -> dict[str, pd.DataFrame]:
     """A row a configuration, and the tests that the docstring fixes."""
     configurations = [
-        {"configuration": name, **{label: _cell(rows, name, key) for key, label in COLUMNS.items()}}
+        {
+            "configuration": name,
+            **{label: _cell(rows, name, key) for key, label in COLUMNS.items()},
+            "erasure verified": f"{_verified(rows, name)} of {len(values(rows, name, 'erasure_holds'))}",
+        }
         for name in VARIANTS
     ]
     tests = [*_with_informativeness(rows), *_with_dropout(rows)]
@@ -127,9 +131,15 @@ def _cell(rows: Rows, name: str, key: str) -> str:
     return all_points(points) if len(points) > 1 else "undefined"
 
 
+def _verified(rows: Rows, name: str) -> int:
+    return int(values(rows, name, "erasure_holds").sum())
+
+
 def numbers(rows: Rows) -> dict[str, str]:
     """Means by configuration, the tests, and whether (a) and (b) hold."""
     found = by_variant(rows, VARIANTS, tuple(COLUMNS))
+    found["verified"] = str(sum(_verified(rows, name) for name in VARIANTS))
+    found["verified.shown"] = str(sum(_verified(rows, name) for name in TAG_SHOWN))
     found |= {"runs": str(len(rows)), "seeds": str(min(_seeds(rows))), "least_p": least_p(min(_seeds(rows)))}
     for key, (n, rho, p) in _informativeness_tests(rows).items():
         found |= {f"a.{key}": signed(rho), f"a.{key}.p": p_value(p), "a.runs": str(n)}
