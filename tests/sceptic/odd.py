@@ -142,9 +142,9 @@ def table_of(found: Mapping[str, tuple[dict[str, str], list[str]]]) -> str:
 def write_table(path: Path, table: str) -> None:
     """Puts a table between the marks of a page."""
     page = path.read_text(encoding="utf-8")
-    before, _, rest = page.partition("<!-- table: odd -->\n")
-    after = rest.partition("<!-- end -->")[2]
-    path.write_text(f"{before}<!-- table: odd -->\n{table}\n<!-- end -->{after}", encoding="utf-8")
+    before, _, rest = page.partition("<!-- odd settings -->\n")
+    after = rest.partition("<!-- odd settings end -->")[2]
+    path.write_text(f"{before}<!-- odd settings -->\n{table}\n<!-- odd settings end -->{after}", encoding="utf-8")
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -6,7 +6,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from mechxl.findings import Finding, signed
+from mechxl.findings import Finding, counted, signed
 from mechxl.measures.coverage import covered, nominal
 from mechxl.measures.table import HEADLINE, MEASURES, Measure
 from mechxl.plots import (
@@ -222,11 +222,11 @@ def _groups_panel(finding: Finding, measures: Sequence[Measure]) -> Panel:
                 cell = (index // 2 + 1, index % 2 + 1)
                 _add(figure, rows, label, colour, cell=cell, legend=index == 0, null=False, dash=dash)
     _bottom_step_axes(figure, finding, (len(drawn) + 1) // 2)
-    counted = [f"{label}: n = {sizes(finding, group)}" for group, _, label, _, _ in GROUPS[:3] if _has(finding, group)]
+    groups = [f"{label}: n = {sizes(finding, group)}" for group, _, label, _, _ in GROUPS[:3] if _has(finding, group)]
     costly = listed([measure.label for measure in drawn if measure.cost == "costly"])
     few = ", ".join(f"{facts:,} {name}" for name, (facts, _) in finding.notes["few_sizes"].items())
     caption = (
-        f"Layer 1. {'; '.join(counted)} (for {costly}, of these: {few}). Each group is centred on itself. "
+        f"Layer 1. {'; '.join(groups)} (for {costly}, of these: {few}). Each group is centred on itself. "
         "Unseen entities have no facts: with shared names their measures show a shared entity, not a shared fact. "
         "Dashed: each language's own mean is subtracted. This hides a constant offset between the languages, and so "
         "can hide a separation. Bands: 95 % intervals over entities; one run. The permuted means are in the figure "
@@ -277,10 +277,11 @@ def _transfer_panel(finding: Finding) -> Panel:
     caption = (
         "Do the facts that are unified transfer? A mono fact's score is the cosine of its two renderings less its mean "
         "cosine to other facts of its relation in the language that it is told in. AUC: how often a fact that is "
-        "answered rightly in the other language has a higher score than one that is not; .5 says nothing. At the end: "
-        f"{at_end or 'not defined, as no fact transfers or all do'} (p over all layers and checkpoints, by the "
+        "answered rightly in the other language has a higher score than one that is not; .5 says nothing. Where it last "
+        "has an interval: "
+        f"{at_end or 'not defined, as no fact transfers, all do, or too few for an interval'} (p over all layers and checkpoints, by the "
         f"maximum; right: the layer with the highest AUC). n = {len(items):,} transfer items; "
-        f"{len(finding.notes['costly_steps'])} checkpoints, where some items transfer and some do not. Bands: 95 % "
+        f"{counted(len(finding.notes['costly_steps']), 'checkpoint')}, where some items transfer and some do not. Bands: 95 % "
         "intervals over entities. Dotted: entities permuted within relation and pair of languages. One run. This is "
         "an association within a checkpoint. It does not prove that the model uses the unified vector."
     )

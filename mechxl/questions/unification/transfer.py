@@ -130,11 +130,12 @@ def score_column(layer: int) -> str:
 
 
 def auc_at_end(table: pd.DataFrame) -> pd.DataFrame:
-    """AUC by layer at the last checkpoint where it is defined, the highest first.
+    """AUC by layer at the last checkpoint where it and its interval are defined, the highest first.
 
+    One item that differs from all others gives an AUC, and no interval: most resamples of entities lack it.
     Its p_scan holds over all layers and checkpoints (maximum statistic), so that the first layer may be chosen.
     """
-    rows = table[(table["measure"] == "auc_transfer") & table["value"].notna()]
+    rows = table[(table["measure"] == "auc_transfer") & table["low"].notna()]
     return rows[rows["step"] == rows["step"].max()].sort_values(["value", "layer"], ascending=[False, True])
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pandas as pd
 
 from mechxl.measures.table import MEASURES
+from mechxl.questions.unification.transfer import auc_words
 from mechxl.questions.unification.words import _agreement, blind_to
 
 IN_WORDS = [row for row in MEASURES if row.in_words]
@@ -30,3 +31,12 @@ def test_verbs_agree_with_how_many_measures_clear_their_null():
     assert "The score is negative all the same" in said
     only = _agreement(pd.DataFrame([row for row in rows if row["measure"] in ("cka", "score")]), 1, {}, MEASURES)
     assert "CKA clears its permutation null" in only
+
+
+def test_an_auc_without_an_interval_is_not_told():
+    """Where all items but one transfer, most resamples of entities have no AUC."""
+    row = {"measure": "auc_transfer", "layer": 1, "step": 20, "value": 0.6, "low": 0.5, "high": 0.7, "n": 9}
+    last = row | {"step": 40, "value": 1.0, "low": float("nan"), "high": float("nan")}
+    (said,) = auc_words(pd.DataFrame([row, last]).assign(p_scan=0.2))
+    assert "at step 20? AUC (.5: no) is layer 1 .60 [.50, .70]" in said
+    assert auc_words(pd.DataFrame([last]).assign(p_scan=0.2)) == []
