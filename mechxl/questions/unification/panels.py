@@ -277,12 +277,12 @@ def _transfer_panel(finding: Finding) -> Panel:
     caption = (
         "Do the facts that are unified transfer? A mono fact's score is the cosine of its two renderings less its mean "
         "cosine to other facts of its relation in the language that it is told in. AUC: how often a fact that is "
-        "answered rightly in the other language has a higher score than one that is not; .5 says nothing. Where it last "
-        "has an interval: "
-        f"{at_end or 'not defined, as no fact transfers, all do, or too few for an interval'} (p over all layers and checkpoints, by the "
-        f"maximum; right: the layer with the highest AUC). n = {len(items):,} transfer items; "
-        f"{counted(len(finding.notes['costly_steps']), 'checkpoint')}, where some items transfer and some do not. Bands: 95 % "
-        "intervals over entities. Dotted: entities permuted within relation and pair of languages. One run. This is "
+        "answered rightly in the other language has a higher score than one that is not; .5 says nothing. Where it "
+        "last has an interval: "
+        f"{at_end or 'nowhere, as no fact transfers, all do, or too few differ'} (p over all layers and checkpoints, "
+        f"by the maximum; right: the layer with the highest AUC). n = {len(items):,} transfer items; "
+        f"{counted(len(finding.notes['costly_steps']), 'checkpoint')}, where some items transfer and some do not. Bands: "
+        "95 % intervals over entities. Dotted: entities permuted within relation and pair of languages. One run. This is "
         "an association within a checkpoint. It does not prove that the model uses the unified vector."
     )
     return Panel("transfer-by-score", "Score against transfer, fact by fact", caption, themed(figure, legend_rows=2))
