@@ -42,7 +42,8 @@ def render_page(template: str, inline: bool, **content: Any) -> str:
         allowed = [*sources, f"'nonce-{nonce}'"] if nonce else sources
         shared = {"version": own_version(), "scripts": scripts, "dark": DARK, "nonce": nonce}
         shared["policy"] = f"{POLICY}; script-src {' '.join(allowed)}"
-        return environment.get_template(template).render(**shared, **content)
+        text = environment.get_template(template).render(**shared, **content)
+        return text.encode(errors="backslashreplace").decode()  # names of files may hold what is no letter
 
     page = rendered("")
     # Browsers check no hash of a script beside a local file. The nonce is the page's own hash: no text that the page

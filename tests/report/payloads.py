@@ -100,18 +100,18 @@ _CLOSERS = [
     "a\u0301\u0301\u0301",
 ]
 _STRINGS = [
-    f"\"><img src=x onerror={RUN}>",
+    f'"><img src=x onerror={RUN}>',
     f"'><img src=x onerror={RUN}>",
     f"`><img src=x onerror={RUN}>",
-    f"\" onmouseover=\"{RUN}\" x=\"",
+    f'" onmouseover="{RUN}" x="',
     f"' onmouseover='{RUN}' x='",
-    f"\" autofocus onfocus={RUN} x=",
+    f'" autofocus onfocus={RUN} x=',
     f"x onclick={RUN} y",
-    f"\";{RUN};//",
+    f'";{RUN};//',
     f"';{RUN};//",
     f"`;{RUN};//",
     f"${{{RUN}}}",
-    f"\\\";{RUN};//",
+    f'\\";{RUN};//',
     f"\\u0022;{RUN};//",
     f"\\x3cscript\\x3e{RUN}\\x3c/script\\x3e",
     f"\\u003cscript\\u003e{RUN}\\u003c/script\\u003e",
@@ -148,22 +148,31 @@ _STRINGS = [
     f"\x1b$B<script>{RUN}</script>\x1b(B",
 ]
 _PLOTLY = [
-    f"<a href=\"javascript:{RUN}\">x</a>",
-    f"<a href=\"JaVaScRiPt:{RUN}\" target=\"_self\">x</a>",
-    f"<a href=\" javascript:{RUN}\">x</a>",
-    f"<a href=\"{NET}\" popup=\"width=1\">x</a>",
-    f"<a href=\"x\" onclick=\"{RUN}\">x</a>",
-    f"<b onclick=\"{RUN}\">x</b>",
-    f"<span style=\"background:url({NET}.png)\">x</span>",
-    f"<span style=\"fill:url({NET}.svg#x)\">x</span>",
-    f"<span style=\"font-family:x;behavior:url({NET})\">x</span>",
+    f'<a href="javascript:{RUN}">x</a>',
+    f'<a href="JaVaScRiPt:{RUN}" target="_self">x</a>',
+    f'<a href=" javascript:{RUN}">x</a>',
+    f'<a href="{NET}" popup="width=1">x</a>',
+    f'<a href="x" onclick="{RUN}">x</a>',
+    f'<b onclick="{RUN}">x</b>',
+    f'<span style="background:url({NET}.png)">x</span>',
+    f'<span style="fill:url({NET}.svg#x)">x</span>',
+    f'<span style="font-family:x;behavior:url({NET})">x</span>',
     f"<br onload={RUN}>",
     f"<sub onclick={RUN}>x</sub><sup>y</sup><i>z</i><em>q</em><u>u</u><s>s</s>",
     "<b>x<i>y</b>z",
     f"$\\href{{javascript:{RUN}}}{{x}}$",
     f"$$\\unicode{{x}}\\require{{html}}\\style{{background:url({NET})}}{{x}}$$",
 ]
-_FORMULAS = ["=1+1", "+1+1", "-1+cmd|' /C calc'!A0", "@SUM(1)", "\t=1", "\r=1", " =1", '=HYPERLINK("https://evil.invalid")']
+_FORMULAS = [
+    "=1+1",
+    "+1+1",
+    "-1+cmd|' /C calc'!A0",
+    "@SUM(1)",
+    "\t=1",
+    "\r=1",
+    " =1",
+    '=HYPERLINK("https://evil.invalid")',
+]
 _SHORT = [_TAGS[0], _TAGS[7], _TAGS[11], _PLOTLY[0]]
 
 _ALL = [*_TAGS, *_STRINGS, *_PLOTLY, *_FORMULAS, *(f"{start}{tag}" for start in _CLOSERS for tag in _SHORT)]
