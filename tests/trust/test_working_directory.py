@@ -15,12 +15,15 @@ from tests.zygote import ENVIRONMENT, REPOSITORY
 
 # What commands, their libraries, and a sweep's workers import, beside modules that Python imports before mechxl.
 NAMES = (
-    "abc argparse ast asyncio base64 bisect copy csv dataclasses datetime decimal enum errno faulthandler filelock "
-    "fractions glob hashlib inspect io jinja2 json linecache logging math mechxl_extra multiprocessing numbers numpy "
-    "orjson os pandas pathlib pickle platform plotly pyarrow pydantic queue random re rich safetensors scipy secrets "
-    "selectors shutil signal socket statistics string struct subprocess tempfile textwrap threading tokenizers tomllib "
-    "torch traceback transformer_lens typing typing_extensions tyro unittest uuid xarray xlrd zarr zipfile"
-).split()
+    "abc", "argparse", "ast", "asyncio", "base64", "bisect", "copy", "csv", "dataclasses", "datetime",
+    "decimal", "enum", "errno", "faulthandler", "filelock", "fractions", "glob", "hashlib", "inspect",
+    "io", "jinja2", "json", "linecache", "logging", "math", "mechxl_extra", "multiprocessing",
+    "numbers", "numpy", "orjson", "os", "pandas", "pathlib", "pickle", "platform", "plotly", "pyarrow",
+    "pydantic", "queue", "random", "re", "rich", "safetensors", "scipy", "secrets", "selectors",
+    "shutil", "signal", "socket", "statistics", "string", "struct", "subprocess", "tempfile",
+    "textwrap", "threading", "tokenizers", "tomllib", "torch", "traceback", "transformer_lens",
+    "typing", "typing_extensions", "tyro", "unittest", "uuid", "xarray", "xlrd", "zarr", "zipfile",
+)  # fmt: skip
 
 
 @pytest.fixture
