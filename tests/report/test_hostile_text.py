@@ -263,7 +263,7 @@ def test_nothing_runs_in_a_notebook(hostile: Hostile, tmp_path: Path, opened):
         own_finding()._repr_html_(),
         error_html(Path(ALL.replace("\0", "")), ValueError(ALL)),
     ]
-    specs = [figure.to_json().replace("<", "\\u003c") for figure in figures]
+    specs = [str(figure.to_json()).replace("<", "\\u003c") for figure in figures]
     plots = "".join(f"<script>draw({spec})</script>" for spec in specs)
     draw = (
         "function draw(spec) { const one = document.createElement('div'); one.className = 'plot';"

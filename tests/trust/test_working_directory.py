@@ -63,7 +63,7 @@ def test_the_folder_is_noticed(hostile: Path):
     [
         ["-m", "mechxl", "train", "--describe", "--world.n-entities", "20"],
         ["-m", "mechxl.sweep", "nothing.toml"],
-        ["-m", "mechxl.check", "nothing"],
+        ["-m", "mechxl.check"],
     ],
 )
 def test_no_command_imports_from_it(hostile: Path, arguments: list[str]):
