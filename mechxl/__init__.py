@@ -12,9 +12,35 @@ Example:
     >>> explore(run)  # a widget
 """
 
-from importlib import import_module
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
+import os
+import sys
+
+
+def _leave_out_working_directory() -> None:
+    """Takes the working directory off the path of `python -m mechxl...`, before anything else is imported.
+
+    `python -m` puts it first, and so does an empty part of PYTHONPATH: its scipy.py would be imported for scipy. The
+    modules of mechxl are found by their package, also where that lies in the working directory.
+    """
+    if sys.argv[:1] != ["-m"]:  # so it is while Python looks for the module that it runs
+        return
+    before, name, after = sys.orig_argv[-len(sys.argv)].partition("mechxl")  # the module, perhaps with "-m" before it
+    if not name or before[:1] not in ("", "-") or after[:1] not in ("", "."):
+        return
+    library = os.path.dirname(os.__file__)  # noqa: PTH120  pathlib is not imported yet
+    until = sys.path.index(library) if library in sys.path else 1
+    try:
+        here = os.path.realpath(os.curdir)
+    except OSError:  # it was removed
+        return
+    sys.path[:until] = [entry for entry in sys.path[:until] if os.path.realpath(entry) != here]
+
+
+_leave_out_working_directory()
+
+from importlib import import_module  # noqa: E402
+from types import ModuleType  # noqa: E402
+from typing import TYPE_CHECKING, Any  # noqa: E402
 
 if TYPE_CHECKING:
     from mechxl.config import RunConfig as RunConfig

@@ -3,26 +3,48 @@
 import importlib
 import importlib.util
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import wraps
 from pathlib import Path
 from types import ModuleType
+from typing import ParamSpec, TypeVar
 
 from mechxl.errors import InputError
 from mechxl.questions.question import Question, declared
 from mechxl.questions.table import QUESTIONS
 
+Arguments = ParamSpec("Arguments")
+Answer = TypeVar("Answer")
+
 
 def find_question(name: str) -> Question:
     """The question of a name: one of QUESTIONS, or an own module or package by its dotted name.
 
-    An own module is looked for where Python looks for modules, and last in the working directory.
+    An own module is looked for where Python looks for modules, and last in the working directory. There its functions
+    may import too.
 
     Raises:
         InputError: there is no such question, or the module lacks one of the two functions.
         Exception: whatever an own module raises while it is imported.
     """
-    return declared(name, QUESTIONS[name] if name in QUESTIONS else _own_module(name))
+    if name in QUESTIONS:
+        return declared(name, QUESTIONS[name])
+    own = declared(name, _own_module(name))
+    overview = own.overview and _importing(own.overview)
+    return replace(own, compute=_importing(own.compute), figures=_importing(own.figures), overview=overview)
+
+
+def _importing(function: Callable[Arguments, Answer]) -> Callable[Arguments, Answer]:
+    """A function that may import from the working directory while it runs."""
+
+    @wraps(function)
+    def run(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Answer:
+        with _working_directory_importable():
+            return function(*args, **kwargs)
+
+    return run
 
 
 def _own_module(name: str) -> ModuleType:
@@ -42,14 +64,16 @@ def _working_directory_importable() -> Iterator[Path]:
     Nothing is compiled into the user's folder. Python takes compiled code for current where the source's second and
     size are the same, so that a module edited within a second would answer with its old code.
     """
-    directory, before, writes_none = Path.cwd(), list(sys.path), sys.dont_write_bytecode
-    if str(directory) not in sys.path:
+    directory, writes_none = Path.cwd(), sys.dont_write_bytecode
+    if added := str(directory) not in sys.path:
         sys.path.append(str(directory))
     sys.dont_write_bytecode = True
     try:
         yield directory
     finally:
-        sys.path[:], sys.dont_write_bytecode = before, writes_none
+        sys.dont_write_bytecode = writes_none
+        if added and str(directory) in sys.path:
+            sys.path.remove(str(directory))
 
 
 def _exists(name: str) -> bool:

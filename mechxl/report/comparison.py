@@ -7,7 +7,8 @@ from mechxl.comparison.compute import compare
 from mechxl.comparison.figures import figures, overview
 from mechxl.findings import Finding
 from mechxl.questions.find import find_question
-from mechxl.report.page import page_targets, render_page, write_page
+from mechxl.report.layout import render_page
+from mechxl.report.page import page_targets, write_page
 from mechxl.report.sections import drawn, for_figures, table
 from mechxl.run import Run
 

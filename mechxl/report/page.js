@@ -174,7 +174,11 @@
     return typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b));
   }
   function csv(content) {
-    const quoted = (value) => value === null ? "" : /[",\n\r]/.test(String(value)) ? `"${String(value).replace(/"/g, '""')}"` : String(value);
+    const safe = (text) => /^\s*[=+\-@\uFF1D\uFF0B\uFF0D\uFF20]|^[\t\r\n]/.test(text) ? "'" + text : text; // a spreadsheet must not take a text for a formula
+    function quoted(value) {
+      const text = value === null ? "" : typeof value === "string" ? safe(value) : String(value);
+      return /[",;\t\n\r]/.test(text) ? `"${text.replace(/"/g, '""')}"` : text;
+    }
     const rows = content.values[0].map((_, row) => content.values.map((column) => quoted(column[row])).join(","));
     return [content.columns.map(quoted).join(","), ...rows].join("\r\n") + "\r\n";
   }

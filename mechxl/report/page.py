@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import filelock
-import jinja2
 from plotly.offline import get_plotlyjs
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -17,17 +16,16 @@ from mechxl.config import RunConfig, changed_settings, flat
 from mechxl.data.description import describe
 from mechxl.errors import Failure, InputError
 from mechxl.files import check_path, kind_of, write_text
-from mechxl.plots import DARK
 from mechxl.questions.ask import ask
 from mechxl.questions.find import find_question
 from mechxl.questions.question import Question
 from mechxl.questions.table import QUESTIONS
+from mechxl.report.layout import render_page
 from mechxl.report.sections import Section, failed, readable, section
 from mechxl.run import Run
-from mechxl.version import own_version
 
 PAGE = re.compile(
-    rb"\s*<!doctype html>\s*<html[^>]*>\s*<head>.{0,300}<title>[^<]* \xc2\xb7 mechxl</title>", re.DOTALL
+    rb"\s*<!doctype html>\s*<html[^>]*>\s*<head>.{0,1000}<title>[^<]* \xc2\xb7 mechxl</title>", re.DOTALL
 )  # how a page begins
 SCRIPT = re.compile(rb"/\*\*\s*\* plotly\.js v")
 
@@ -170,19 +168,6 @@ def render(run: Run, sections: Sequence[Section], *, thorough: bool, inline: boo
         thorough=thorough,
         **_lead(run),
     )
-
-
-def render_page(template: str, inline: bool, **content: Any) -> str:
-    """Fills in a template of this package, with all content escaped."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("mechxl.report", "."),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    shared = {"version": own_version(), "plotly_js": get_plotlyjs() if inline else "", "dark": DARK}
-    return environment.get_template(template).render(**shared, **content)
 
 
 def _lead(run: Run) -> dict[str, Any]:

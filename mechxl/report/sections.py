@@ -3,7 +3,7 @@
 import html
 import math
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -138,12 +138,24 @@ def drawn(panel: Panel) -> Figure:
 def _refuse_fetching(panel: Panel) -> None:
     """Refuses what plotly draws with data from the net: maps, and images by address."""
     spec: Any = panel.figure.to_plotly_json()
-    layout = spec.get("layout", {})
-    images = [*layout.get("images", ()), *(trace for trace in spec["data"] if trace.get("type") == "image")]
-    if any(trace.get("type") in MAPS for trace in spec["data"]):
+    drawings = [spec, *spec.get("frames", ())]
+    if any(trace.get("type") in MAPS for drawing in drawings for trace in drawing.get("data") or ()):
         raise TypeError(f"figure {panel.name!r} has a map, for which the page would fetch data; draw it without")
-    if any(not str(image.get("source") or "data:").startswith("data:") for image in images):
-        raise TypeError(f"figure {panel.name!r} has an image with an address, which the page would fetch; embed it")
+    for part in _parts(spec):
+        source = part.get("source")
+        if isinstance(source, str) and not source.startswith("data:"):
+            raise TypeError(f"figure {panel.name!r} has an image with an address, which the page would fetch; embed it")
+
+
+def _parts(value: object) -> Iterator[Mapping[str, Any]]:
+    """All dictionaries in a figure: traces, layout, frames, templates. A list of numbers is not looked through."""
+    if isinstance(value, Mapping):
+        yield value
+        for part in value.values():
+            yield from _parts(part)
+    elif isinstance(value, list | tuple) and value and isinstance(value[0], Mapping | list | tuple):
+        for part in value:
+            yield from _parts(part)
 
 
 def for_figures(finding: Finding) -> Finding:

@@ -6,7 +6,8 @@ from pathlib import Path
 import pandas as pd
 
 from mechxl.plots import Panel
-from mechxl.report.page import render_page, write_page
+from mechxl.report.layout import render_page
+from mechxl.report.page import write_page
 from mechxl.report.sections import drawn, table
 
 

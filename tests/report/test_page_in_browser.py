@@ -39,7 +39,7 @@ def put_checkpoint(tab, place):
 def pixel(tab, figure, x, y):
     """Where a point in data units is on the screen."""
     tab.locator(f"#plot-{figure}").scroll_into_view_if_needed()
-    tab.wait_for_function(f"document.getElementById('plot-{figure}').ready")
+    tab.wait_for_function(f"() => document.getElementById('plot-{figure}').ready")
     return tab.evaluate(
         """([figure, x, y]) => {
             const plot = document.getElementById('plot-' + figure), full = plot._fullLayout;
@@ -96,26 +96,28 @@ def test_a_checkpoint_chosen_in_one_figure_is_chosen_in_all(trained, read_tab):
     tab = read_tab
     for place, step in ((0, 0), (2, trained.steps[2])):
         put_checkpoint(tab, place)
-        tab.wait_for_function(f"document.getElementById('step').textContent === 'step {step:,}'")
+        tab.wait_for_function(f"() => document.getElementById('step').textContent === 'step {step:,}'")
         tab.locator("#plot-checkerboard").scroll_into_view_if_needed()
-        tab.wait_for_function(f"document.getElementById('plot-checkerboard').layout.sliders[0].active === {place}")
+        tab.wait_for_function(
+            f"() => document.getElementById('plot-checkerboard').layout.sliders[0].active === {place}"
+        )
         shown = tab.evaluate("document.getElementById('plot-checkerboard').calcdata[0][0].z.map((row) => [...row])")
         assert np.array_equal(shown, boards[place])
         tab.locator("#plot-loss").scroll_into_view_if_needed()
         tab.wait_for_function(
-            f"document.getElementById('plot-loss').layout.shapes.some((one) => one.x0 === {step or 0.4})"
+            f"() => document.getElementById('plot-loss').layout.shapes.some((one) => one.x0 === {step or 0.4})"
         )
     # by a click on a curve
     curves = ask(trained, "learning").tables["curves"]
     row = curves[curves["step"] == trained.steps[-2]].iloc[0] if trained.steps[-2] in set(curves["step"]) else None
     assert row is not None
     tab.mouse.click(*pixel(tab, "loss", int(row["step"]), float(row["loss"])))
-    tab.wait_for_function(f"document.getElementById('step').textContent === 'step {int(row['step']):,}'")
+    tab.wait_for_function(f"() => document.getElementById('step').textContent === 'step {int(row['step']):,}'")
     # by a figure's own slider
     tab.locator("#plot-map").scroll_into_view_if_needed()
     rail = tab.locator("#plot-map .slider-rail-touch-rect")
     rail.click(position={"x": 8, "y": 8})
-    tab.wait_for_function("document.getElementById('step').textContent === 'step 0'")
+    tab.wait_for_function("() => document.getElementById('step').textContent === 'step 0'")
     assert tab.locator("#checkpoint").input_value() == "0"
 
 
@@ -125,7 +127,7 @@ def test_a_fact_is_told_in_every_language_with_its_answers(trained, read_tab):
     tab = read_tab
     tab.locator("#fact-choice").select_option("3")
     put_checkpoint(tab, 1)
-    tab.wait_for_function(f"document.getElementById('fact-step').textContent.endsWith('step {steps[1]:,}')")
+    tab.wait_for_function(f"() => document.getElementById('fact-step').textContent.endsWith('step {steps[1]:,}')")
     rows = tab.locator("#fact-table tbody tr")
     assert rows.count() == 2
     for a in range(2):
@@ -149,7 +151,7 @@ def test_a_fact_is_told_in_every_language_with_its_answers(trained, read_tab):
     ]
     at = marks[5][1]
     tab.mouse.click(*at)
-    tab.wait_for_function("document.getElementById('fact-choice').value !== '3'")
+    tab.wait_for_function("() => document.getElementById('fact-choice').value !== '3'")
     chosen = int(tab.locator("#fact-choice").input_value())
     # marks may cover each other: it is one of those at the place clicked
     assert chosen in [fact for fact, place in marks if np.hypot(*np.subtract(place, at)) < 10]
@@ -190,7 +192,7 @@ def test_keyboard_theme_and_print(trained, small_page, looked_at):
     tab.locator("#checkpoint").focus()
     tab.keyboard.press("ArrowLeft")
     step = f"step {trained.steps[-2]:,}"
-    tab.wait_for_function(f"document.getElementById('step').textContent === '{step}'")
+    tab.wait_for_function(f"() => document.getElementById('step').textContent === '{step}'")
     assert tab.locator("#checkpoint").get_attribute("aria-valuetext") == step
 
     ink = "getComputedStyle(document.querySelector('#plot-loss .xtick text')).fill"
@@ -198,7 +200,7 @@ def test_keyboard_theme_and_print(trained, small_page, looked_at):
     tab.wait_for_selector("#plot-loss .xtick text")
     light = tab.evaluate(ink)
     tab.get_by_role("button", name="Use the dark theme").click()
-    tab.wait_for_function(f"{ink} !== '{light}'")
+    tab.wait_for_function(f"() => {ink} !== '{light}'")
     assert tab.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(27, 31, 39)"
     tab.reload()
     tab.wait_for_selector(".plot .main-svg")
@@ -207,16 +209,16 @@ def test_keyboard_theme_and_print(trained, small_page, looked_at):
     put_checkpoint(tab, 1)
     tab.evaluate("dispatchEvent(new Event('beforeprint'))")
     assert tab.evaluate("document.documentElement.dataset.theme") == "light"
-    tab.wait_for_function("[...document.querySelectorAll('.plot')].every((plot) => plot.ready)")
+    tab.wait_for_function("() => [...document.querySelectorAll('.plot')].every((plot) => plot.ready)")
     boards = ask(trained, "unification").arrays["checkerboard"]
     shown = "document.getElementById('plot-checkerboard').calcdata[0][0].z.map((row) => [...row])"
-    tab.wait_for_function(f"document.getElementById('plot-checkerboard').shown === {trained.steps[1]}")
+    tab.wait_for_function(f"() => document.getElementById('plot-checkerboard').shown === {trained.steps[1]}")
     assert np.array_equal(tab.evaluate(shown), boards[1])
     assert tab.evaluate("document.getElementById('plot-loss').layout.font.color") == "#1F2430"
     assert tab.evaluate("document.getElementById('plot-overview').layout.font.color") == "#1F2430"
     tab.evaluate("dispatchEvent(new Event('afterprint'))")
     assert tab.evaluate("document.documentElement.dataset.theme") == "dark"
-    tab.wait_for_function("document.getElementById('plot-loss').layout.font.color === '#E6E8EC'")
+    tab.wait_for_function("() => document.getElementById('plot-loss').layout.font.color === '#E6E8EC'")
 
 
 def test_a_deep_link_leads_to_its_figure(small_page, looked_at):

@@ -19,6 +19,17 @@ from mechxl.sweep.engine import Job, Outcome
 
 LOG_BEGINS = "mechxl: the last output of a process that died\n"
 WAKE = 0.2  # seconds between two calls of `stopping`
+WORKER = """
+import sys
+from importlib import machinery, util
+
+spec = machinery.PathFinder.find_spec("mechxl", [sys.argv.pop()])
+sys.modules["mechxl"] = util.module_from_spec(spec)
+spec.loader.exec_module(sys.modules["mechxl"])
+from mechxl.sweep.engines import worker
+
+worker.main()
+"""  # the sweep's own mechxl, found by its folder: with -P the working directory is not on the path
 
 
 class _Worker:
@@ -30,13 +41,14 @@ class _Worker:
     def __init__(self, threads: int) -> None:
         self.errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  closed with the process
         self.process = subprocess.Popen(
-            [sys.executable, "-X", "faulthandler", "-m", "mechxl.sweep.engines.worker"],
+            [sys.executable, "-X", "faulthandler", "-P", "-c", WORKER, str(Path(__file__).parents[3])],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.errors,
             bufsize=0,
             start_new_session=True,
-            env=os.environ | {"OMP_NUM_THREADS": str(threads), "RAYON_NUM_THREADS": str(threads)},
+            env=os.environ
+            | {"OMP_NUM_THREADS": str(threads), "RAYON_NUM_THREADS": str(threads), "PYTHONPATH": _python_path()},
         )
         assert self.process.stdin is not None
         assert self.process.stdout is not None
@@ -94,6 +106,12 @@ class _Worker:
         self.process.wait()
         for pipe in (self.orders, self.answers, self.errors):
             pipe.close()
+
+
+def _python_path() -> str:
+    """PYTHONPATH without the working directory, which an empty part of it stands for."""
+    parts, here = os.environ.get("PYTHONPATH", "").split(os.pathsep), Path.cwd()
+    return os.pathsep.join(part for part in parts if part and Path(part).resolve() != here)
 
 
 def _log(job: Job) -> Path:
