@@ -281,8 +281,8 @@ def _transfer_panel(finding: Finding) -> Panel:
         "last has an interval: "
         f"{at_end or 'nowhere, as no fact transfers, all do, or too few differ'} (p over all layers and checkpoints, "
         f"by the maximum; right: the layer with the highest AUC). n = {len(items):,} transfer items; "
-        f"{counted(len(finding.notes['costly_steps']), 'checkpoint')}, where some items transfer and some do not. Bands: "
-        "95 % intervals over entities. Dotted: entities permuted within relation and pair of languages. One run. This is "
-        "an association within a checkpoint. It does not prove that the model uses the unified vector."
+        f"{counted(len(finding.notes['costly_steps']), 'checkpoint')}, where some items transfer and some do not. "
+        "Bands: 95 % intervals over entities. Dotted: entities permuted within relation and pair of languages. One "
+        "run. This is an association within a checkpoint. It does not prove that the model uses the unified vector."
     )
     return Panel("transfer-by-score", "Score against transfer, fact by fact", caption, themed(figure, legend_rows=2))
