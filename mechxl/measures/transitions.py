@@ -156,8 +156,11 @@ def _fit(rise: Rise) -> dict[str, float]:
 
 
 def _stage(x: Float[np.ndarray, " point"], m: float, spread: float) -> Stage:
-    """The half-rise with its interval, or the gap between evaluations around it where that is wider."""
-    low, high = m - spread, m + spread
+    """The half-rise with its interval, or the gap between evaluations around it where that is wider.
+
+    An interval reaches from step 1 to the last step at most: a rise that has ended began and ended there.
+    """
+    low, high = max(m - spread, min(0.0, m)), min(m + spread, max(x[-1], m))
     after = int(np.clip(np.searchsorted(x, m, side="right"), 1, len(x) - 1))
     if high - low < x[after] - x[after - 1]:
         low, high = min(x[after - 1], m), max(x[after], m)
@@ -206,7 +209,7 @@ def lag(
         return second_m - first_m
 
     value = float(other.stages()[0][0] - one.stages()[0][0])
-    half = NORMAL * float(gaps().std())
+    half = min(NORMAL * float(gaps().std()), float(one.grid.x[-1]) + abs(value))  # steps from 1 to the last one
     null = gaps(_common_midpoint(one, other))
     p = float((1 + (np.abs(null) >= abs(value) - 1e-12).sum()) / (draws + 1))
     return Lag(value, value - half, value + half, p)
