@@ -5,19 +5,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
-from scipy.stats import beta
+from scipy.stats import binomtest
 
 from analyses.statistics import Rows
 from mechxl.findings import signed
 
 
-def exact_ends(hits: int, n: int, level: float = 0.95) -> tuple[float, float]:
-    """The exact binomial interval of a share (Clopper and Pearson 1934)."""
-    low, high = (1 - level) / 2, 1 - (1 - level) / 2
-    return (
-        float(beta.ppf(low, hits, n - hits + 1)) if hits else 0.0,
-        float(beta.ppf(high, hits + 1, n - hits)) if hits < n else 1.0,
-    )
+def exact_ends(hits: int, n: int) -> tuple[float, float]:
+    """The exact 95 % binomial interval of a share (Clopper and Pearson 1934)."""
+    ends = binomtest(hits, n).proportion_ci(0.95, "exact")
+    return float(ends.low), float(ends.high)
 
 
 def exact(hits: int, n: int) -> str:

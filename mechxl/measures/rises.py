@@ -213,7 +213,7 @@ class Rise:
         f, x, two = self.fits, self.grid.x, self.twice()
         height = sum(self.pair.A) if two and self.pair else float(f.A[0])
         if height <= LEAST_RISE:
-            return "rises, onset not resolved", f"it rises by {height:.3f}, needs more than {LEAST_RISE:g}"
+            return "rises, onset not resolved", f"it rises by {height:.3g}, needs more than {LEAST_RISE:g}"
         best, rho = (self.pair.aicc, self.pair.rho) if two and self.pair else (float(f.aicc[0]), float(f.rho[0]))
         better = float(min(f.lines[0], f.constant[0])) - best
         if better <= (least := self.margin(rho) + (LEAST_TWO + self._follows() if two else 0.0)):

@@ -118,7 +118,8 @@ def onset(
         return Onset(outcome, NO_STAGE, NO_STAGE, half, reason, start, fit)
     m, _ = rise.stages()
     spread = rise.spread() * rise.bootstrap(rng, draws).std(axis=0)
-    stages = [_stage(rise.grid.x, float(middle), float(wide)) for middle, wide in zip(m, spread, strict=True)]
+    end = np.inf if outcome == "rises, not finished" else float(rise.grid.x[-1])
+    stages = [_stage(rise.grid.x, float(middle), float(wide), end) for middle, wide in zip(m, spread, strict=True)]
     return Onset(outcome, stages[0], stages[1] if len(stages) > 1 else NO_STAGE, half, reason, start, fit)
 
 
@@ -155,12 +156,12 @@ def _fit(rise: Rise) -> dict[str, float]:
     return {name: float(getattr(rise.fits, name)[0]) for name in ("c", "A", "m", "w", "rho", "sd")}
 
 
-def _stage(x: Float[np.ndarray, " point"], m: float, spread: float) -> Stage:
+def _stage(x: Float[np.ndarray, " point"], m: float, spread: float, end: float) -> Stage:
     """The half-rise with its interval, or the gap between evaluations around it where that is wider.
 
-    An interval reaches from step 1 to the last step at most: a rise that has ended began and ended there.
+    The interval reaches from step 1 to an end (in ln(step)) at most: a rise that has ended began and ended there.
     """
-    low, high = max(m - spread, min(0.0, m)), min(m + spread, max(x[-1], m))
+    low, high = max(m - spread, 0.0), min(m + spread, end)
     after = int(np.clip(np.searchsorted(x, m, side="right"), 1, len(x) - 1))
     if high - low < x[after] - x[after - 1]:
         low, high = min(x[after - 1], m), max(x[after], m)
@@ -209,10 +210,10 @@ def lag(
         return second_m - first_m
 
     value = float(other.stages()[0][0] - one.stages()[0][0])
-    half = min(NORMAL * float(gaps().std()), float(one.grid.x[-1]) + abs(value))  # steps from 1 to the last one
+    half, most = NORMAL * float(gaps().std()), float(one.grid.x[-1])  # no lag is longer than from step 1 to the last
     null = gaps(_common_midpoint(one, other))
     p = float((1 + (np.abs(null) >= abs(value) - 1e-12).sum()) / (draws + 1))
-    return Lag(value, value - half, value + half, p)
+    return Lag(value, max(value - half, -most), min(value + half, most), p)
 
 
 def _common_midpoint(one: Rise, other: Rise) -> float:

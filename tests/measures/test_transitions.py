@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
 
+from analyses.planted import SPACINGS, planted_twice
 from mechxl.measures.logistics import (
     RHOS,
     Grid,
@@ -224,6 +225,28 @@ def test_an_interval_is_wider_where_noise_grows_or_may_grow_unseen():
     even = sparse.fitted() + sparse.fits.sd[0] * rng().normal(size=(50, len(sparse.y)))
     as_seen = np.std(fit_rises(sparse.grid, even).m)
     assert as_seen < np.std(sparse.bootstrap(rng(), 50)) < 6 * as_seen
+
+
+@pytest.mark.parametrize("seed", [1, 44, 53, 59])
+def test_a_jump_of_the_noise_that_looks_like_a_second_rise_is_not_dated_too_narrowly(seed):
+    """Noise that grows, SNR 10: the fit puts the second rise elsewhere, and far more sharply than it is known."""
+    x, generator = np.log(SPACINGS["log"]), rng(seed)
+    y, (_, planted_second) = planted_twice(generator, x, 10, "growing")
+    found = onset(SPACINGS["log"], y, generator)
+    assert found.outcome == "rises twice"
+    assert abs(np.log(found.second.step) - planted_second) > 0.1
+    assert found.second.low <= np.exp(planted_second) <= found.second.high
+
+
+def test_no_interval_leaves_the_steps_that_there_were():
+    """The first of two rises has so few evaluations that it is hardly known at all."""
+    x, generator, step = np.log(SPACINGS["linear"]), rng(32), SPACINGS["linear"]
+    y, _ = planted_twice(generator, x, 20, "even")
+    found = onset(step, y, generator)
+    assert found.outcome == "rises twice"
+    assert (found.first.low, found.first.high) == pytest.approx((1, step[-1]))
+    behind = lag(step, y, logistic(600, x=x) + 0.02 * generator.normal(size=len(x)), generator, draws=50)
+    assert (behind.low, behind.high) == pytest.approx((-np.log(step[-1]), np.log(step[-1])))
 
 
 def test_units_of_the_curve_and_of_the_clock_move_the_onset_as_they_must():

@@ -28,8 +28,8 @@ def asserted(findings: Findings) -> dict[str, str]:
         said["verdict"] = verdict["name"] if verdict else "withheld"
     if learning := findings.get("learning"):
         for kind, row in _rates(learning).items():
-            known = "not defined" if pd.isna(row["accuracy"]) else f"{row['accuracy']:.2f}"
-            said[kind] = f"{known}, best guess {_guess(learning, kind):.2f}"
+            rate = f"{row['accuracy']:.2f}, best guess {_guess(learning, kind):.2f}"
+            said[kind] = "not defined" if pd.isna(row["accuracy"]) else rate
     if phases:
         for row in phases.tables["onsets"].to_dict("records"):
             if row["quantity"] in said and row["unit"] == "accuracy":

@@ -17,7 +17,7 @@ within relations and for the whole one alike, since the null space alone decides
 the map is the one that changes x least over all prompts (theorem 4.2 with this z), what tells relations apart included.
 The covariance is that of the sample. Shrunk towards a sphere, as the package does unless told not to, the map would
 erase the same and change more: in a run of 60 entities five times as much, and recall fell to .91 instead of staying at
-1.00. With 500 entities the two differ by .002 or less.
+1.00. In a default run (1,000 entities) the two differ by .002 or less.
 
 Pooled over relations, z has a column for each language, and the map has rank languages - 1. It makes the languages'
 means equal over all relations together. Within a relation they may stay apart, if their offsets differ between
