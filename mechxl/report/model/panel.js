@@ -157,7 +157,7 @@
       drawing.append(hit);
     });
     box.replaceChildren(drawing);
-    const keys = [...lines].reverse().flatMap((line) => [element("span", undefined, { className: `model-key ${line.asked ? "asked" : ""}` }), `${line.name}: `, word(line.text || "none"), "   "]);
+    const keys = [...lines].reverse().flatMap((line) => [element("span", undefined, { className: `model-key ${line.asked ? "asked" : ""}` }), `${line.name}: `, word(line.text || "none"), element("br")]);
     at("course-caption").replaceChildren(...keys, "Probability at each checkpoint of the page, evenly spaced; a click chooses one.");
   }
 

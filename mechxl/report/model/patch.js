@@ -54,9 +54,9 @@ function mechxlPatch(panel) { // a donor's activation in the question's run: one
     const part = PARTS[Number(at("part").value)][1], rows = [{ name: "embeddings (layer 0)", component: "resid_pre", block: 0, head: null }];
     for (let block = 0; block < about.layers; block++) {
       for (let head = 0; head < about.heads; head++) if (part !== "pattern" || sameLength) rows.push({ name: `L${block}H${head} ${part} (layer ${block + 1})`, component: part, block, head });
-      rows.push({ name: `attention writes, layer ${block + 1}`, component: "attn_out", block, head: null });
-      rows.push({ name: `MLP writes, layer ${block + 1}`, component: "mlp_out", block, head: null });
-      rows.push({ name: `stream after layer ${block + 1}`, component: "resid_post", block, head: null });
+      rows.push({ name: `attention output, layer ${block + 1}`, component: "attn_out", block, head: null });
+      rows.push({ name: `MLP output, layer ${block + 1}`, component: "mlp_out", block, head: null });
+      rows.push({ name: `residual stream, layer ${block + 1}`, component: "resid_post", block, head: null });
     }
     return rows;
   }
@@ -79,7 +79,7 @@ function mechxlPatch(panel) { // a donor's activation in the question's run: one
   function tellOne() {
     const { q, words: w, asked } = shown, after = patchedAnswers(chosen), before = asked.found;
     const p = after.greedy === null ? null : after.words.get(after.greedy), same = after.greedy === before.greedy;
-    at("patched").replaceChildren(`With the donor's ${chosen.name} at ${chosen.position} the model answers `, ...(after.greedy === null ? ["no value word"] : [word(after.greedy), ` (probability ${probability(p)})`]), `: ${outcome(after.greedy, q)}. Without the patch it answers `, ...(before.greedy === null ? ["no value word"] : [same ? "the same" : word(before.greedy)]), ".");
+    at("patched").replaceChildren(`With the donor's ${chosen.name}, at the position ${chosen.position}, the model answers `, ...(after.greedy === null ? ["no value word"] : [word(after.greedy), ` (probability ${probability(p)})`]), `: ${outcome(after.greedy, q)}. Without the patch it answers `, ...(before.greedy === null ? ["no value word"] : [same ? "the same" : word(before.greedy)]), ".");
     const means = new Map([[w.own, "the receiver's own value"], [w.foreign, "the donor's value, donor's language"], [w.donor, "the donor's value, receiver's language"]]);
     const likely = [...after.words].sort((a, b) => b[1] - a[1]).slice(0, 3).map(([text]) => text);
     const rows = [...new Set([...means.keys(), before.greedy, ...likely])].filter((text) => text !== null).map(function (text) {
@@ -117,7 +117,7 @@ function mechxlPatch(panel) { // a donor's activation in the question's run: one
           tellOne();
         });
         first = first || { button, place };
-        if (keep && keep.component === place.component && keep.block === place.block && keep.head === place.head && keep.position === place.position) best = { button, place };
+        if (keep && keep.component === place.component && keep.block === place.block && keep.head === place.head && (keep.position === place.position || !keep.position)) best = { button, place };
         const cell = element("td", button);
         cell.setAttribute("role", "gridcell");
         return cell;
@@ -154,7 +154,7 @@ function mechxlPatch(panel) { // a donor's activation in the question's run: one
     if (own.donor === own.own) return clear("Donor and receiver have the same value, so the answer can't tell them apart. Pick another donor.");
     const model = panel.model(), always = new Set(Object.values(own).filter((text) => text !== null));
     shown = { q, asked, donorRead, words: own, always, receiver: mechxlModel.run(model, asked.read.ids), donor: mechxlModel.run(model, donorRead.ids) };
-    chosen = chosen || { component: "attn_out", block: about.layers - 1, head: null, position: "relation" };
+    chosen = chosen || { component: "attn_out", block: 0, head: null, position: "" };
     return tellGrid();
   }
   return { tell };
