@@ -48,7 +48,10 @@ class Report:
         tyro.conf.arg(help="inline: one self-contained file; beside: plotly.min.js next to it"),
     ] = "inline"
     model_checkpoints: Annotated[
-        int, tyro.conf.arg(help="checkpoints of the model that the page holds, so that it can be asked; 12 at most, 0: none")
+        int,
+        tyro.conf.arg(
+            help="checkpoints of the model that the page holds, so that it can be asked; 12 at most, 0: none"
+        ),
     ] = 12
     quiet: Annotated[bool, tyro.conf.arg(help="show no progress bar")] = False
     version: Annotated[bool, tyro.conf.arg(help="print the version")] = False

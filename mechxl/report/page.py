@@ -156,9 +156,7 @@ def _is_made_here(path: Path, known: re.Pattern[bytes]) -> bool:
     return not beginning or known.match(beginning) is not None
 
 
-def render(
-    run: Run, sections: Sequence[Section], model: Shown = NO_MODEL, *, thorough: bool, inline: bool
-) -> str:
+def render(run: Run, sections: Sequence[Section], model: Shown = NO_MODEL, *, thorough: bool, inline: bool) -> str:
     """The page as text. Its first screen shows the overview of the first section that has one."""
     timeline = next((section.overview for section in sections if section.overview), None)
     return render_page(

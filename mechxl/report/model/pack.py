@@ -105,9 +105,7 @@ def story_steps(steps: Sequence[int], rows: Sequence[Mapping[str, object]], n: i
     if n == 1:
         return [steps[-1]]
     by_step = {row["step"]: row for row in rows}
-    curves = [
-        [by_step.get(step, {}).get(name) for step in steps] for name in ("recall_accuracy", "transfer_accuracy")
-    ]
+    curves = [[by_step.get(step, {}).get(name) for step in steps] for name in ("recall_accuracy", "transfer_accuracy")]
     moved = np.nansum([np.abs(np.diff(np.array(curve, dtype=float))) for curve in curves], axis=0)
     even = np.full(len(steps) - 1, 1 / (len(steps) - 1))
     distance = even if moved.sum() == 0 else (even + moved / moved.sum()) / 2
