@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ MOST_CHECKPOINTS = 12
 MOST_TEXT = 2_200_000  # characters of weights in a page
 MOST_ENTITIES = 2000  # that the page can tell the right answers of
 TRIED, DERIVED, NEIGHBOURS = 1000, 64, 120  # prompts to measure errors on, to take derivatives from; facts to compare
-Json = Mapping[str, object]
+Json = Mapping[str, Any]
 
 
 class Shown(TypedDict):
@@ -72,7 +72,7 @@ def model_of(run: Run, most: int) -> Shown:
     asked = min(most, MOST_CHECKPOINTS, len(run.steps))
     if not asked:
         return NO_MODEL
-    n = asked
+    n, weights = asked, 0
     while n:
         chosen = story_steps(run.steps, run.rows, n)
         parameters = {step: load(run.read_checkpoint(step)[0]) for step in chosen}
