@@ -25,13 +25,20 @@ function mechxlPatch(panel) { // a donor's activation in the question's run: one
     at("donor-relation").value = String(q.relation);
     at("donor-language").value = String(q.language);
   }
-  // A fact of the receiver's relation with another value, told in another language; as near to that as there is.
+  const answersRightly = function (q) {
+    const found = panel.ask(panel.model(), panel.prompt(panel.sentence(q)).ids, q);
+    return found.greedy === panel.rightWord(q, q.language);
+  };
+  // A fact of the receiver's relation with another value, told in another language and answered rightly there, as the
+  // pairs of the question patching are; as near to that as there is.
   function drawn(q) {
     const language = donor ? donor.language : (q.language + 1) % panel.nLanguages, valueOf = (fact) => about.value[language][fact];
     const others = about.value[0].map((_, fact) => fact).filter((fact) => fact % panel.nRelations === q.relation && valueOf(fact) >= 0 && Math.floor(fact / panel.nRelations) !== q.entity);
     const apart = others.filter((fact) => valueOf(fact) !== about.value[q.language][panel.factOf(q)]), told = apart.filter((fact) => about.told[fact] >> language & 1);
     const among = [told, apart, others].find((some) => some.length);
-    return among ? panel.questionOf(panel.anyOf(among), language) : null;
+    if (!among) return null;
+    const tries = Array.from({ length: 20 }, () => panel.questionOf(panel.anyOf(among), language));
+    return tries.find(answersRightly) || tries[0];
   }
   // Positions that correspond: tokens of the same word (tag, name, relation) at the same place, or first and last if the
   // words have different numbers of tokens.
