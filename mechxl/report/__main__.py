@@ -1,7 +1,7 @@
 """Writes a run's report, or the comparison of several.
 
 python -m mechxl.report RUN [RUN ...] [--null RUN] [--out FILE.html] [--only QUESTION ...] [--thorough]
-[--plotly inline|beside]
+[--plotly inline|beside] [--model-checkpoints N]
 """
 
 import sys
@@ -47,6 +47,12 @@ class Report:
         Literal["inline", "beside"],
         tyro.conf.arg(help="inline: one self-contained file; beside: plotly.min.js next to it"),
     ] = "inline"
+    model_checkpoints: Annotated[
+        int,
+        tyro.conf.arg(
+            help="checkpoints of the model that the page holds, so that it can be asked; 12 at most, 0: none"
+        ),
+    ] = 12
     quiet: Annotated[bool, tyro.conf.arg(help="show no progress bar")] = False
     version: Annotated[bool, tyro.conf.arg(help="print the version")] = False
 
@@ -64,13 +70,15 @@ def _report(argv: Sequence[str]) -> int:
 
     if not options.runs:
         raise InputError("no run is given; name a run's directory, or several to compare")
+    if not 0 <= options.model_checkpoints <= 12:
+        raise InputError(f"--model-checkpoints {options.model_checkpoints}: must be 0 to 12; 0 leaves the model out")
     if options.null and len(options.runs) > 1:
         raise InputError("--null is for one run; of several, each takes the null that lies beside it as RUN-null")
     runs = [Run(path, options.null) for path in options.runs]
     laid_out = {"thorough": options.thorough, "plotly": options.plotly, "quiet": options.quiet}
     if len(runs) == 1:
         out = options.out or Path("reports") / f"{runs[0].name}.html"
-        path = write_report(runs[0], out, only=options.only, **laid_out)
+        path = write_report(runs[0], out, only=options.only, model_checkpoints=options.model_checkpoints, **laid_out)
     else:
         if options.only:
             raise InputError("--only picks questions for a single run; leave it out to compare several")

@@ -14,6 +14,7 @@ from plotly.offline import get_plotlyjs
 from mechxl.plots import DARK
 from mechxl.version import own_version
 
+SCRIPTS = ("theme", "page", "model/model", "model/look", "model/patch", "model/panel")
 # plotly writes styles into the page, and draws images that the page holds
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'; form-action 'none'"
 
@@ -33,9 +34,7 @@ def render_page(template: str, inline: bool, **content: Any) -> str:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    scripts = {name: (files("mechxl.report") / f"{name}.js").read_text(encoding="utf-8") for name in ("theme", "page")}
-    if inline:
-        scripts["plotly"] = get_plotlyjs()
+    scripts = page_scripts(inline)
     sources = [f"'sha256-{base64.b64encode(_sha256(script)).decode()}'" for script in scripts.values()]
 
     def rendered(nonce: str) -> str:
@@ -49,6 +48,12 @@ def render_page(template: str, inline: bool, **content: Any) -> str:
     # Browsers check no hash of a script beside a local file. The nonce is the page's own hash: no text that the page
     # holds can name it, and the same page has the same.
     return page if inline else rendered(_sha256(page).hex())
+
+
+def page_scripts(inline: bool) -> dict[str, str]:
+    """The scripts that a page may run, by name; plotly.js among them if it stands in the page."""
+    scripts = {name: (files("mechxl.report") / f"{name}.js").read_text(encoding="utf-8") for name in SCRIPTS}
+    return scripts | ({"plotly": get_plotlyjs()} if inline else {})
 
 
 def _sha256(text: str) -> bytes:

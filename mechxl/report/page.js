@@ -103,6 +103,7 @@
     document.getElementById("step").textContent = said;
     plots.forEach(follow);
     tellFact();
+    document.dispatchEvent(new CustomEvent("mechxl-step", { detail: step })); // the model's panel follows
   }
   function clicked(plot, event) {
     const meta = specOf(plot).layout.meta || {}, point = event.points[0];

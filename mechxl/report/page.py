@@ -21,6 +21,7 @@ from mechxl.questions.find import find_question
 from mechxl.questions.question import Question
 from mechxl.questions.table import QUESTIONS
 from mechxl.report.layout import render_page
+from mechxl.report.model.pack import MOST_CHECKPOINTS, NO_MODEL, Shown, model_of
 from mechxl.report.sections import Section, failed, readable, section
 from mechxl.run import Run
 
@@ -37,6 +38,7 @@ def write_report(
     only: Sequence[str] = (),
     thorough: bool = False,
     plotly: str = "inline",
+    model_checkpoints: int = MOST_CHECKPOINTS,
     quiet: bool = False,
 ) -> Path:
     """Computes the questions of a run and writes its report.
@@ -47,6 +49,7 @@ def write_report(
         only: questions to compute, by name or as the module of a question of your own; empty for all of mechxl's.
         thorough: use all facts; otherwise large worlds are sampled.
         plotly: inline (one self-contained file) or beside (plotly.min.js next to the page, shared by many).
+        model_checkpoints: how many checkpoints of the model the page holds at most; 0: it can't be asked anything.
         quiet: no progress bar.
 
     Returns:
@@ -79,7 +82,8 @@ def write_report(
                 sections.append(failed(name, None if isinstance(question, BaseException) else question, error))
                 console.print(readable(_traceback(error)), markup=False, highlight=False)
             bar.advance(task)
-    page = render(run, sections, thorough=thorough, inline=plotly == "inline")
+    model = model_of(run, model_checkpoints)
+    page = render(run, sections, model, thorough=thorough, inline=plotly == "inline")
     write_page(page, out, plotly)
     if wrong := [section.name for section in sections if section.error]:
         raise Failure(f"{out}: the page is written, but these questions raised an error: {', '.join(wrong)}")
@@ -152,7 +156,7 @@ def _is_made_here(path: Path, known: re.Pattern[bytes]) -> bool:
     return not beginning or known.match(beginning) is not None
 
 
-def render(run: Run, sections: Sequence[Section], *, thorough: bool, inline: bool) -> str:
+def render(run: Run, sections: Sequence[Section], model: Shown = NO_MODEL, *, thorough: bool, inline: bool) -> str:
     """The page as text. Its first screen shows the overview of the first section that has one."""
     timeline = next((section.overview for section in sections if section.overview), None)
     return render_page(
@@ -160,6 +164,7 @@ def render(run: Run, sections: Sequence[Section], *, thorough: bool, inline: boo
         inline,
         run=run,
         sections=sections,
+        model=model,
         timeline=timeline,
         steps=run.steps,
         description=describe(run.config, run.corpus),
