@@ -70,7 +70,7 @@ def kinds(folder: Path) -> dict[str, Kind]:
     return {
         **_of_settings(work),
         **_of_run(run, work),
-        **_of_caches(work),
+        **_of_caches(run, work),
         "command lines": _command_lines(run, folder / "lines"),
     }
 
@@ -224,23 +224,18 @@ def _states(run: Run, work: Path) -> Kind:
     return Kind(safetensors(content), read, 3)
 
 
-def _of_caches(work: Path) -> dict[str, Kind]:
+def _of_caches(run: Run, work: Path) -> dict[str, Kind]:
     """Findings and activations, which are made again where they are not as they were kept."""
     tables = {"numbers": pd.DataFrame({"p": [1e-9, 1 / 3], "step": [0, 6]})}
     finding = Finding("own", ["One sentence."], tables, {"n": 3}, {"grid": np.arange(6.0).reshape(2, 3)})
     text = finding.to_json("digest", "own")
 
-    class Kept:
-        """What `read_kept` needs of a run."""
-
-        def file(self, name: str) -> Path:
-            return work / name
-
-    (work / "findings").mkdir()
-    place: Any = Kept()
+    place = Run(shutil.copytree(run.path, work / "kept"))
+    kept = place.file("findings") / "own.json"
+    kept.parent.mkdir()
 
     def of_finding(content: bytes) -> None:
-        (work / "findings" / "own.json").write_bytes(content)
+        kept.write_bytes(content)
         with redirect_stderr(io.StringIO()) as said:
             found = read_kept(place, "own", "digest")
         hold(found is not None or "answered anew" in said.getvalue(), "a finding left out without a word")
