@@ -21,12 +21,18 @@ import torch
 from mechxl import activations
 from mechxl.config import RunConfig
 from mechxl.questions.table import QUESTIONS
-from mechxl.run import Run
 from mechxl.training import loop
 from mechxl.training.loop import train_run
 from tests.damage.judge import (
-    CATEGORIES, Verdict, judge_notebook, judge_report, judge_resume, judged, page_of, read_as_notebook,
-)  # fmt: skip
+    CATEGORIES,
+    Verdict,
+    judge_notebook,
+    judge_report,
+    judge_resume,
+    judged,
+    page_of,
+    read_as_notebook,
+)
 from tests.damage.ways import Damage, damages
 from tests.model.plain import contents, tiny
 
@@ -125,7 +131,9 @@ def main() -> int:
         tempfile.tempdir = name
         scene = Scene.make(Path(name))
         chosen = [item for item in scene.damages() if item[1].kind.startswith(options.only)][:: options.every]
-        for run, damage in chosen:
+        for number, (run, damage) in enumerate(chosen):
+            if number % 100 == 0:
+                print(f"{number:,} of {len(chosen):,} damages", file=sys.stderr, flush=True)
             for reader, (category, seen) in scene.judged(run, damage).items():
                 by_reader[reader][category] += 1
                 by_kind[damage.kind][category] += 1

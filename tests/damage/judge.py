@@ -53,7 +53,7 @@ def read_as_notebook(path: Path, questions: Sequence[str]) -> dict[str, Any]:
         return {"run": run}
     readers: dict[str, Callable[[], Any]] = {
         "config": lambda: repr(run.config),
-        "environment": lambda: repr({k: v for k, v in run.environment.items()}),
+        "environment": lambda: repr(run.environment),
         "steps": lambda: (run.steps, run.complete),
         "facts": lambda: run.facts.to_csv(),
         "metrics": lambda: run.metrics.to_csv(),
@@ -160,7 +160,9 @@ def _first_difference(one: str, other: str) -> str:
     return f"{one[max(at - 60, 0) : at + 60]!r} for {other[max(at - 60, 0) : at + 60]!r}"
 
 
-def judged(damage: Damage, source: Path, work: Path, judges: dict[str, Callable[[Path], Verdict]]) -> dict[str, Verdict]:
+def judged(
+    damage: Damage, source: Path, work: Path, judges: dict[str, Callable[[Path], Verdict]]
+) -> dict[str, Verdict]:
     """Damages a copy of a run and reads it, each judge in a process of its own; the copy is `work`/run."""
     verdicts: dict[str, Verdict] = {}
     for name, judge in judges.items():
@@ -210,4 +212,6 @@ def _forked(judge: Callable[[], Verdict], unprivileged: bool) -> Verdict:
     if content:
         return pickle.loads(content)
     ended = os.waitstatus_to_exitcode(status)
-    return ("HANG" if -ended in (signal.SIGALRM, signal.SIGXCPU, signal.SIGKILL) else "TRACEBACK"), f"ended with {ended}"
+    return (
+        "HANG" if -ended in (signal.SIGALRM, signal.SIGXCPU, signal.SIGKILL) else "TRACEBACK"
+    ), f"ended with {ended}"

@@ -172,8 +172,8 @@ def _of_json(run: Path, names: list[str]) -> Iterator[Damage]:
         content: dict[str, Any] = json.loads((run / name).read_bytes())
 
         def changed(key: str, value: Any, name: str = name) -> Callable[[Path], None]:
-            def change(content: bytes) -> bytes:
-                kept = json.loads(content)
+            def change(before: bytes) -> bytes:
+                kept = json.loads(before)
                 if value is KeyError:
                     del kept[key]
                 else:
@@ -183,14 +183,14 @@ def _of_json(run: Path, names: list[str]) -> Iterator[Damage]:
             return edit(name, change)
 
         for key in content:
-            for value in (KeyError, None, {}, 5, [], "x", float("nan")):
+            for value in (KeyError, None, 5) if "findings" in name else (KeyError, None, {}, 5, [], "x", float("nan")):
                 told = "gone" if value is KeyError else repr(value)
                 yield Damage("JSON: a value", f"{name} {key}: {told}", changed(key, value))
         numbers = [*re.finditer(rb"(?<=[\[ ])\d+\.\d+", (run / name).read_bytes())]
         for found in numbers[:: max(len(numbers) // 6, 1)][:6]:
             half = repr(float(found[0]) / 2 + 0.001).encode()
-            change = lambda c, f=found, h=half: c[: f.start()] + h + c[f.end() :]  # noqa: E731
-            yield Damage("JSON: a number", f"{name} at {found.start()}", edit(name, change))
+            halved = lambda c, f=found, h=half: c[: f.start()] + h + c[f.end() :]  # noqa: E731
+            yield Damage("JSON: a number", f"{name} at {found.start()}", edit(name, halved))
 
 
 def _of_checkpoints(run: Path) -> Iterator[Damage]:
@@ -235,9 +235,7 @@ def _of_folders(run: Path, other: Path) -> Iterator[Damage]:
         yield Damage("a folder", f"{name} deleted", lambda run, n=name: shutil.rmtree(run / n))
         yield Damage("a folder", f"{name} emptied", lambda run, n=name: [shutil.rmtree(run / n), (run / n).mkdir()])
         yield Damage("a folder", f"{name} a file", lambda run, n=name: [shutil.rmtree(run / n), (run / n).touch()])
-        yield Damage(
-            "a folder", f"{name} a pipe", lambda run, n=name: [shutil.rmtree(run / n), os.mkfifo(run / n)]
-        )
+        yield Damage("a folder", f"{name} a pipe", lambda run, n=name: [shutil.rmtree(run / n), os.mkfifo(run / n)])
         elsewhere = lambda run, n=name: [shutil.rmtree(run / n), (run / n).symlink_to(other / n)]  # noqa: E731
         yield Damage("a folder", f"{name} another run's, by a link", elsewhere)
         swapped = lambda run, n=name: [shutil.rmtree(run / n), shutil.copytree(other / n, run / n)]  # noqa: E731

@@ -56,7 +56,7 @@ def batch(kind: Kind, number: int, inputs: int, last: mmap.mmap | None = None) -
         deadline=None,
         database=None,
         phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
+        suppress_health_check=[*HealthCheck.__members__.values()],
     )
     @given(kind.inputs)
     def draw(drawn: Any) -> None:
@@ -110,7 +110,9 @@ def report(found: dict[str, Counts]) -> str:
         n = counts.outcomes.total()
         shown = [counts.outcomes[key] for key in ("taken", "refused", "failed", "defect")]
         lines.append(
-            f"| {name} | {n:,} | " + " | ".join(f"{x:,}" for x in shown) + f" | {1000 * counts.seconds / max(n, 1):.1f} |"
+            f"| {name} | {n:,} | "
+            + " | ".join(f"{x:,}" for x in shown)
+            + f" | {1000 * counts.seconds / max(n, 1):.1f} |"
         )
         if counts is not total:
             total.add(counts)

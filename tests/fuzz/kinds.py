@@ -106,10 +106,12 @@ def _of_settings(work: Path) -> dict[str, Kind]:
 
     limited = st.fixed_dictionaries({"training": st.just({"steps": 2, "checkpoints": 2, "batch_size": 9})})
     small = st.tuples(allowed(True), limited).map(
-        lambda both: both[0]
-        | {"training": both[1]["training"] | both[0].get("training", {})}
-        | {"world": {"n_entities": 20, "n_unseen": 4} | both[0].get("world", {})}
-        | {"model": {"d_model": 16, "d_mlp": 16} | both[0].get("model", {})}
+        lambda both: (
+            both[0]
+            | {"training": both[1]["training"] | both[0].get("training", {})}
+            | {"world": {"n_entities": 20, "n_unseen": 4} | both[0].get("world", {})}
+            | {"model": {"d_model": 16, "d_mlp": 16} | both[0].get("model", {})}
+        )
     )
     return {
         "settings": Kind(settings(), lambda raw: whole(parse_config(raw)), 6),
@@ -206,7 +208,7 @@ def _states(run: Run, work: Path) -> Kind:
     from mechxl.training.state import MOMENTS, Position, State, save_state
 
     vector = torch.arange(40, dtype=torch.float32)
-    moments = {"step": torch.tensor(3.0), **{name: vector + 1 for name in MOMENTS}}
+    moments = {"step": torch.tensor(3.0), **dict.fromkeys(MOMENTS, vector + 1)}
     path = work / "resume.safetensors"
     base = Base(files={"config.toml": seal_of(b"x")}, metrics=seal_of(b"y"))
     save_state(path, State(Position(3, 1, 0.5), vector, moments, torch.zeros(2, dtype=torch.float64)), base)

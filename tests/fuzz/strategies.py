@@ -16,7 +16,9 @@ from mechxl.config import RunConfig
 
 WHOLE = st.sampled_from([0, 1, -1, 2, 3, 7, 8, 9, 16, 255, 256, 10**3, 10**6, 10**7, 10**11, 2**31, 2**63, 10**30])
 FLOATS = st.sampled_from([0.0, -0.0, 0.5, 1.0, 1 - 1e-16, 1e-300, 1e300, 5e-324, math.inf, -math.inf, math.nan, 1e30])
-TEXTS = st.sampled_from(["", " ", "x", "1", "auto", "0.5", "läuft", "a\nb", "\u202e", "-1", "a" * 300, "{{7*7}}", "nan"])
+TEXTS = st.sampled_from(
+    ["", " ", "x", "1", "auto", "0.5", "läuft", "a\nb", "\u202e", "-1", "a" * 300, "{{7*7}}", "nan"]
+)
 SIMPLE = st.one_of(WHOLE, FLOATS, TEXTS, st.integers(), st.floats(), st.text(max_size=8), st.booleans())
 VALUES = st.one_of(SIMPLE, SIMPLE, st.lists(SIMPLE, max_size=4), st.dictionaries(TEXTS, SIMPLE, max_size=2))
 JSON = st.one_of(st.none(), VALUES, st.sampled_from([[[[]]], {"a": {"b": [None]}}, 10**400, -(10**30)]))
@@ -26,9 +28,23 @@ SECTIONS: dict[str, type[BaseModel]] = {
     if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
 }
 SMALL = {
-    **{"n_entities": 30, "n_relations": 4, "n_values": 8, "n_unseen": 9, "name_syllables": 40, "word_syllables": 100},
-    **{"vocab_size": 400, "n_layers": 2, "d_model": 16, "n_heads": 4, "d_mlp": 16, "steps": 2, "batch_size": 9},
-    **{"checkpoints": 4, "threads": 1, "name_length": 4, "word_length": 3},
+    "n_entities": 30,
+    "n_relations": 4,
+    "n_values": 8,
+    "n_unseen": 9,
+    "name_syllables": 40,
+    "word_syllables": 100,
+    "name_length": 4,
+    "word_length": 3,
+    "vocab_size": 400,
+    "n_layers": 2,
+    "d_model": 16,
+    "n_heads": 4,
+    "d_mlp": 16,
+    "steps": 2,
+    "batch_size": 9,
+    "checkpoints": 4,
+    "threads": 1,
 }  # the largest values of settings whose work grows with them
 
 
@@ -73,7 +89,7 @@ def settings(draw: st.DrawFn) -> Any:
 
 
 class _Plan:
-    """Choices from a few bytes, which hypothesis draws at once: a draw for each choice takes most of an input's time."""
+    """Choices from a few bytes, which hypothesis draws at once: single draws take most of the time."""
 
     def __init__(self, content: bytes) -> None:
         self.content = iter(content)
@@ -235,8 +251,31 @@ def words(names: Mapping[str, str]) -> SearchStrategy[list[str]]:
         [*names.values(), "none", "", ".", "..", "a\0b", "x" * 300, "ä" * 150, "no/such/folder/x.html", "\udcff", "-"]
     )
     flags = st.sampled_from(
-        ["--describe", "--quiet", "--resume", "--overwrite", "--with-null", "--accept", "--thorough", "--help", "--"]
-        + ["--version", "-h", "--out", "--null", "--config", "--only", "--plotly", "--workers", "--engine", "--seed"]
+        [
+            *(
+                "--describe",
+                "--quiet",
+                "--resume",
+                "--overwrite",
+                "--with-null",
+                "--accept",
+                "--thorough",
+                "--help",
+                "--",
+            ),
+            *(
+                "--version",
+                "-h",
+                "--out",
+                "--null",
+                "--config",
+                "--only",
+                "--plotly",
+                "--workers",
+                "--engine",
+                "--seed",
+            ),
+        ]
     )
     fields = st.sampled_from(
         [f"--{name}.{field.replace('_', '-')}" for name, model in SECTIONS.items() for field in model.model_fields]
