@@ -136,7 +136,11 @@ def _listed(folder: Path) -> dict[str, tuple[int, str]]:
     found = {}
     for path in sorted(folder.rglob("*")):
         status = path.lstat()
-        content = path.read_bytes() if path.is_file() and not path.is_symlink() and os.access(path, os.R_OK) else b""
+        content = (
+            path.read_bytes()
+            if path.is_file() and not path.is_symlink() and os.access(path, os.R_OK, effective_ids=True)
+            else b""
+        )
         found[str(path)] = status.st_mode, hashlib.sha256(content).hexdigest()
     return found
 

@@ -14,14 +14,15 @@ from tests.damage.__main__ import Scene
 from tests.damage.judge import _forked, alike
 from tests.damage.ways import Damage, edit
 
-SAMPLE = 15
+SAMPLE = 12
 
 
 @pytest.fixture(scope="module")
-def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+def scene() -> Iterator[Scene]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # a process that is forked has no others
-    yield Scene.make(Path(tempfile.mkdtemp(dir=tmp_path_factory.mktemp("damage"))), ["learning"])
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own can't be entered by another user
+        yield Scene.make(Path(folder), ["learning"])
     torch.set_num_threads(threads)
 
 
@@ -29,9 +30,19 @@ def test_damage_is_right_refused_or_said(scene: Scene):
     everything = scene.damages()
     assert len(everything) >= 773
     assert len({(run, damage.kind, damage.name) for run, damage in everything}) == len(everything)
+    named = [
+        (run, damage)
+        for run, damage in everything
+        if (
+            (run, damage.kind) in (("whole", "not readable"), ("stopped", "not readable"))
+            and damage.name.startswith(("config", "resume"))
+        )
+        or (run, damage.kind, damage.name.startswith("activations.zarr/zarr.json")) == ("whole", "a pipe", True)
+    ]
+    assert len(named) == 4
     found = {
         f"{damage.kind}, {damage.name}, {reader}": verdict
-        for run, damage in everything[7 :: len(everything) // SAMPLE]
+        for run, damage in [*everything[7 :: len(everything) // SAMPLE], *named]
         for reader, verdict in scene.judged(run, damage).items()
     }
     assert {name: verdict for name, verdict in found.items() if verdict[0] not in ("right", "refused", "said")} == {}

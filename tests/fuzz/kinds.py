@@ -208,7 +208,7 @@ def _states(run: Run, work: Path) -> Kind:
     from mechxl.training.state import MOMENTS, Position, State, save_state
 
     vector = torch.arange(40, dtype=torch.float32)
-    moments = {"step": torch.tensor(3.0), **dict.fromkeys(MOMENTS, vector + 1)}
+    moments = {"step": torch.tensor(3.0), **{name: vector + at for at, name in enumerate(MOMENTS, 1)}}
     path = work / "resume.safetensors"
     base = Base(files={"config.toml": seal_of(b"x")}, metrics=seal_of(b"y"))
     save_state(path, State(Position(3, 1, 0.5), vector, moments, torch.zeros(2, dtype=torch.float64)), base)
