@@ -24,6 +24,7 @@ from tests.fuzz.judge import Defect, little_memory, outcome
 from tests.fuzz.kinds import Kind, kinds
 
 BATCH = 500
+SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much, HealthCheck.large_base_example]
 LONGEST = 4000  # letters of an input that are shown
 
 
@@ -56,7 +57,7 @@ def batch(kind: Kind, number: int, inputs: int, last: mmap.mmap | None = None) -
         deadline=None,
         database=None,
         phases=[Phase.generate],
-        suppress_health_check=[*HealthCheck.__members__.values()],
+        suppress_health_check=SLOW,
     )
     @given(kind.inputs)
     def draw(drawn: Any) -> None:
