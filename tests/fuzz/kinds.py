@@ -26,15 +26,14 @@ from mechxl.data.description import describe
 from mechxl.files import parse_rows
 from mechxl.findings import Finding
 from mechxl.instruments.activations.cache import Cache
-from mechxl.manifest import Manifest, read_base, seal_of
-from mechxl.model.hooked import copy_parameters
+from mechxl.manifest import Base, Manifest, read_base, seal_of
 from mechxl.questions.kept import read_kept
 from mechxl.run import Run
 from mechxl.schema import check_rows, read_environment, scheduled
 from mechxl.sweep.study import read_study
 from mechxl.train import print_description
 from mechxl.training.loop import train_run
-from mechxl.training.state import load_state
+from mechxl.training.state import MOMENTS, Position, State, load_state, save_state
 from tests.fuzz.judge import Defect
 from tests.fuzz.strategies import allowed, as_json, as_toml, damaged, files, safetensors, settings, studies, toml, words
 from tests.model.plain import tiny
@@ -69,7 +68,9 @@ def kinds(folder: Path) -> dict[str, Kind]:
     work.mkdir()
     return {
         **_of_settings(work),
-        **_of_run(run, work),
+        **_of_records(run, work),
+        **_of_bare_run(run, work),
+        "states": _states(work),
         **_of_caches(run, work),
         "command lines": _command_lines(run, folder / "lines"),
     }
@@ -122,24 +123,20 @@ def _of_settings(work: Path) -> dict[str, Kind]:
     }
 
 
-def _of_run(run: Run, work: Path) -> dict[str, Kind]:
-    """The files of a run without a manifest, which only the schema guards, and those that have a hash."""
-    bare = Run(_bare(run, work / "bare"))
-    training, environment = run.config.training, run.file("environment.json").read_bytes()
+def _of_records(run: Run, work: Path) -> dict[str, Kind]:
+    """Rows, which a schema guards, and two files that have a hash."""
+    environment, training = run.file("environment.json").read_bytes(), run.config.training
     settings_hash = seal_of(run.file("config.toml").read_bytes()).sha256
-    model, config = run.model(0), run.file("config.toml").read_bytes()
-    original = {name: run.file(name).read_bytes() for name in ("COMPLETE", "facts.parquet", "tokenizer.json")}
-    checkpoint, manifest = run.read_checkpoint(6)[0], Manifest.read(run.file("COMPLETE"))
+    manifest, complete = Manifest.read(run.file("COMPLETE")), run.file("COMPLETE").read_bytes()
     scratch = work / "file"
 
     def written(content: bytes) -> Path:
         scratch.write_bytes(content)
         return scratch
 
-    def rows(content: bytes) -> None:
+    def of_rows(content: bytes) -> None:
         found = parse_rows(scratch, content)
         check_rows(scratch, found, scheduled(training))
-        bare._rows = ("", found)
         table = pd.json_normalize(found)
         if len(found):
             hold(bool(np.isfinite(table[["step", "loss"]].to_numpy(dtype=float)).all()), "a number that is none")
@@ -152,44 +149,46 @@ def _of_run(run: Run, work: Path) -> dict[str, Kind]:
     def of_manifest(content: bytes) -> None:
         hold(Manifest.read(written(content)) == manifest, "another manifest")
 
+    def as_lines(rows: Any) -> bytes:
+        return b"".join(as_json(row) + b"\n" for row in rows) if isinstance(rows, list) else as_json(rows)
+
+    metrics = [json.loads(line) for line in run.file("metrics.jsonl").read_bytes().splitlines()]
+    return {
+        "metrics": Kind(files(metrics, as_lines), of_rows, 6),
+        "environments": Kind(files(json.loads(environment), as_json), of_environment, 2),
+        "manifests": Kind(files(json.loads(complete), as_json), of_manifest, 2),
+    }
+
+
+def _of_bare_run(run: Run, work: Path) -> dict[str, Kind]:
+    """The files of a run without a manifest, which only the schema guards."""
+    bare = Run(_bare(run, work / "bare"))
+    tokenizer, facts = (run.file(name).read_bytes() for name in ("tokenizer.json", "facts.parquet"))
+
     def parameters(content: bytes) -> None:
         bare.checkpoint(1).write_bytes(content)
         found = bare.model(1)
         hold(all(bool(torch.isfinite(p).all()) for p in found.parameters()), "a parameter that is no number")
 
     def reads(name: str, attribute: str) -> Callable[[bytes], None]:
+        was = bare.file(name).read_bytes()
+
         def read(content: bytes) -> None:
             bare.file(name).write_bytes(content)
             bare.__dict__.pop(attribute, None)
-            _ = getattr(bare, attribute)
+            try:
+                _ = getattr(bare, attribute)
+            finally:
+                bare.__dict__.pop(attribute, None)
+                bare.file(name).write_bytes(was)
 
         return read
 
-    def of_config(content: bytes) -> None:
-        bare.file("config.toml").write_bytes(content)
-        try:
-            bare.__dict__.pop("config", None)
-            _ = bare.config
-        finally:
-            bare.file("config.toml").write_bytes(config)
-            bare.__dict__.pop("config", None)
-
-    metrics = [json.loads(line) for line in run.file("metrics.jsonl").read_bytes().splitlines()]
-    as_lines = lambda value: (  # noqa: E731
-        b"".join(as_json(row) + b"\n" for row in value) if isinstance(value, list) else as_json(value)
-    )
-    copy_parameters(model, load(checkpoint))
     return {
-        "metrics": Kind(files(metrics, as_lines), rows, 6),
-        "environments": Kind(files(json.loads(environment), as_json), of_environment, 2),
-        "manifests": Kind(files(json.loads(original["COMPLETE"]), as_json), of_manifest, 2),
-        "checkpoints": Kind(safetensors(checkpoint), parameters, 0.5),
-        "states": _states(run, work),
-        "facts": Kind(damaged(original["facts.parquet"]), reads("facts.parquet", "facts"), 1),
-        "tokenizers": Kind(
-            files(json.loads(original["tokenizer.json"]), as_json), reads("tokenizer.json", "tokenizer"), 1
-        ),
-        "settings of a run": Kind(files(as_toml_table(run.config), as_toml), of_config, 3),
+        "checkpoints": Kind(safetensors(run.read_checkpoint(6)[0]), parameters, 0.5),
+        "facts": Kind(damaged(facts), reads("facts.parquet", "facts"), 1),
+        "tokenizers": Kind(files(json.loads(tokenizer), as_json), reads("tokenizer.json", "tokenizer"), 1),
+        "settings of a run": Kind(files(as_toml_table(run.config), as_toml), reads("config.toml", "config"), 3),
     }
 
 
@@ -203,10 +202,7 @@ def _bare(run: Run, place: Path) -> Path:
     return place
 
 
-def _states(run: Run, work: Path) -> Kind:
-    from mechxl.manifest import Base
-    from mechxl.training.state import MOMENTS, Position, State, save_state
-
+def _states(work: Path) -> Kind:
     vector = torch.arange(40, dtype=torch.float32)
     moments = {"step": torch.tensor(3.0), **{name: vector + at for at, name in enumerate(MOMENTS, 1)}}
     path = work / "resume.safetensors"
