@@ -147,7 +147,7 @@ def _change(plan: _Plan, place: Any, key: Any, keys: list[Any], fresh: Any) -> N
 
 PIECES = (
     *(b"\0", b"\n", b"\r\n", b"\xef\xbb\xbf", b"\xff", b"[", b"]", b"{", b"}", b'"', b"'''", b".", b"=", b",", b":"),
-    *(b"1", b"9" * 40, b"9" * 5000, b"0x" + b"f" * 300, b"nan", b"inf", b"1e999", b"null", b"true", b"[" * 300),
+    *(b"1", b"9" * 40, b"9" * 5000, b"0x" + b"f" * 4000, b"nan", b"inf", b"1e999", b"null", b"true", b"[" * 300),
     *(b"a." * 99, b"a = 1\n", b"[[runs]]\n", b"[grid]\n", b"seed = 1\n", b"\xed\xa0\x80", bytes(64), b"1979-05-27"),
 )
 

@@ -151,10 +151,31 @@ def test_no_room_is_made_for_more_than_a_file_has(tmp_path: Path):
 
 @pytest.mark.parametrize(
     "raw",
-    [{"seeds": 10**6}, {"seeds": 10**30}, {"seeds": 200, "grid": {"seed": [1], "world.n_values": [*range(2, 53)]}}],
+    [
+        {"seeds": 10**6},
+        {"seeds": 10**30},
+        {"seeds": 10**5000},
+        {"seeds": 200, "grid": {"seed": [1], "world.n_values": [*range(2, 53)]}},
+    ],
 )
 def test_a_study_of_too_many_runs(raw):
     with pytest.raises(InputError, match="at most 10,000"):
+        parse_study(raw)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        {"grid": {"seed": 10**5000}},
+        {"base": {"seed": 10**5000}},
+        {"base": 10**5000},
+        {"name": 10**5000},
+        {"seeds": [-(10**5000)]},
+        {"grid": {"world": {"seed": [10**5000]}}},
+    ],
+)
+def test_a_study_with_numbers_too_long_to_show(raw):
+    with pytest.raises(InputError, match=r"too long to show|a-number-too-long"):
         parse_study(raw)
 
 
