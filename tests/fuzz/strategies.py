@@ -142,7 +142,7 @@ def _change(plan: _Plan, place: Any, key: Any, keys: list[Any], fresh: Any) -> N
         other = keys[plan.below(len(keys))]
         place[key], place[other] = place[other], place[key]
     elif isinstance(place[key], int | float) and not isinstance(place[key], bool):
-        place[key] = place[key] + (1, -1, 0.5, 10**6)[plan.below(4)]
+        place[key] = place[key] + (1, -1, 1000, 10**6)[plan.below(4)]
 
 
 PIECES = (
