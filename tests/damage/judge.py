@@ -28,6 +28,7 @@ CATEGORIES = ("right", "refused", "said", "WRONG", "TRACEBACK", "HANG")
 SECONDS = 60  # of CPU time, and twice that of waiting
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e-?\d+)?")
 _STATE = re.compile(r'<p class="state">.*?</p>', re.DOTALL)
+_POLICY = re.compile(r"nonce[-=].?[0-9a-f]{32,}")  # which follows from all of the page
 
 Verdict = tuple[str, str]
 """Category, and what was seen."""
@@ -87,7 +88,7 @@ def judge_report(run: Path, whole: str, questions: Sequence[str]) -> Verdict:
     if status:
         return ("refused" if len(lines) == 1 else "TRACEBACK"), said
     state = "".join(_STATE.findall(page))
-    if not alike(_STATE.sub("", page), _STATE.sub("", whole)):
+    if not alike(*(_POLICY.sub("", _STATE.sub("", text)) for text in (page, whole))):
         return "WRONG", f"{said} {_first_difference(page, whole)}"
     return ("said" if lines or state not in whole else "right"), f"{said} {state}"
 

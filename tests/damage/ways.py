@@ -163,7 +163,7 @@ def _others(value: str) -> list[str]:
     if re.fullmatch(r"\d+", value):
         return [str(int(value) + 1), str(10**30)]
     if re.fullmatch(r"[\d.e-]+", value):
-        return [str(float(value) / 2 + 0.001)]
+        return [str(float(value) / 2 + 0.003)]
     return ['"x"'] if value.startswith('"') else []
 
 

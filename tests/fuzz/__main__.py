@@ -23,7 +23,6 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from tests.fuzz.judge import Defect, little_memory, outcome
 from tests.fuzz.kinds import Kind, kinds
 
-BATCH = 500
 SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much, HealthCheck.large_base_example]
 LONGEST = 4000  # letters of an input that are shown
 
@@ -140,11 +139,8 @@ def main() -> int:
         rng, drawn, shown = random.Random(options.seed), 0, time.monotonic()
         while time.monotonic() < ends and drawn < options.inputs:
             (key,) = rng.choices([*all_kinds], [kind.share for kind in all_kinds.values()])
-            # slow kinds take small batches, so that no kind waits for another
-            inputs = BATCH if all_kinds[key].share >= 0.5 else 20
-            if inputs < BATCH and rng.random() > 0.5:
-                continue
-            found[key].add(isolated(all_kinds[key], rng.getrandbits(64), min(inputs, options.inputs - drawn)))
+            inputs = min(all_kinds[key].batch, options.inputs - drawn)
+            found[key].add(isolated(all_kinds[key], rng.getrandbits(64), inputs))
             drawn = sum(counts.outcomes.total() for counts in found.values())
             if time.monotonic() > shown + 60:
                 print(report(found), flush=True)

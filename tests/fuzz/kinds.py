@@ -48,12 +48,14 @@ class Kind:
         read: reads an input as mechxl does; raises mechxl's errors, or a Defect.
         share: how often it is drawn, relative to the others.
         folder: what must not change if an input is refused.
+        batch: how many are drawn in one process.
     """
 
     inputs: SearchStrategy[Any]
     read: Callable[[Any], object]
     share: float = 1
     folder: Path | None = None
+    batch: int = 500
 
 
 def hold(holds: bool, what: str) -> None:
@@ -118,8 +120,8 @@ def _of_settings(work: Path) -> dict[str, Kind]:
         "settings": Kind(settings(), lambda raw: whole(parse_config(raw)), 6),
         "TOML": Kind(toml(), read_file, 6),
         "studies": Kind(studies(), study, 5),
-        "worlds": Kind(small, world, 0.1),
-        "trainings": Kind(small, train, 0.02),
+        "worlds": Kind(small, world, 1, batch=20),
+        "trainings": Kind(small, train, 0.5, batch=10),
     }
 
 
