@@ -13,6 +13,10 @@ from mechxl.errors import refuse
 if TYPE_CHECKING:
     from mechxl.config import RunConfig
 
+MOST_SENTENCES = 2_000_000  # of all facts in all languages: 2 GB, and a minute to describe
+MOST_WORDS = 2_000_000
+MOST_NAMES = 2**62  # that an inventory can give, so that a name's number fits in 64 bits
+
 
 def hold_together(config: "RunConfig") -> None:
     """Checks a RunConfig across its sections.
@@ -20,8 +24,35 @@ def hold_together(config: "RunConfig") -> None:
     Raises:
         InputError: two settings contradict each other; the sentence names the nearest values that work.
     """
-    for check in (_check_names, _check_words, _check_shares, _check_choices):
+    for check in (_check_size, _check_names, _check_words, _check_shares, _check_choices):
         check(config)
+
+
+def _check_size(config: "RunConfig") -> None:
+    """Refuses a world that would fill the memory, and inventories whose names have no number."""
+    world, languages = config.world, config.languages
+    entities, relations, count = world.n_entities + world.n_unseen, world.n_relations, languages.count
+    if (sentences := entities * relations * count) > MOST_SENTENCES:
+        larger = "n_entities" if world.n_entities >= world.n_unseen else "n_unseen"
+        works = MOST_SENTENCES // (relations * count) - min(world.n_entities, world.n_unseen)
+        reason = (
+            f"{entities:,} entities, the unseen ones included, {relations:,} relations and {count} languages give "
+            f"{sentences:,} sentences, and a run has at most {MOST_SENTENCES:,}"
+        )
+        smaller = f"world.{larger} = {works}" if works >= 2 else "fewer entities or relations"
+        raise refuse(f"world.{larger}", getattr(world, larger), reason, smaller)
+    if (words := relations * world.n_values * count) > MOST_WORDS:
+        reason = (
+            f"{relations:,} relations in {count} languages need {words:,} words for them, and a run has at most "
+            f"{MOST_WORDS:,}"
+        )
+        raise refuse("world.n_values", world.n_values, reason, f"world.n_values = {MOST_WORDS // (relations * count)}")
+    for kind in ("name", "word"):
+        syllables, length = getattr(languages, f"{kind}_syllables"), getattr(languages, f"{kind}_length")
+        if syllables**length > MOST_NAMES:
+            longest = max(n for n in range(1, length) if syllables**n <= MOST_NAMES)
+            reason = f"{syllables:,} syllables give more than 2^62 words of this length, too many to number"
+            raise refuse(f"languages.{kind}_length", length, reason, f"languages.{kind}_length = {longest}")
 
 
 def _check_names(config: "RunConfig") -> None:

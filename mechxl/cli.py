@@ -28,6 +28,7 @@ from mechxl.version import own_version
 
 DONE, FAILED, BAD_INPUT, DEFECT, INTERRUPTED = 0, 1, 2, 70, 130
 LARGEST_TOML = 2**20  # bytes
+LONGEST_SENTENCE = 2000  # letters: some quote what the user gave
 MOST_DOTS = 100  # in a key: tomllib takes a time that grows with their square
 MACHINE = {
     errno.ENOSPC: "make room",
@@ -71,8 +72,11 @@ def command(body: Callable[[Sequence[str]], int], argv: Sequence[str] | None) ->
 
 
 def _say(sentence: str, status: int) -> int:
-    """Prints a sentence on stderr, as one line, and gives the status."""
-    print(f"mechxl: {' '.join(sentence.splitlines())}".encode(errors="backslashreplace").decode(), file=sys.stderr)
+    """Prints a sentence on stderr, as one line, and gives the status. The middle of a very long one is left out."""
+    line = " ".join(sentence.splitlines())
+    if len(line) > LONGEST_SENTENCE:
+        line = f"{line[: LONGEST_SENTENCE // 2]} ... {line[-LONGEST_SENTENCE // 2 :]}"
+    print(f"mechxl: {line}".encode(errors="backslashreplace").decode(), file=sys.stderr)
     return status
 
 

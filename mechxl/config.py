@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic_core import ErrorDetails
 
 from mechxl.checks import hold_together
-from mechxl.errors import InputError
+from mechxl.errors import InputError, quoted, shown
 
 Number = int | float | None
 
@@ -286,7 +286,7 @@ def _sentence(item: ErrorDetails) -> str:
             "gt": f"must be above {bound:g}",
         }
         works = f"; the nearest that works: {bound:g}" if kind != "greater_than" else ""
-        return f"{name} = {_shown(item['input'])}: {reason[bounds[kind]]}{works}"
+        return f"{name} = {shown(item['input'])}: {reason[bounds[kind]]}{works}"
     reasons = {
         "int_parsing": "must be a whole number",
         "int_from_float": "must be a whole number",
@@ -301,16 +301,7 @@ def _sentence(item: ErrorDetails) -> str:
         "model_type": f"must be a section of settings, [{name}]",
     }
     reason = f"must be one of {context['expected']}" if kind == "literal_error" else reasons.get(kind, item["msg"])
-    return f"{name} = {_shown(item['input'], quoted=True)}: {reason}"
-
-
-def _shown(value: object, quoted: bool = False) -> str:
-    """A value that a user gave, shortened."""
-    try:
-        text = repr(value) if quoted else str(value)
-    except (ValueError, RecursionError):  # an integer of thousands of digits
-        return "a number too long to show"
-    return text if len(text) <= 100 else f"{text[:97]}..."
+    return f"{name} = {quoted(item['input'])}: {reason}"
 
 
 def _known_settings(path: list[str]) -> str:

@@ -85,7 +85,7 @@ def read_bytes(path: Path, most: int | None = LARGEST) -> bytes:
         os.close(descriptor)
         raise
     with open(descriptor, "rb") as file:  # noqa: PTH123  a descriptor
-        return file.read() if most is None else file.read(most)
+        return file.read(status.st_size)  # not `most`, for which room would be made
 
 
 def read_json(path: Path) -> Any:

@@ -106,8 +106,12 @@ def changed_files(directory: Path, files: Mapping[str, Seal], hashed: int | None
             yield f"{name} is no regular file"
         elif status.st_size != seal.size:
             yield f"{name} has {status.st_size:,} bytes, not {seal.size:,}"
-        elif (hashed is None or (seal.size <= hashed and name in DATA)) and sealed(path) != seal:
-            yield f"{name} has other content"
+        elif hashed is None or (seal.size <= hashed and name in DATA):
+            try:
+                if sealed(path) != seal:
+                    yield f"{name} has other content"
+            except OSError as error:
+                yield f"{name} can't be read ({reason(error)})"
 
 
 def sealed(path: Path) -> Seal:

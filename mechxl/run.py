@@ -25,6 +25,7 @@ import pandas as pd
 from mechxl.config import LanguagesConfig
 from mechxl.data.corpus import Corpus, build_corpus
 from mechxl.errors import InputError
+from mechxl.files import reason
 from mechxl.null import is_null, null_place, why_no_null
 from mechxl.runfiles import RunFiles
 from mechxl.version import own_version
@@ -128,8 +129,11 @@ class Run(RunFiles):
         path = self.file("facts.parquet")
         try:
             facts = pd.read_parquet(io.BytesIO(self.read("facts.parquet")))
-        except (OSError, ValueError) as error:
-            raise InputError(f"{path}: can't be read ({error}); restore it, or train the run again") from None
+        except InputError:
+            raise
+        except Exception as error:  # the libraries raise many kinds
+            said = reason(error).split("\n")[0]
+            raise InputError(f"{path}: can't be read ({said}); restore it, or train the run again") from None
         world, names = self.config.world, _fact_columns(self.config.languages)
         n = (world.n_entities + world.n_unseen) * world.n_relations
         if list(facts.columns) != names or len(facts) != n:

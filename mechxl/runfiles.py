@@ -23,6 +23,7 @@ class RunFiles:
         path: the run's directory.
         manifest: what a complete run consists of.
         base: of a run that is not complete, what its saved state builds on.
+        unkept: findings that can't be written beside the run (somebody else's, say), as JSON by question.
 
     Raises:
         InputError: the path is no run directory, or a file is not as training left it. Sizes are compared when a run
@@ -40,6 +41,7 @@ class RunFiles:
                 f"{self.path}: is not a run directory (it has no config.toml); name one that mechxl.train wrote"
             )
         self.manifest, self.base = self._consists_of()
+        self.unkept: dict[str, str] = {}
         self._hashes: dict[Path, tuple[tuple[int, ...], str]] = {}
         self._rows: tuple[str, list[dict[str, Any]]] | None = None
         self._check_opened()

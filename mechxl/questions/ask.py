@@ -45,6 +45,7 @@ def ask(run: Run, question: str, *, thorough: bool = False) -> Finding:
         write_text(path, text)
     except OSError as error:  # somebody else's run, say
         print(f"mechxl: {path}: can't be written ({error.strerror}); the answer is not kept", file=sys.stderr)
+        run.unkept[question] = text  # for the questions that read it
     read_back = Finding.from_json(text, digest, question)  # the same the first time as later
     assert read_back is not None
     return read_back

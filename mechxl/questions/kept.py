@@ -29,9 +29,11 @@ def kept_finding(run: Run, question: Question, thorough: bool = False) -> Findin
 def read_kept(run: Run, question: str, digest: str) -> Finding | None:
     """The finding kept for a question; None, which is said on stderr, if its file is not as it was kept."""
     path = finding_path(run, question)
-    if kind_of(path.parent) != "directory" or kind_of(path) == "nothing":
-        return None
+    if question in run.unkept:
+        return Finding.from_json(run.unkept[question], digest, question)
     try:
+        if kind_of(path.parent) != "directory" or kind_of(path) == "nothing":
+            return None
         return Finding.from_json(read_bytes(path, LARGEST_FINDING).decode("utf-8"), digest, question)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         print(f"mechxl: {path}: {reason(error)}; the question is answered anew", file=sys.stderr)
@@ -61,11 +63,20 @@ def finding_digest(run: Run, question: Question, thorough: bool) -> str:
     for source in files_behind(question.source, question.module):
         digest.update(source.read_bytes())
     for name in question.reads:
-        path = finding_path(run, name)
-        digest.update(path.read_bytes() if path.is_file() else name.encode())
+        digest.update(_content(run, name))
     if question.reads_null:
         digest.update(_null(run))
     return digest.hexdigest()
+
+
+def _content(run: Run, question: str) -> bytes:
+    """The content of a kept finding; the question's name where there is none."""
+    if question in run.unkept:
+        return run.unkept[question].encode()
+    try:
+        return read_bytes(finding_path(run, question), LARGEST_FINDING)
+    except OSError:
+        return question.encode()
 
 
 def _null(run: Run) -> bytes:

@@ -33,7 +33,7 @@ from pydantic import BaseModel
 
 from mechxl.cli import read_toml
 from mechxl.config import RunConfig, flat, parse_config
-from mechxl.errors import InputError
+from mechxl.errors import InputError, quoted, shown
 
 MOST_RUNS = 10_000
 LONGEST = 200  # characters of a run's name: file systems allow 255 bytes, and temporary files need longer names
@@ -95,7 +95,7 @@ def parse_study(raw: Mapping[str, Any], name: str = "study") -> Study:
     base, axes = (_settings(raw.get(key, {}), key) for key in ("base", "grid"))
     for setting, values in axes.items():
         if not (isinstance(values, list) and values):
-            raise InputError(f"grid: {setting} = {values!r}: must be a list of values; write [{values!r}] for one")
+            raise InputError(f"grid: {setting} = {quoted(values)}: must be a list of values; write [{quoted(values)}]")
     variants = raw.get("runs", [{}])
     if not (isinstance(variants, list) and variants and all(isinstance(item, dict) for item in variants)):
         raise InputError("runs: must be tables, each headed [[runs]]; leave it out if there are no variants")
@@ -133,7 +133,9 @@ def _planned(variant: str, settings: dict[str, Any], point: dict[str, Any], seed
         elif isinstance(inner := raw.setdefault(section, {}), dict):  # if not, parse_config refuses it
             inner[field] = value
     if "seed" in raw:
-        raise InputError(f"seed = {raw['seed']!r}: seeds belong at the top of a study; write seeds = [0, 1, 2], or 3")
+        raise InputError(
+            f"seed = {quoted(raw['seed'])}: seeds belong at the top of a study; write seeds = [0, 1, 2], or 3"
+        )
     try:
         return Planned(name, parse_config(raw | {"seed": seed}), variant)
     except InputError as error:
@@ -144,14 +146,14 @@ def _label(setting: str, value: Any) -> str:
     """A grid value in a run's name: field=value, or section.field=value where sections share the field's name."""
     section, _, field = setting.rpartition(".")
     items = value if isinstance(value, list) else [value]
-    text = "+".join(re.sub(r"[^A-Za-z0-9._-]", "-", str(item).removesuffix(".0")) for item in items)
+    text = "+".join(re.sub(r"[^A-Za-z0-9._-]", "-", shown(item).removesuffix(".0")) for item in items)
     return f"{setting if section and _FIELDS[field] > 1 else field}={text}"
 
 
 def _settings(table: Any, where: str) -> dict[str, Any]:
     """Nested tables by dotted name; `world.n_entities` may be quoted or not."""
     if not isinstance(table, dict):
-        raise InputError(f"{where} = {table!r}: must be a table of settings, [{where}]")
+        raise InputError(f"{where} = {quoted(table)}: must be a table of settings, [{where}]")
     settings: dict[str, Any] = {}
     for setting, value in _leaves(table):
         if setting in settings:
@@ -170,17 +172,19 @@ def _leaves(table: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, An
 
 def _seeds(given: Any) -> Sequence[int]:
     if type(given) is int and given > MOST_RUNS:
-        raise InputError(f"seeds = {given:g}: a study has at most {MOST_RUNS:,} runs; split it")
+        raise InputError(f"seeds = {shown(given)}: a study has at most {MOST_RUNS:,} runs; split it")
     seeds = list(range(given)) if type(given) is int else given
     if not (isinstance(seeds, list) and seeds and all(type(seed) is int and seed >= 0 for seed in seeds)):
-        raise InputError(f"seeds = {given!r}: must be a number of seeds above 0, or a list of them; write seeds = 3")
+        raise InputError(
+            f"seeds = {quoted(given)}: must be a number of seeds above 0, or a list of them; write seeds = 3"
+        )
     return seeds
 
 
 def _plain(what: str, name: Any) -> str:
     """A name that is safe as a directory's."""
     if not (isinstance(name, str) and _PLAIN.fullmatch(name)):
-        given = "is missing" if name is None else f"= {name!r}: can't name a directory"
+        given = "is missing" if name is None else f"= {quoted(name)}: can't name a directory"
         raise InputError(f"{what} {given}; use letters, digits and . _ + = , - and begin with a letter or digit")
     return name
 

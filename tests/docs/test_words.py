@@ -106,7 +106,7 @@ def parse_of(module: str):
         return parse_analyses
     if module == "mechxl.check":
         return parse_check
-    assert module in ("benchmarks", "pytest"), module
+    assert module in ("benchmarks", "pytest", "tests.fuzz", "tests.damage"), module
     return lambda arguments: None
 
 

@@ -12,6 +12,7 @@ import pytest
 from mechxl import cli
 from mechxl.__main__ import main as mechxl
 from mechxl.errors import InputError
+from mechxl.files import read_bytes
 from mechxl.sweep import parse_study
 from tests.model.plain import command_line, tiny
 
@@ -109,6 +110,18 @@ LARGE = {
         ],
         "world.n_entities",
     ),
+    "names of 8 syllables": (
+        ["train", "--describe", "--world.n-entities", "10000000", "--languages.name-length", "8"],
+        "world.n_entities = 249872",
+    ),
+    "many values": (
+        ["train", "--describe", "--world.n-relations", "500", "--world.n-values", "10000"],
+        "world.n_values = 2000",
+    ),
+    "names without number": (
+        ["train", "--describe", "--languages.name-length", "8", "--languages.name-syllables", "300"],
+        "languages.name_length = 7",
+    ),
     "5,000 digits": (["train", "--describe", "--seed", "9" * 5000], "seed"),
     "a device": (["train", "--training.device", "hpu", "--out", "{tmp}/x"], "training.device = hpu"),
     "another device": (["train", "--training.device", "privateuseone", "--out", "{tmp}/x"], "training.device"),
@@ -124,12 +137,45 @@ def test_values_that_nothing_could_hold(kind: str, tmp_path: Path, capsys):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_sentence_is_short(tmp_path: Path, capsys):
+    """What it quotes of the user's may be long."""
+    sentence = refused(["report", str(tmp_path), "--null", *["x" * 2000] * 3], capsys)
+    assert len(sentence) < 2100
+    assert " ... " in sentence
+
+
+def test_no_room_is_made_for_more_than_a_file_has(tmp_path: Path):
+    (tmp_path / "small").write_bytes(b"12")
+    assert read_bytes(tmp_path / "small", 2**60) == b"12"
+
+
 @pytest.mark.parametrize(
     "raw",
-    [{"seeds": 10**6}, {"seeds": 10**30}, {"seeds": 200, "grid": {"seed": [1], "world.n_values": [*range(2, 53)]}}],
+    [
+        {"seeds": 10**6},
+        {"seeds": 10**30},
+        {"seeds": 10**5000},
+        {"seeds": 200, "grid": {"seed": [1], "world.n_values": [*range(2, 53)]}},
+    ],
 )
 def test_a_study_of_too_many_runs(raw):
     with pytest.raises(InputError, match="at most 10,000"):
+        parse_study(raw)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        {"grid": {"seed": 10**5000}},
+        {"base": {"seed": 10**5000}},
+        {"base": 10**5000},
+        {"name": 10**5000},
+        {"seeds": [-(10**5000)]},
+        {"grid": {"world": {"seed": [10**5000]}}},
+    ],
+)
+def test_a_study_with_numbers_too_long_to_show(raw):
+    with pytest.raises(InputError, match=r"too long to show|a-number-too-long"):
         parse_study(raw)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from pyarrow import parquet
 from safetensors.torch import load_file, save_file
 
 from mechxl import activations, ask
@@ -36,6 +37,13 @@ def rewrite(path: Path, old: str, new: str) -> None:
     text = path.read_text(encoding="utf-8")
     assert old in text
     path.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+
+def other_types(path: Path) -> None:
+    """Columns of types that pandas does not know."""
+    column = {"name": "entity", "field_name": "entity", "numpy_type": "Ynt64", "pandas_type": "x", "metadata": None}
+    about = json.dumps({"columns": [column], "index_columns": [], "column_indexes": []})
+    parquet.write_table(parquet.read_table(path).replace_schema_metadata({"pandas": about}), path)
 
 
 def row(change: dict[str, object]) -> Callable[[Path], None]:
@@ -156,6 +164,10 @@ UNSEALED: dict[str, tuple[Callable[[Path], object], str]] = {
     "infinite": (other_parameter(float("inf")), "step-000001.*unembed.b_U holds a number"),
     "a parameter of 1e30": (other_parameter(1e30), "step-000001.*unembed.b_U holds a number"),
     "another type": (other_parameter(0, torch.int8), "step-000001.*is int8"),
+    "facts that pandas can't read": (
+        lambda run: other_types(run / "facts.parquet"),
+        "facts.parquet: can't be read",
+    ),
     "facts of other columns": (
         lambda run: Run(run).facts.rename(columns={"group": "kind"}).to_parquet(run / "facts.parquet"),
         "facts.parquet: holds",
@@ -266,6 +278,38 @@ def test_another_questions_finding(run: Path, own, capsys):
     shutil.copy(run / "findings" / f"{one}.json", run / "findings" / f"{other}.json")
     ask(Run(run), other)
     assert f"it answers the question {one}" in capsys.readouterr().err
+
+
+def test_a_finding_that_can_not_be_kept_is_known_to_questions_that_read_it(run: Path, own, capsys):
+    one = own()
+    reader = own(READER.format(one=one))
+    expected = ask(Run(run), one), ask(Run(run), reader)
+    shutil.rmtree(run / "findings")
+    (run / "findings").touch()  # a place where nothing can be kept
+    damaged = Run(run)
+    assert ask(damaged, one).to_json("x") == expected[0].to_json("x")
+    assert "is not kept" in capsys.readouterr().err
+    assert ask(damaged, one).to_json("x") == expected[0].to_json("x")
+    assert capsys.readouterr().err == ""  # it is not asked again
+    assert ask(damaged, reader).summary == expected[1].summary == ["It was answered."]
+
+
+READER = """
+from mechxl.findings import Finding
+from mechxl.questions.find import find_question
+from mechxl.questions.kept import kept_finding
+
+READS = ["{one}"]
+
+
+def compute(run):
+    found = kept_finding(run, find_question("{one}"))
+    return Finding("reader", ["It was answered." if found else "It was not."], {{}})
+
+
+def figures(finding):
+    return []
+"""
 
 
 def test_the_first_and_the_second_report_are_equal(run: Path, own):

@@ -62,9 +62,9 @@ class Layout:
     def described(self, array: Path) -> bool:
         """Whether the array's metadata is that of this layout."""
         try:
-            content = (array / "zarr.json").read_bytes()
+            content = read_bytes(array / "zarr.json")
             return content == self.metadata or json.loads(content) == json.loads(self.metadata)
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return False
 
     def describe(self, array: Path) -> None:
@@ -122,8 +122,8 @@ def _checksum(content: memoryview) -> bytes:
 def make_group(path: Path) -> None:
     """Makes a Zarr group, so that other tools can list the store. A damaged group is written again."""
     try:
-        if json.loads((path / "zarr.json").read_bytes()) == GROUP:
+        if json.loads(read_bytes(path / "zarr.json")) == GROUP:
             return
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         path.mkdir(parents=True, exist_ok=True)
     write_bytes(path / "zarr.json", json.dumps(GROUP).encode())
