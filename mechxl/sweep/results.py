@@ -92,8 +92,8 @@ class Results:
             return None
         return kept if kept.signature == signature(self.out / name) else None
 
-    def make(self, name: str) -> Kept:
-        """The row of a complete run, opened now, and kept for later.
+    def make(self, name: str, keep: bool = True) -> Kept:
+        """The row of a complete run, opened now, and kept for later if that is wanted.
 
         Raises:
             InputError: the run is not as training left it.
@@ -101,10 +101,12 @@ class Results:
         before = signature(self.out / name)
         run = Run(self.out / name)
         kept = Kept(before, as_toml_table(run.config), results(run))
+        self.kept[name] = kept
+        if not keep:
+            return kept
         line = json.dumps({"run": name, "signature": before, "settings": kept.settings, "results": kept.results})
         with (self.out / KEPT).open("ab") as file:
             file.write(line.encode() + b"\n")
-        self.kept[name] = kept
         return kept
 
 

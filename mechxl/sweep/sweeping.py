@@ -61,7 +61,7 @@ def sweep(
     table = Table(study, out)
     waiting: list[Job] = []
     for job in jobs:
-        if table.results.of(job.name, job.config) or _is_complete(job):
+        if table.results.of(job.name, job.config) or is_complete(job):
             table.add(Outcome(job, "complete"))
         else:
             waiting.append(job)
@@ -97,7 +97,7 @@ def _make(out: Path) -> None:
         raise InputError(f"{out / TABLE}: is not a sweep's table, and is not replaced; move it away")
 
 
-def _is_complete(job: Job) -> bool:
+def is_complete(job: Job) -> bool:
     """Whether the run is complete. A damaged directory, or one of another run, is refused later, by training."""
     try:
         run = Run(job.out)

@@ -184,5 +184,7 @@ def test_an_engine_is_named_by_its_row_in_the_table(zygote: Zygote, tmp_path: Pa
     monkeypatch.setitem(ENGINES, "mine", given)
     sweep(STUDY, tmp_path, engine="mine", quiet=True)
     assert len(given.given) == len(STUDY.runs)
-    with pytest.raises(InputError, match="engine = condor: there is no such engine; there are: auto, local, gpu, slurm, ray, mine"):
+    with pytest.raises(
+        InputError, match="engine = condor: there is no such engine; there are: auto, local, gpu, slurm, ray, mine"
+    ):
         sweep(STUDY, tmp_path, engine="condor")

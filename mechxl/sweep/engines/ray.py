@@ -4,6 +4,7 @@ A task is sent settings and a directory, and the directory holds the results. If
 are taken up again elsewhere, from their saved states. The directory must be on a file system that all nodes share.
 """
 
+import logging
 import os
 import platform
 import uuid
@@ -48,7 +49,7 @@ class Ray:
         joins = not ray.is_initialized()
         if joins:
             try:
-                ray.init(self.address or None, log_to_driver=False, logging_level="ERROR", include_dashboard=None)
+                ray.init(self.address or None, log_to_driver=False, logging_level=logging.ERROR)
             except (ConnectionError, ValueError, RuntimeError) as error:
                 reason = str(error).strip().partition("\n")[0]
                 raise InputError(f"--ray-address {self.address}: no Ray cluster answers there ({reason})") from None
@@ -109,7 +110,7 @@ class _Tasks:
         import ray
 
         on_gpu = len(group) > 1 or bool(ray.cluster_resources().get("GPU", 0))
-        asked = {"num_cpus": 1, "num_gpus": 1} if on_gpu else {"num_cpus": group[0].threads}
+        asked: dict[str, Any] = {"num_cpus": 1, "num_gpus": 1} if on_gpu else {"num_cpus": group[0].threads}
         remote = ray.remote(max_retries=0, max_calls=0, **asked)(train)
         self.at_work[remote.remote([order_of(job) for job in group])] = group, attempt
         for job in group:
@@ -120,15 +121,16 @@ class _Tasks:
     def _ended(self, reference: Any, group: list[Job], attempt: int, stopped: bool) -> Iterator[Outcome]:
         """What became of a task. A worker that died is no reason to give up its runs."""
         import ray
+        from ray.exceptions import RayError, RayTaskError, TaskCancelledError
 
         try:
             answers = ray.get(reference)
-        except ray.exceptions.TaskCancelledError:
+        except TaskCancelledError:
             yield from (Outcome(job, "stopped", f"{job.out}: stopped, everything saved") for job in group)
-        except ray.exceptions.RayTaskError as error:
+        except RayTaskError as error:
             reason = str(error).strip().rpartition("\n")[2]
             yield from (Outcome(job, "failed", f"{job.out}: {reason}") for job in group)
-        except ray.exceptions.RayError as error:
+        except RayError as error:
             how = f"its worker died ({type(error).__name__})"
             if stopped:
                 yield from (Outcome(job, "stopped", f"{job.out}: {how}") for job in group)
@@ -196,6 +198,17 @@ def _nodes() -> list[tuple[str, str]]:
     return [(node["NodeID"], node["NodeManagerAddress"]) for node in ray.nodes() if node["Alive"]]
 
 
+def _answered(reference: Any) -> str:
+    """What a node says; one that has died meanwhile is no obstacle."""
+    import ray
+    from ray.exceptions import RayError
+
+    try:
+        return ray.get(reference)
+    except RayError as error:
+        return type(error).__name__
+
+
 def sees(path: str, token: str) -> str:
     """The host's name if a file with this content is at a path, else empty; runs on each node."""
     try:
@@ -212,8 +225,8 @@ def _require_shared(out: Path) -> None:
     """
     if blind := blind_nodes(out):
         raise Failure(
-            f"{out}: nodes of the Ray cluster do not see this directory ({', '.join(blind)}); choose an --out on a file "
-            "system that they share with this machine"
+            f"{out}: nodes of the Ray cluster do not see this directory ({', '.join(blind)}); choose an --out on a "
+            "file system that they share with this machine"
         )
 
 
@@ -226,12 +239,13 @@ def blind_nodes(out: Path, seen_at: Path | None = None) -> list[str]:
     probe = out / f".{token}.probe"
     write_text(probe, token)
     try:
-        looks = [
-            (address, ray.remote(num_cpus=0, max_retries=0)(sees)
-                .options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False))
-                .remote(str((seen_at or out) / probe.name), token))
-            for node, address in _nodes()
-        ]
-        return [address for address, look in looks if not ray.get(look)]
+        look, path = ray.remote(sees), str((seen_at or out) / probe.name)
+        answers = {
+            node: look.options(
+                num_cpus=0, max_retries=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)
+            ).remote(path, token)
+            for node, _ in _nodes()
+        }
+        return [address for node, address in _nodes() if node in answers and not _answered(answers[node])]
     finally:
         probe.unlink()

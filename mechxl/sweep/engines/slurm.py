@@ -5,7 +5,6 @@ task-N.out (what it prints). The runs' directories hold the results. OUT must be
 """
 
 import difflib
-import json
 import shlex
 import shutil
 import subprocess
@@ -13,15 +12,15 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mechxl.errors import Failure, InputError
-from mechxl.files import kind_of, write_json, write_text
+from mechxl.files import write_json, write_text
 from mechxl.sweep.engine import Job, Outcome
+from mechxl.sweep.engines.array import Array, asked, remove, states_of
 from mechxl.sweep.engines.orders import order_of, threads_on_a_cluster, work_of
 
 ENOUGH = 18_000_000  # examples that make a task worth its start-up: about ten minutes of a core at the default run
@@ -41,72 +40,23 @@ exec {python} -m mechxl.sweep.engines.shard {plan} "$SLURM_ARRAY_TASK_ID"
 """
 
 
-@dataclass
-class Array:
-    """A job array that was submitted.
-
-    Attributes:
-        folder: of the submission.
-        token: the array's name in Slurm.
-        id: its number.
-        shards: names of the runs of each task.
-        read: how much of each task's notes was read.
-    """
-
-    folder: Path
-    token: str
-    id: str
-    shards: list[list[str]]
-    read: dict[int, int] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, folder: Path) -> "Array":
-        """The array of a submission's folder."""
-        plan = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
-        names = [[order["run"] for order in shard] for shard in plan["shards"]]
-        number = folder / "id"  # missing if the submitting process was killed just then
-        return cls(folder, plan["token"], number.read_text(encoding="utf-8") if number.exists() else "?", names)
-
-    def news(self, task: int) -> Iterator[dict[str, Any]]:
-        """The whole lines that a task has noted since the last call."""
-        path = self.folder / f"task-{task}.jsonl"
-        if kind_of(path) != "file":
-            return
-        with path.open("rb") as file:
-            file.seek(self.read.get(task, 0))
-            whole = file.read().rpartition(b"\n")[0]
-        if whole:
-            self.read[task] = self.read.get(task, 0) + len(whole) + 1
-            yield from map(json.loads, whole.split(b"\n"))
-
-    def printed(self, task: int) -> str:
-        """The last line that a task printed."""
-        path = self.folder / f"task-{task}.out"
-        text = path.read_text(encoding="utf-8", errors="replace") if kind_of(path) == "file" else ""
-        return text.strip().rpartition("\n")[2]
-
-    def unseen(self, task: int) -> bool:
-        """Whether a task that has ended left nothing: it did not see the folder."""
-        return not any((self.folder / f"task-{task}.{ending}").exists() for ending in ("jsonl", "out"))
-
-
 class Slurm(BaseModel):
     """An Engine that submits runs to Slurm. Its fields are what a task asks for: the [slurm] table of a study."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     on_stop: ClassVar[str] = "the tasks go on without this command"
 
-    partition: str = Field("", description="Slurm's partition")
-    time: str = Field("", description="time limit of a task, as sbatch takes it: 02:00:00")
-    memory: str = Field("", description="memory of a task, as sbatch takes it: 4G")
-    cpus: int = Field(1, ge=1, description="cores of a task; it trains as many runs at a time")
-    gpus: int = Field(0, ge=0, le=1, description="GPUs of a task; with one, the task's runs train together")
-    modules: tuple[str, ...] = Field((), description="modules that a task loads")
-    prologue: str = Field("", description="shell lines that a task runs first")
-    sbatch: tuple[str, ...] = Field((), description="further options of sbatch: --account=lab")
-    max_array: int = Field(1000, ge=1, description="most tasks of the array")
-    pack: int = Field(0, ge=0, description="most runs of a task; 0: so many that a task has minutes of work")
-    wait: bool = Field(False, description="follow the tasks until they end")
+    partition: str = Field(default="", description="Slurm's partition")
+    time: str = Field(default="", description="time limit of a task, as sbatch takes it: 02:00:00")
+    memory: str = Field(default="", description="memory of a task, as sbatch takes it: 4G")
+    cpus: int = Field(default=1, ge=1, description="cores of a task; it trains as many runs at a time")
+    gpus: int = Field(default=0, ge=0, le=1, description="GPUs of a task; with one, the task's runs train together")
+    modules: tuple[str, ...] = Field(default=(), description="modules that a task loads")
+    prologue: str = Field(default="", description="shell lines that a task runs first")
+    sbatch: tuple[str, ...] = Field(default=(), description="further options of sbatch: --account=lab")
+    max_array: int = Field(default=1000, ge=1, description="most tasks of the array")
+    pack: int = Field(default=0, ge=0, description="most runs of a task; 0: so many that a task has minutes of work")
+    wait: bool = Field(default=False, description="follow the tasks until they end")
 
     def __call__(
         self,
@@ -147,13 +97,15 @@ class Slurm(BaseModel):
         """
         for folder in sorted(path.parent for path in (out / "slurm").glob("*/plan.json")):
             array = Array.of(folder)
-            states = _states([array])
+            states = states_of([array])
             if states is None:
                 raise Failure(f"{out}: squeue does not answer, so it can't be told what is at work; try again later")
-            live = [task for task in range(len(array.shards)) if states.get((array.token, task), "") not in ("", *ENDED)]
+            live = [
+                task for task in range(len(array.shards)) if states.get((array.token, task), "") not in ("", *ENDED)
+            ]
             unseen = [task for task in range(len(array.shards)) if array.unseen(task)]
             if not live:
-                _remove(array)
+                remove(array)
                 if len(unseen) == len(array.shards):
                     raise Failure(_not_shared(out, array))
             yield array, live
@@ -169,9 +121,9 @@ class Slurm(BaseModel):
         write_text(folder / "script.sh", self.script(folder))
         array = Array(folder, token, "?", [[order["run"] for order in shard] for shard in shards])
         try:
-            array.id = _asked(["sbatch", *self.options(array), str(folder / "script.sh")]).strip().split(";")[0]
+            array.id = asked(["sbatch", *self.options(array), str(folder / "script.sh")]).strip().split(";")[0]
         except (subprocess.CalledProcessError, subprocess.TimeoutExpired, OSError) as error:
-            _remove(array)
+            remove(array)
             reason = " ".join((getattr(error, "stderr", "") or str(error)).split())
             raise InputError(f"--engine slurm: sbatch did not take the array ({reason})") from None
         write_text(folder / "id", array.id)
@@ -182,14 +134,17 @@ class Slurm(BaseModel):
         if self.gpus:
             from mechxl.training.ensemble import shape_key
 
-            ordered = sorted(jobs, key=lambda job: str(shape_key(job.config)))
-            count = min(self.max_array, -(-len(jobs) // (self.pack or SHARE_OF_A_GPU)))
-            size = -(-len(ordered) // count)
-            return [ordered[start : start + size] for start in range(0, len(ordered), size)]
+            by_shape: dict[object, list[Job]] = {}
+            for job in jobs:
+                by_shape.setdefault(shape_key(job.config), []).append(job)
+            size = self.pack or SHARE_OF_A_GPU
+            groups = [same[at : at + size] for same in by_shape.values() for at in range(0, len(same), size)]
+            count = min(self.max_array, len(groups))
+            return [[job for group in groups[first::count] for job in group] for first in range(count)]
         work = sum(work_of(job.config) for job in jobs)
         count = -(-len(jobs) // self.pack) if self.pack else -(-work // (ENOUGH * self.cpus))
         count = min(self.max_array, count, len(jobs))
-        ordered = sorted(jobs, key=lambda job: -work_of(job.config))
+        ordered = sorted(jobs, key=lambda job: work_of(job.config), reverse=True)
         return [ordered[first::count] for first in range(count)]
 
     def script(self, folder: Path) -> str:
@@ -265,7 +220,7 @@ class _Followed:
                     yield from self._noted(array, task)
             if self.left and time.monotonic() - asked >= self.ASK:
                 asked = time.monotonic()
-                yield from self._ended(_states(self.arrays))
+                yield from self._ended(states_of(self.arrays))
             until = time.monotonic() + every
             while self.left and time.monotonic() < until:
                 if self.stopping():
@@ -273,7 +228,7 @@ class _Followed:
                     return
                 time.sleep(0.1)
         for array in self.arrays if self.good else ():  # else what the tasks printed stays until the next submission
-            _remove(array)
+            remove(array)
 
     def _noted(self, array: Array, task: int) -> Iterator[Outcome]:
         for line in array.news(task):
@@ -304,8 +259,8 @@ class _Followed:
                     continue
                 if array.unseen(task):
                     if all(array.unseen(other) for other in range(len(array.shards))):
-                        _asked(["scancel", "--name", array.token])
-                        _remove(array)
+                        asked(["scancel", "--name", array.token])
+                        remove(array)
                         raise Failure(_not_shared(left[0].out.parent, array))
                     reason = f"its node does not see {left[0].out.parent}"
                 else:
@@ -328,32 +283,6 @@ def _complete(job: Job) -> bool:
 
 def _not_shared(out: Path, array: Array) -> str:
     return (
-        f"{out}: the cluster's nodes do not see this directory (array {array.id} ended without a sign); choose an --out "
-        "on a file system that they share with this machine"
+        f"{out}: the cluster's nodes do not see this directory (array {array.id} ended without a sign); choose an "
+        "--out on a file system that they share with this machine"
     )
-
-
-def _states(arrays: Sequence[Array]) -> dict[tuple[str, int], str] | None:
-    """Slurm's state of each task, by the array's token and the task's number; None if Slurm does not answer."""
-    names = ",".join(array.token for array in arrays)
-    command = ["squeue", "--noheader", "--array", "--states=all", f"--name={names}", "--format=%j %K %T"]
-    try:
-        rows = [line.split() for line in _asked(command).splitlines()]
-    except (subprocess.CalledProcessError, subprocess.TimeoutExpired, OSError):
-        return None
-    return {(name, int(task)): state for name, task, state in rows if task.isdecimal()}
-
-
-def _asked(command: Sequence[str]) -> str:
-    """What one of Slurm's commands prints."""
-    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
-
-
-def _remove(array: Array) -> None:
-    """Removes the folder of a submission, but for what is not mechxl's."""
-    for path in array.folder.iterdir():
-        if path.name in ("plan.json", "script.sh", "id") or path.stem.startswith("task-"):
-            path.unlink()
-    for folder in (array.folder, array.folder.parent):
-        if not any(folder.iterdir()):
-            folder.rmdir()

@@ -54,7 +54,10 @@ class Cluster:
         conf = self.folder / "slurm.conf"
         conf.write_text(CONF.format(folder=self.folder, host=host, user=user, controller=controller, node=node))
         self.environment = {"SLURM_CONF": str(conf)}
-        at = {kind: f"--{kind}={self.folder}/munge.{kind.split('-')[0]}" for kind in ("key-file", "pid-file", "log-file", "seed-file")}
+        at = {
+            kind: f"--{kind}={self.folder}/munge.{kind.split('-')[0]}"
+            for kind in ("key-file", "pid-file", "log-file", "seed-file")
+        }
         self.daemons = [
             self._start("munged", "--foreground", "--force", f"--socket={self.folder}/munge.socket", *at.values())
         ]

@@ -1,22 +1,23 @@
-"""Slurm and Ray at work on this machine: a kill in the middle of twelve runs, and a table equal to the local engine's."""
+"""Slurm and Ray at work on this machine: a kill among twelve runs, and a table equal to the local engine's."""
 
 import os
 import re
-import shutil
 import signal
-import time
+import tempfile
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 from filelock import FileLock
 
+from mechxl.config import parse_config
 from mechxl.errors import InputError
 from mechxl.run import Run
-from mechxl.sweep import parse_study, read_study, sweep
+from mechxl.sweep import parse_study, sweep
 from mechxl.sweep.engine import Job
-from mechxl.sweep.engines.slurm import Slurm, parse_slurm
-from tests.model.plain import TINY, contents, tiny
+from mechxl.sweep.engines.slurm import Slurm
+from tests.model.plain import TINY
 from tests.sweep.engines.cluster import Cluster
 from tests.sweep.processes import Sweep, write_study
 
@@ -47,6 +48,37 @@ def expected(shared_folder: Path) -> pd.DataFrame:
 def same(runs: Path, expected: pd.DataFrame) -> None:
     table = pd.read_parquet(runs / "sweep.parquet").drop(columns=NOT_RESULTS)
     pd.testing.assert_frame_equal(table, expected, check_dtype=False)
+
+
+def test_a_task_has_work_for_minutes_and_an_array_no_more_tasks_than_allowed():
+    def jobs(n: int, **training: Any) -> list[Job]:
+        config = parse_config({"training": training})
+        return [Job(str(number), config, Path("runs", str(number)), 1) for number in range(n)]
+
+    shares = Slurm().shares(jobs(2000, steps=4))
+    assert [len(share) for share in shares] == [2000]  # 4 million examples are no work for a second task
+    shares = Slurm().shares(jobs(100))
+    assert len(shares) == 9  # 1.536 million examples a run, 18 million a task
+    assert sorted(job.name for share in shares for job in share) == sorted(map(str, range(100)))
+    assert {len(share) for share in shares} == {11, 12}
+    assert len(Slurm(max_array=1000).shares(jobs(3000, steps=100_000))) == 1000
+    assert [len(share) for share in Slurm(pack=3).shares(jobs(7))] == [3, 2, 2]
+    mixed = [*jobs(3), Job("wide", parse_config({"model": {"d_model": 128}}), Path("wide"), 1)]
+    with_gpu = Slurm(gpus=1, pack=3).shares(mixed)
+    assert ["wide"] in [[job.name for job in share] for share in with_gpu]
+
+
+@pytest.mark.parametrize(
+    ("table", "sentence"),
+    [
+        ({"partitoin": "x"}, "slurm.partitoin: there is no such option; did you mean partition"),
+        ({"cpus": 0}, "slurm.cpus = 0: Input should be greater than or equal to 1"),
+        (3, "slurm = 3: must be a table of options"),
+    ],
+)
+def test_a_wrong_table_is_refused(table: Any, sentence: str):
+    with pytest.raises(InputError, match=re.escape(sentence)):
+        parse_study({"slurm": table})
 
 
 def process_of(task: int, runs: Path) -> int:
@@ -86,7 +118,9 @@ def test_a_slurm_task_that_is_killed_is_taken_up_by_submitting_again(
         assert not list(runs.glob("*/config.toml"))
 
         following = Sweep(*command, "--pack", "6", "--wait")
-        following.until(lambda: all((run / "checkpoints" / "step-000004.safetensors").exists() for run in (first, second)))
+        following.until(
+            lambda: all((run / "checkpoints" / "step-000004.safetensors").exists() for run in (first, second))
+        )
         (array,) = {line.split("_")[0] for line in slurm.ask("squeue", "--noheader", "--array", "--format=%i").split()}
         slurm.ask("scancel", f"{array}_1")
         os.kill(process_of(0, runs), signal.SIGKILL)
@@ -104,6 +138,47 @@ def test_a_slurm_task_that_is_killed_is_taken_up_by_submitting_again(
         assert status == DONE, err
         assert out.startswith(f"{runs / 'sweep.parquet'}: 12 runs\n")
         assert Run(first).environment["resumed_at"]
-        assert Run(second).environment["resumed_at"] == [int(x) for x in re.findall("stopped at step ([0-9]+) of", table["reason"][second.name])]
+        assert Run(second).environment["resumed_at"] == [
+            int(x) for x in re.findall("stopped at step ([0-9]+) of", table["reason"][second.name])
+        ]
         assert not (runs / "slurm").exists()
+    same(runs, expected)
+
+
+@pytest.mark.filterwarnings("ignore")  # Ray's own
+def test_a_ray_node_that_dies_loses_no_saved_step(
+    tmp_path: Path, expected: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    import ray
+    from ray.cluster_utils import Cluster as Nodes
+
+    from mechxl.sweep.engines.ray import blind_nodes
+
+    runs = tmp_path / "runs"
+    small: dict[str, Any] = {"num_cpus": 1, "object_store_memory": 80_000_000}
+    with tempfile.TemporaryDirectory(prefix="ray-") as folder:
+        monkeypatch.setenv("RAY_TMPDIR", folder)
+        Path(folder, "ray").mkdir()
+        cluster = Nodes(initialize_head=True, head_node_args=small | {"include_dashboard": False})
+        try:
+            other = cluster.add_node(**small)
+            command = [write_study(tmp_path / "study.toml", **STUDY), "--out", runs, "--engine", "ray"]
+            following = Sweep(*command, "--ray-address", str(cluster.address))
+            both = [runs / f"long,seed={seed}" / "checkpoints" / "step-000004.safetensors" for seed in (0, 1)]
+            following.until(lambda: all(path.exists() for path in both))
+            cluster.remove_node(other, allow_graceful=False)
+            status, out, err = following.wait()
+            assert status == DONE, err
+            assert f"{runs / 'sweep.parquet'}: 12 runs\n" in out
+            assert "mechxl: Ray: 12 runs on 2 nodes with 2 cores" in err
+            cluster.connect()
+            assert blind_nodes(runs) == []
+            assert len(blind_nodes(runs, seen_at=tmp_path)) == 1
+        finally:
+            ray.shutdown()
+            cluster.shutdown()
+    resumed = [run for run in (runs / "long,seed=0", runs / "long,seed=1") if "resumed_at" in Run(run).environment]
+    assert len(resumed) == 1
+    assert not list(runs.glob(".*"))
     same(runs, expected)
