@@ -27,8 +27,8 @@ from mechxl.training.record import longest_sentence
 from mechxl.training.stepper import Stepper
 
 SECONDS = 0.4  # of timed updates
-FEWEST = 3  # timed updates
-WARM_UP = 2
+FEWEST = 3  # of them
+WARM_UP, MOST = 2, 1000  # updates
 OTHER_FILES = 8_000  # bytes of settings, environment and COMPLETE, and of a checkpoint's header
 
 
@@ -93,7 +93,7 @@ def _together(
     config: RunConfig, corpus: Corpus, packed: Packed, evaluation: Evaluation, together: int, device: str
 ) -> tuple[float, float]:
     """Seconds of an update and of an evaluation of runs that train together."""
-    training = config.training
+    training = config.training.model_copy(update={"steps": max(config.training.steps, MOST + WARM_UP)})
     batches = TrainingBatches(corpus, training.objective, training.batch_size, config.seeds.order, "cpu")
     members = join([packed.weights] * together, device)
     questions = MemberQuestions([evaluation] * together, False, device)
@@ -103,7 +103,7 @@ def _together(
             return _timed(stepper.update, device), _timed(lambda: questions.ask(members), device, most=1)
 
 
-def _timed(act: Callable[[], object], device: str, most: int = 1000) -> float:
+def _timed(act: Callable[[], object], device: str, most: int = MOST) -> float:
     """Seconds of an act, by the mean over as many as the time allows."""
     for _ in range(min(most, WARM_UP)):
         act()

@@ -81,7 +81,8 @@ class Results:
         for line in read_bytes(out / KEPT, None).splitlines():
             try:
                 content = json.loads(line)
-                self.kept[content.pop("run")] = Kept(**content)
+                name = content.pop("run")
+                self.kept[name] = Kept(**content)
             except (ValueError, KeyError, TypeError, AttributeError):  # torn, or not ours: its run is opened again
                 continue
 

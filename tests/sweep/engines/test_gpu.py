@@ -22,7 +22,7 @@ SHAPES = {
 }
 
 
-def test_the_table_is_that_of_the_local_engine(tmp_path: Path):
+def test_the_table_is_that_of_the_local_engine(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     study = parse_study(SHAPES, "shapes")
     tables = [
         sweep(study, tmp_path / name, engine=name, workers=1, quiet=True).drop(
@@ -31,6 +31,7 @@ def test_the_table_is_that_of_the_local_engine(tmp_path: Path):
         for name in ("local", "gpu")
     ]
     assert (tables[1]["status"] == "complete").all()
+    assert capsys.readouterr().err == ""  # quiet, also about the sizes of groups
     numbers = tables[0].select_dtypes(float).columns
     np.testing.assert_allclose(tables[1][numbers], tables[0][numbers], rtol=1e-5, atol=2e-6)
     pd.testing.assert_frame_equal(tables[1].drop(columns=numbers), tables[0].drop(columns=numbers))
