@@ -65,7 +65,7 @@ def test_complete_runs_are_not_opened_again_unless_a_file_has_changed(
 
     again = sweep(STUDY, out, engine=never, quiet=True)
     assert list(again["status"]) == ["complete", "failed", "complete", "complete"]
-    others = [frame.iloc[[0, 2, 3]].set_index("run").select_dtypes("number") for frame in (again, table)]
+    others = [frame.iloc[[0, 2, 3]][["run", "steps", "loss", "recall_accuracy"]] for frame in (again, table)]
     pd.testing.assert_frame_equal(*others, check_dtype=False)
     damaged = mechxl.runs(out).loc[table["run"][1]]
     assert damaged["status"] == "damaged"
