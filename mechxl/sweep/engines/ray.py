@@ -59,7 +59,7 @@ class Ray:
             gpus = int(ray.cluster_resources().get("GPU", 0))
             cpus = int(ray.cluster_resources().get("CPU", 0))
             say(f"Ray: {len(jobs)} runs on {len(_nodes())} nodes with {cpus} cores" + (f", {gpus} GPUs" * bool(gpus)))
-            yield from _Tasks(_groups(placed, gpus), began, stopping).outcomes()
+            yield from _Tasks(_groups(placed, gpus), began, stopping, say).outcomes()
         finally:
             if joins:
                 ray.shutdown()
@@ -69,12 +69,16 @@ class _Tasks:
     """The tasks of a sweep: waiting, and at work on the cluster."""
 
     def __init__(
-        self, groups: Sequence[Sequence[Job]], began: Callable[[Job], None], stopping: Callable[[], bool]
+        self,
+        groups: Sequence[Sequence[Job]],
+        began: Callable[[Job], None],
+        stopping: Callable[[], bool],
+        say: Callable[[str], None],
     ) -> None:
         self.waiting = deque((list(group), 1) for group in groups)
         self.at_work: dict[Any, tuple[list[Job], int]] = {}  # by Ray's reference to the answer
         self.begun: set[str] = set()
-        self.began, self.stopping = began, stopping
+        self.began, self.stopping, self.say = began, stopping, say
 
     def outcomes(self) -> Iterator[Outcome]:
         """Outcomes as the tasks end; on `stopping`, tasks save their runs and stop."""
@@ -136,6 +140,7 @@ class _Tasks:
                 yield from (Outcome(job, "stopped", f"{job.out}: {how}") for job in group)
             elif attempt < ATTEMPTS:
                 self.waiting.appendleft((group, attempt + 1))
+                self.say(f"{', '.join(str(job.out) for job in group)}: {how}; taken up again")
             else:
                 reason = f"{how}, {ATTEMPTS} times; perhaps it needs more memory than a node has"
                 yield from (Outcome(job, "failed", f"{job.out}: {reason}") for job in group)
