@@ -8,11 +8,14 @@ import pandas as pd
 import pytest
 
 import mechxl
+from mechxl.config import parse_config
 from mechxl.errors import InputError
 from mechxl.measures.transitions import onset, quick_half_rise
 from mechxl.run import Run
 from mechxl.sweep import parse_study, results, sweep, sweeping
 from mechxl.sweep.__main__ import main
+from mechxl.sweep.cost import cost
+from mechxl.sweep.dry import dry_run
 from mechxl.sweep.engine import Job, Outcome
 from mechxl.sweep.engines.gpu import gpu
 from mechxl.sweep.engines.local import local
@@ -127,8 +130,6 @@ def test_the_dry_run_counts_and_writes_nothing(
     assert not (tmp_path / "none").exists()
     before = sorted(out.rglob("*"))
     one = {"base": TINY, "seeds": 3, "grid": {"mixture.parallel_fraction": [0.5, 1]}}
-    from mechxl.sweep.dry import dry_run
-
     for engine in (local, gpu):
         lines = dry_run(parse_study(one), out, engine).splitlines()
         assert lines[0] == f"{out}: 6 runs, 4 complete, 2 to train"
@@ -136,6 +137,7 @@ def test_the_dry_run_counts_and_writes_nothing(
         size = sum(path.stat().st_size for path in Path(out, STUDY.runs[0].name).rglob("*") if path.is_file())
         assert megabytes == pytest.approx(size / 1e6, rel=0.1)
     assert dry_run(STUDY, out, local).endswith("nothing is to be done")
+    assert cost(parse_config({"training": {"checkpoints": 2}})).megabytes < 1.5  # the default run with two checkpoints
     assert sorted(out.rglob("*")) == before
 
 
