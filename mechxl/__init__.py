@@ -10,7 +10,7 @@ Example:
     >>> patch(run, donor="A", receiver="B")  # xarray
     >>> ask(run, "learning").summary
     >>> explore(run)  # a widget
-    >>> runs("runs/rates")  # the runs of a sweep, a row each
+    >>> runs("runs")  # all runs in a directory, a row each
 """
 
 import os

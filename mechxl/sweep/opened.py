@@ -23,10 +23,9 @@ def runs(path: str | Path) -> pd.DataFrame:
     and more; and `run`, the run itself, which is opened when it is first used.
 
     Example:
-        >>> import mechxl
-        >>> table = mechxl.runs("runs/sizes")
-        >>> table.groupby("world.n_entities")["transfer_accuracy"].mean()
-        >>> table["run"].iloc[0].metrics.plot(x="step", y="recall_accuracy")
+        >>> table = runs("runs")  # or runs/NAME, as a sweep wrote it
+        >>> table.query("status == 'complete'")[["recall_accuracy", "transfer_accuracy", "transfer_half_rise"]]
+        >>> table["run"].iloc[0].metrics.plot(x="step", y="recall_accuracy", backend="plotly")
 
     Raises:
         InputError: there is no such directory, or no run in it.
