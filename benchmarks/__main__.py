@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks import activations, default, gpu, growth, many, page, patching, profile, training
+from benchmarks import activations, default, gpu, growth, many, members, page, patching, profile, scale, training
 from benchmarks.machine import environment
 from mechxl.errors import InputError
 
@@ -22,6 +22,8 @@ SECTIONS: dict[str, tuple[str, Callable[[bool], str]]] = {
     "training": ("Training", training.training),
     "profile": ("Where a step's time goes", profile.profiled),
     "many": ("Many runs", many.many),
+    "members": ("Runs together in one process on the CPU", members.section),
+    "scale": ("A sweep of 2,000 tiny runs", scale.section),
     "gpu": ("Many runs on a GPU", gpu.section),
     "default": ("The default run and report", default.default),
     "start-up": ("Start-up", default.start_up),

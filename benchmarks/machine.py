@@ -26,12 +26,14 @@ class Finished:
         out: its output on stdout.
         wall: seconds from start to end.
         cpu: seconds of processor time, its children's included.
-        peak: peak memory in MB.
+        own: seconds of processor time, its children's left out.
+        peak: peak memory in MB, its children's left out.
     """
 
     out: str
     wall: float
     cpu: float
+    own: float
     peak: float
 
 
@@ -53,7 +55,8 @@ def finished(*command: str, threads: int = 0) -> Finished:
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)}: exit {done.returncode}\n{done.stderr}")
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return Finished(done.stdout, wall, cpu, float(done.stderr.splitlines()[-1]))
+    peak, own = map(float, done.stderr.splitlines()[-1].split())
+    return Finished(done.stdout, wall, cpu, own, peak)
 
 
 def environment() -> dict[str, str]:

@@ -3,13 +3,14 @@
 These are the names for notebooks. Each is imported on first use, so that `import mechxl` is quick.
 
 Example:
-    >>> from mechxl import Run, activations, ask, explore, patch
+    >>> from mechxl import Run, activations, ask, explore, patch, runs
     >>> run = Run("runs/default")
     >>> run.metrics, run.facts, run.steps  # pandas, and the checkpoints' steps
     >>> activations(run, "resid_post", steps=-1, n=100)  # xarray
     >>> patch(run, donor="A", receiver="B")  # xarray
     >>> ask(run, "learning").summary
     >>> explore(run)  # a widget
+    >>> runs("runs")  # all runs in a directory, a row each
 """
 
 import os
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from mechxl.instruments.patching.patch import patch as patch
     from mechxl.questions.ask import ask as ask
     from mechxl.run import Run as Run
+    from mechxl.sweep.opened import runs as runs
     from mechxl.training.loop import train_run as train_run
 
 _PUBLIC = {
@@ -58,10 +60,11 @@ _PUBLIC = {
     "ask": "mechxl.questions.ask",
     "explore": "mechxl.explorer",
     "patch": "mechxl.instruments.patching.patch",
+    "runs": "mechxl.sweep.opened",
     "train_run": "mechxl.training.loop",
 }
 
-__all__ = ["Run", "RunConfig", "activations", "ask", "explore", "patch", "train_run"]
+__all__ = ["Run", "RunConfig", "activations", "ask", "explore", "patch", "runs", "train_run"]
 
 
 def __getattr__(name: str) -> Any:

@@ -146,6 +146,17 @@ def settings_type(defaults: RunConfig) -> Any:
     return Annotated[_mirror(RunConfig, defaults), tyro.conf.arg(name="")]
 
 
+def options_type(model: type[BaseModel]) -> type:
+    """A plain dataclass of a model's fields for tyro, in which what is not given is None. It checks no values."""
+    fields = []
+    for name, info in model.model_fields.items():
+        flag = info.annotation is bool
+        kind = info.annotation if flag else info.annotation | None  # type: ignore[operator]
+        described = Annotated[kind, tyro.conf.arg(help=info.description)]  # type: ignore[valid-type]
+        fields.append((name, described, dataclasses.field(default=False if flag else None)))
+    return dataclasses.make_dataclass(model.__name__, fields, frozen=True)
+
+
 def _mirror(model: type[BaseModel], defaults: BaseModel) -> type:
     fields = []
     for name, info in model.model_fields.items():

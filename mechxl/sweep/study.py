@@ -15,6 +15,9 @@ name = "apart"
 seeds = 1                               # for this variant only; default: the study's
 mixture = { parallel_fraction = 0.2, unit = "entity" }
 
+[slurm]                                 # only for the engine slurm
+partition = "short"
+
 A run's name states its variant, its values in the grid and its seed: `apart,n_entities=100,kind=bpe,seed=0`. The names
 of existing runs stay the same when values, variants or seeds are added.
 """
@@ -25,7 +28,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -63,11 +66,13 @@ class Study:
         name: the name of the study and of its directory.
         runs: in the file's order: by variant, then by grid point (the last setting varies fastest), then by seed.
         varied: dotted names of the settings that variants and grid set.
+        slurm: the [slurm] table, options of the engine slurm.
     """
 
     name: str
     runs: tuple[Planned, ...]
     varied: tuple[str, ...]
+    slurm: Mapping[str, Any] = field(default_factory=dict)
 
 
 def read_study(path: str | Path) -> Study:
@@ -116,7 +121,7 @@ def parse_study(raw: Mapping[str, Any], name: str = "study") -> Study:
             point = dict(zip(axes, values, strict=True))
             runs.append(_planned(label, base | own, point, seed))
     _check_distinct(runs)
-    return Study(name, tuple(runs), tuple(varied | dict.fromkeys(axes)))
+    return Study(name, tuple(runs), tuple(varied | dict.fromkeys(axes)), _slurm(raw.get("slurm", {})))
 
 
 def _planned(variant: str, settings: dict[str, Any], point: dict[str, Any], seed: int) -> Planned:
@@ -170,6 +175,17 @@ def _leaves(table: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, An
             yield f"{above}{key}", value
 
 
+def _slurm(table: Any) -> Mapping[str, Any]:
+    """The [slurm] table, checked."""
+    if not isinstance(table, dict):
+        raise InputError(f"slurm = {table!r}: must be a table of options, [slurm]")
+    if table:
+        from mechxl.sweep.engines.slurm import parse_slurm
+
+        parse_slurm(table)
+    return table
+
+
 def _seeds(given: Any) -> Sequence[int]:
     if type(given) is int and given > MOST_RUNS:
         raise InputError(f"seeds = {shown(given)}: a study has at most {MOST_RUNS:,} runs; split it")
@@ -190,7 +206,7 @@ def _plain(what: str, name: Any) -> str:
 
 
 def _check_keys(raw: Mapping[str, Any]) -> None:
-    known = ("name", "seeds", "base", "grid", "runs")
+    known = ("name", "seeds", "base", "grid", "runs", "slurm")
     for key in raw:
         if key in RunConfig.model_fields:
             raise InputError(f"{key}: settings belong in [base], [grid] or [[runs]]; write base.{key}")

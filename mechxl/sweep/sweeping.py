@@ -16,10 +16,8 @@ from mechxl.sweep.engine import Engine, Job, Outcome
 from mechxl.sweep.engines import pick_engine
 from mechxl.sweep.machine import allot, cores
 from mechxl.sweep.study import Study
-from mechxl.sweep.table import is_table, runs_table, write_table
-from mechxl.sweep.view import View
-
-TABLE = "sweep.parquet"
+from mechxl.sweep.table import TABLE, Table, is_table
+from mechxl.sweep.view import STOPPING, View
 
 
 def sweep(
@@ -30,7 +28,7 @@ def sweep(
     engine: str | Engine = "auto",
     quiet: bool = False,
 ) -> pd.DataFrame:
-    """Trains a study's runs and returns their table (`runs_table`), which it also writes to OUT/sweep.parquet.
+    """Trains a study's runs and returns their table (`Table`), which it also writes to OUT/sweep.parquet.
 
     Every run is a run directory OUT/NAME. Complete runs are left as they are; interrupted ones are resumed. If a run
     fails, its row in the table gives the reason, and the other runs continue.
@@ -40,7 +38,7 @@ def sweep(
         out: the directory for the runs; None: runs/ and the study's name.
         workers: most runs to train at once; None: as many as fill the cores.
         engine: what carries out the runs: auto (gpu where there is one, else local), another name of
-            `mechxl.sweep.engines.ENGINES`, or a function.
+            `mechxl.sweep.engines.ENGINES`, or a function: `Slurm(partition="long", wait=True)`, `Ray("auto")`.
         quiet: print failures only.
 
     Example:
@@ -55,31 +53,34 @@ def sweep(
         KeyboardInterrupt: stopped by Ctrl-C. Every run's state is saved and the table is written; call it again to
             continue. A second Ctrl-C kills all runs; a later call continues them from their newest checkpoint.
     """
-    carry_out = pick_engine(engine) if isinstance(engine, str) else engine
+    carry_out = pick_engine(engine, study.slurm) if isinstance(engine, str) else engine
     out = Path("runs") / study.name if out is None else Path(out)
     _make(out)
     runs_at_once, threads = allot([run.config for run in study.runs], workers, cores())
     jobs = [Job(run.name, run.config, out / run.name, n) for run, n in zip(study.runs, threads, strict=True)]
-    outcomes = {job.name: Outcome(job, "complete") for job in jobs if _is_complete(job)}
-    waiting = [job for job in jobs if job.name not in outcomes]
+    table = Table(study, out)
+    waiting: list[Job] = []
+    for job in jobs:
+        if table.results.of(job.name, job.config) or is_complete(job):
+            table.add(Outcome(job, "complete"))
+        else:
+            waiting.append(job)
     with (
-        View(waiting, len(outcomes), quiet) as view,
+        View(waiting, len(jobs) - len(waiting), quiet, getattr(carry_out, "on_stop", STOPPING)) as view,
         _stopping(view.stop) as stopping,
         closing(
-            carry_out(waiting, runs_at_once, view.began, stopping)
+            carry_out(waiting, runs_at_once, view.began, stopping, view.say)
         ) as outcomes_as_they_end,  # a second Ctrl-C may come outside the generator
     ):
         for outcome in outcomes_as_they_end:
-            outcomes[outcome.job.name] = outcome
-            view.ended(outcome)
-    table = runs_table(study, outcomes)
-    write_table(table, out / TABLE)
-    if stopped := sum(outcome.status == "stopped" for outcome in outcomes.values()):
+            view.ended(table.add(outcome))
+    ended = table.write()
+    if stopped := int((ended["status"] == "stopped").sum()):
         raise KeyboardInterrupt(
             f"{out}: stopped with everything saved, {stopped} of {len(jobs)} runs not finished; run the same command "
             f"again to continue; {out / TABLE} has a row for every run"
         )
-    return table
+    return ended
 
 
 def _make(out: Path) -> None:
@@ -96,7 +97,7 @@ def _make(out: Path) -> None:
         raise InputError(f"{out / TABLE}: is not a sweep's table, and is not replaced; move it away")
 
 
-def _is_complete(job: Job) -> bool:
+def is_complete(job: Job) -> bool:
     """Whether the run is complete. A damaged directory, or one of another run, is refused later, by training."""
     try:
         run = Run(job.out)

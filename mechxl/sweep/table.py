@@ -1,6 +1,7 @@
 """The runs of a study as one table: one row for each run, with the settings that vary and the final metrics."""
 
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,51 +9,89 @@ import pandas as pd
 import pyarrow.parquet
 
 from mechxl.config import flat
+from mechxl.errors import InputError
 from mechxl.files import kind_of, read_rows, whole_file
-from mechxl.run import Run
 from mechxl.sweep.engine import Outcome
-from mechxl.sweep.study import Planned, Study
+from mechxl.sweep.results import Results
+from mechxl.sweep.study import Study
+
+TABLE = "sweep.parquet"
 
 
-def runs_table(study: Study, outcomes: Mapping[str, Outcome]) -> pd.DataFrame:
-    """One row for each run, in the study's order.
+class Table:
+    """The table of a sweep, which grows as its runs end.
 
-    Columns: `run` (its name), `path`, `variant` (if the study has variants), every setting that varies by dotted name,
-    `seed`, `status` (complete, failed, stopped) and `reason`, `steps` (of its newest metrics). Complete runs also have
-    the last row of their metrics as dotted columns; `rests`, `rest_reason`, and how far `loss_range`, `recall_range`
-    and `transfer_range` move over the last tenth of training; `wall_seconds`, `threads`, and `examples_per_second`
-    (steps x batch size / wall seconds, evaluations included).
+    A row for each run, in the study's order. Columns: `run` (its name), `path`, `variant` (if the study has variants),
+    every setting that varies by dotted name, `seed`, `status` (complete, failed, stopped, submitted) and `reason`,
+    `steps` (of its newest metrics). Complete runs also have what `results` says, nested values as dotted columns.
+
+    Args:
+        study: the runs.
+        out: the directory that holds them.
     """
-    rows = [_row(study, run, outcomes[run.name]) for run in study.runs]
-    return pd.json_normalize(rows)
+
+    EVERY = 10.0  # least seconds between two times that it is written while runs are at work
+    SHARE = 0.02  # of the time that may go into that
+
+    def __init__(self, study: Study, out: Path) -> None:
+        self.study, self.path, self.results = study, out / TABLE, Results(out)
+        self.variants = any(run.variant for run in study.runs)
+        self.rows: dict[str, dict[str, Any]] = {}
+        self.planned = {run.name: run for run in study.runs}
+        self.next = time.monotonic() + self.EVERY
+
+    def add(self, outcome: Outcome) -> Outcome:
+        """Adds a run's row. A complete run that is not as training left it has failed: the outcome that counts."""
+        job, ended = outcome.job, dict[str, Any]()
+        if outcome.status == "complete":
+            try:
+                ended = (self.results.of(job.name, job.config) or self.results.make(job.name)).results
+            except InputError as error:
+                outcome = Outcome(job, "failed", str(error))
+        run = self.planned[job.name]
+        settings = flat(run.config)
+        row: dict[str, Any] = {"run": run.name, "path": str(job.out)}
+        if self.variants:
+            row["variant"] = run.variant
+        for name in self.study.varied:
+            row[name] = list(settings[name]) if isinstance(settings[name], tuple) else settings[name]
+        row |= {"seed": run.config.seed, "status": outcome.status, "reason": outcome.reason or None}
+        row["steps"] = 0 if ended else _steps(job.out)
+        self.rows[run.name] = row | dict(flattened(ended))
+        if time.monotonic() > self.next:
+            self.write()
+        return outcome
+
+    def frame(self) -> pd.DataFrame:
+        """The rows so far."""
+        return pd.DataFrame.from_records([self.rows[name] for name in self.planned if name in self.rows])
+
+    def write(self) -> pd.DataFrame:
+        """Writes the rows so far to OUT/sweep.parquet, and gives them."""
+        started = time.monotonic()
+        frame = self.frame()
+        write_table(frame, self.path)
+        took = time.monotonic() - started
+        self.next = time.monotonic() + max(self.EVERY, took / self.SHARE)
+        return frame
 
 
-def _row(study: Study, run: Planned, outcome: Outcome) -> dict[str, Any]:
-    job = outcome.job
-    settings = flat(run.config)
-    row: dict[str, Any] = {"run": run.name, "path": str(job.out)}
-    if any(other.variant for other in study.runs):
-        row["variant"] = run.variant
-    for name in study.varied:
-        row[name] = list(settings[name]) if isinstance(settings[name], tuple) else settings[name]
-    row |= {"seed": run.config.seed, "status": outcome.status, "reason": outcome.reason or None}
-    metrics = read_rows(job.out / "metrics.jsonl") or [{"step": 0}]
-    row["steps"] = metrics[-1].pop("step")
-    if outcome.status != "complete":
-        return row
-    trained = Run(job.out)
-    environment, rest = trained.environment, trained.rest
-    seconds = environment["wall_seconds"]
-    moves = {name: getattr(rest, name) for name in ("loss", "recall", "transfer")}
-    return row | {
-        **metrics[-1],
-        "rests": rest.rests,
-        "rest_reason": rest.reason or None,
-        **{f"{name}_range": movement.range if movement else None for name, movement in moves.items()},
-        "wall_seconds": seconds,
-        "threads": environment["threads"],
-        "examples_per_second": row["steps"] * run.config.training.batch_size / seconds,
-    }
+def flattened(row: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """The values of nested dictionaries by dotted name."""
+    for name, value in row.items():
+        if isinstance(value, dict):
+            yield from flattened(value, f"{above}{name}.")
+        else:
+            yield f"{above}{name}", value
+
+
+def _steps(out: Path) -> int:
+    """The step of a run's newest metrics."""
+    try:
+        rows = read_rows(out / "metrics.jsonl")
+    except InputError:
+        return 0
+    return rows[-1].get("step", 0) if rows else 0
 
 
 def is_table(path: Path) -> bool:

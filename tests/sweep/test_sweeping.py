@@ -36,7 +36,12 @@ class OneByOne:
         self.zygote, self.failing, self.given, self.closed = zygote, failing, [], False
 
     def __call__(
-        self, jobs: Sequence[Job], workers: int, began: Callable[[Job], None], stopping: Callable[[], bool]
+        self,
+        jobs: Sequence[Job],
+        workers: int,
+        began: Callable[[Job], None],
+        stopping: Callable[[], bool],
+        say: Callable[[str], None],
     ) -> Generator[Outcome, None, None]:
         try:
             for job in jobs:
@@ -131,8 +136,8 @@ def test_ctrl_c_writes_the_table_of_what_is_complete(zygote: Zygote, tmp_path: P
     before = signal.getsignal(signal.SIGINT)
 
     class Pressed(OneByOne):
-        def __call__(self, jobs, workers, began, stopping):
-            for outcome in super().__call__(jobs, workers, began, stopping):
+        def __call__(self, jobs, workers, began, stopping, say):
+            for outcome in super().__call__(jobs, workers, began, stopping, say):
                 if len(self.given) == 2:
                     signal.raise_signal(signal.SIGINT)
                 yield outcome
@@ -166,7 +171,7 @@ def test_a_table_of_failures_only(zygote: Zygote, tmp_path: Path, capsys: pytest
 
 
 def test_what_an_engine_raises_is_not_swallowed(tmp_path: Path):
-    def broken(jobs, workers, began, stopping):
+    def broken(jobs, workers, began, stopping, say):
         raise Failure("the engine is gone")
         yield
 
@@ -179,5 +184,7 @@ def test_an_engine_is_named_by_its_row_in_the_table(zygote: Zygote, tmp_path: Pa
     monkeypatch.setitem(ENGINES, "mine", given)
     sweep(STUDY, tmp_path, engine="mine", quiet=True)
     assert len(given.given) == len(STUDY.runs)
-    with pytest.raises(InputError, match="engine = slurm: there is no such engine; there are: auto, local, gpu, mine"):
-        sweep(STUDY, tmp_path, engine="slurm")
+    with pytest.raises(
+        InputError, match="engine = condor: there is no such engine; there are: auto, local, gpu, slurm, ray, mine"
+    ):
+        sweep(STUDY, tmp_path, engine="condor")

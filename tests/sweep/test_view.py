@@ -35,7 +35,7 @@ def test_progress_is_read_from_the_runs(tmp_path: Path, monkeypatch: pytest.Monk
     shown.began(one)
     shown.began(two)
     whole, first, second = looks(shown)
-    assert whole.startswith("2 of 5 runs")
+    assert whole.startswith("2 of 5 runs, 2 at work")
     assert "steps/s" not in whole
     assert (first.split()[0], first.split()[-1]) == ("one", "starting")
     assert "300/1000" in second
@@ -55,7 +55,7 @@ def test_progress_is_read_from_the_runs(tmp_path: Path, monkeypatch: pytest.Monk
     clock[0] = 120.0
     whole, only = looks(shown)
     # 1,000 steps in 20 s, and what the failed run left undone is not among them
-    assert whole.startswith("3 of 5 runs, 1 failed")
+    assert whole.startswith("3 of 5 runs, 1 at work, 1 failed")
     assert whole.endswith("50 steps/s, 0:00:20 left")
     assert only.startswith("three")
     assert capsys.readouterr().err.splitlines() == [

@@ -1,6 +1,5 @@
 """Runs on this machine's GPU, many at once: runs of equal shape train together. Without a GPU it uses the CPU."""
 
-import sys
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 
@@ -8,7 +7,11 @@ from mechxl.sweep.engine import Job, Outcome
 
 
 def gpu(
-    jobs: Sequence[Job], workers: int, began: Callable[[Job], None], stopping: Callable[[], bool]
+    jobs: Sequence[Job],
+    workers: int,
+    began: Callable[[Job], None],
+    stopping: Callable[[], bool],
+    say: Callable[[str], None],
 ) -> Generator[Outcome, None, None]:
     """An Engine that trains groups of runs, each as large as memory allows; `workers` is of no effect.
 
@@ -33,7 +36,7 @@ def gpu(
             continue
         count = -(-len(same) // most)
         waiting.extend(same[number::count] for number in range(count))
-        print(f"mechxl: {len(same)} runs of one shape, in groups of at most {-(-len(same) // count)}", file=sys.stderr)
+        say(f"{len(same)} runs of one shape, in groups of at most {-(-len(same) // count)}")
     while waiting:
         group = waiting.popleft()
         if stopping():

@@ -128,7 +128,11 @@ def _is_log(path: Path) -> bool:
 
 
 def local(
-    jobs: Sequence[Job], workers: int, began: Callable[[Job], None], stopping: Callable[[], bool]
+    jobs: Sequence[Job],
+    workers: int,
+    began: Callable[[Job], None],
+    stopping: Callable[[], bool],
+    say: Callable[[str], None],
 ) -> Generator[Outcome, None, None]:
     """An Engine of local processes. If one dies, only its run fails, and a new process replaces it."""
     waiting, crew = deque(jobs), set[_Worker]()

@@ -23,7 +23,8 @@ def main() -> None:
     orders, answers = os.fdopen(os.dup(0), "rb", buffering=0), os.dup(1)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for sort in (signal.SIGINT, signal.SIGTERM):  # the end of stdin stops it, so that its run is saved
+        signal.signal(sort, signal.SIG_IGN)
     jobs: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     idle = threading.Event()
     idle.set()

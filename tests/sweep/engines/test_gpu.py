@@ -22,18 +22,23 @@ SHAPES = {
 }
 
 
-def test_the_table_is_that_of_the_local_engine(tmp_path: Path):
+def test_the_table_is_that_of_the_local_engine(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     study = parse_study(SHAPES, "shapes")
     tables = [
         sweep(study, tmp_path / name, engine=name, workers=1, quiet=True).drop(
-            columns=["path", "wall_seconds", "examples_per_second"]
+            columns=["path", "wall_seconds", "examples_per_second", "megabytes"]
         )
         for name in ("local", "gpu")
     ]
     assert (tables[1]["status"] == "complete").all()
+    assert capsys.readouterr().err == ""  # quiet, also about the sizes of groups
     numbers = tables[0].select_dtypes(float).columns
     np.testing.assert_allclose(tables[1][numbers], tables[0][numbers], rtol=1e-5, atol=2e-6)
     pd.testing.assert_frame_equal(tables[1].drop(columns=numbers), tables[0].drop(columns=numbers))
+
+
+def silent(sentence: str) -> None:
+    pass
 
 
 def jobs(out: Path, n: int = 3) -> list[Job]:
@@ -51,7 +56,7 @@ def test_where_memory_runs_out_a_group_is_halved(tmp_path: Path, monkeypatch: py
         return whole(runs, **options)
 
     monkeypatch.setattr(ensemble, "train_together", small)
-    outcomes = list(gpu(jobs(tmp_path), 1, lambda job: None, lambda: False))
+    outcomes = list(gpu(jobs(tmp_path), 1, lambda job: None, lambda: False, silent))
     assert sizes == [3, 1, 2, 1, 1]
     assert {outcome.job.name for outcome in outcomes} == {job.name for job in jobs(tmp_path)}
     assert all(outcome.status == "complete" for outcome in outcomes)
@@ -62,7 +67,7 @@ def test_what_breaks_in_a_group_is_an_outcome_of_each_of_its_runs(tmp_path: Path
         raise RuntimeError("an illegal memory access")
 
     monkeypatch.setattr(ensemble, "train_together", broken)
-    outcomes = list(gpu(jobs(tmp_path), 1, lambda job: None, lambda: False))
+    outcomes = list(gpu(jobs(tmp_path), 1, lambda job: None, lambda: False, silent))
     assert [(outcome.status, outcome.reason) for outcome in outcomes] == [
         ("failed", f"{job.out}: RuntimeError: an illegal memory access") for job in jobs(tmp_path)
     ]
@@ -78,11 +83,11 @@ def test_stopped_it_saves_all_and_a_later_sweep_ends_the_same(tmp_path: Path):
 
         return stopping
 
-    whole = list(gpu(jobs(tmp_path / "whole"), 1, lambda job: None, lambda: False))
-    first = list(gpu(jobs(tmp_path / "run"), 1, lambda job: None, stopped_after(5)))
+    whole = list(gpu(jobs(tmp_path / "whole"), 1, lambda job: None, lambda: False, silent))
+    first = list(gpu(jobs(tmp_path / "run"), 1, lambda job: None, stopped_after(5), silent))
     assert {outcome.status for outcome in first} == {"stopped"}
     assert "stopped at step 5 of" in first[0].reason
-    again = list(gpu(jobs(tmp_path / "run"), 1, lambda job: None, lambda: False))
+    again = list(gpu(jobs(tmp_path / "run"), 1, lambda job: None, lambda: False, silent))
     for one, other in zip(whole, again, strict=True):
         assert one.status == other.status == "complete"
         metrics = [outcome.job.out / "metrics.jsonl" for outcome in (one, other)]
@@ -95,5 +100,5 @@ def test_auto_is_the_gpu_where_there_is_one(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(engines, "DRIVER", tmp_path)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert engines.pick_engine("auto") is gpu
-    with pytest.raises(InputError, match="engine = slurm: there is no such engine; there are: auto, local, gpu"):
-        engines.pick_engine("slurm")
+    with pytest.raises(InputError, match="engine = condor: there is no such engine; there are: auto, local, gpu"):
+        engines.pick_engine("condor")

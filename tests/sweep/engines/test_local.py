@@ -49,7 +49,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def begin(names: list[str], workers: int, stopping: Callable[[], bool] = lambda: False):
         begun: list[str] = []
         jobs = [Job(name, tiny(), tmp_path / name, 1) for name in names]
-        return local(jobs, workers, lambda job: begun.append(job.name), stopping), begun
+        return local(jobs, workers, lambda job: begun.append(job.name), stopping, print), begun
 
     return begin
 
