@@ -64,8 +64,9 @@ class Record:
         """What can't be written becomes a sentence; what was saved before is whole.
 
         Raises:
-            Failure: something can't be written.
+            Failure: something can't be written, or another process has taken the run over.
         """
+        self.claimed.held.check()
         try:
             yield
         except (OSError, SafetensorError) as error:
