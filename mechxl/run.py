@@ -16,6 +16,7 @@ import io
 from collections import Counter
 from dataclasses import replace
 from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -111,11 +112,18 @@ class Run(RunFiles):
         """
         corpus = build_corpus(self.config)
         if corpus.digest != self.environment["data_digest"]:
-            trained, own = self.environment["versions"].get("mechxl", "unknown"), own_version()
+            trained, own = self.environment["versions"], {name: version(name) for name in ("numpy", "tokenizers")}
+            other = {name: trained.get(name, "unknown") for name in own | {"mechxl": ""}}
+            differ = [
+                f"{name} {now} is here, and {other[name]} trained the run"
+                for name, now in (own | {"mechxl": own_version()}).items()
+                if now != other[name]
+            ]
             cause = (
-                f"mechxl {own} builds other data than mechxl {trained}, which trained the run; use that version"
-                if trained != own
-                else "config.toml is not that of the training, or mechxl's code has changed; restore it"
+                f"{'; '.join(differ)}; use that"
+                if differ
+                else "mechxl and its libraries have the versions of the training, so mechxl's code has changed since; "
+                f"take that of commit {self.environment['commit'] or 'unknown'}"
             )
             raise InputError(
                 f"{self.path}: these settings give other data than the run was trained on: {cause}, or train it again"

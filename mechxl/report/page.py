@@ -112,7 +112,8 @@ def write_page(page: str, out: Path, plotly: str) -> Path:
     targets = page_targets(out, plotly)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        for target, content in zip(targets, (page, get_plotlyjs()), strict=False):
+        contents = (page, get_plotlyjs()) if len(targets) > 1 else (page,)
+        for target, content in reversed([*zip(targets, contents, strict=True)]):  # the script first: a page needs it
             write_text(target, content)
     except OSError as error:
         raise InputError(f"{out}: can't be written ({error.strerror}); choose another --out") from None

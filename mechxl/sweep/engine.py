@@ -24,12 +24,13 @@ class Outcome:
 
     Attributes:
         job: the job that ended.
-        status: complete, failed, or stopped (interrupted with its state saved, or never started).
+        status: complete, failed, or stopped (interrupted with its state saved, or never started), or elsewhere (another process
+            trains it).
         reason: why the run is not complete, in a sentence that names its directory; empty if it is complete.
     """
 
     job: Job
-    status: Literal["complete", "failed", "stopped"]
+    status: Literal["complete", "failed", "stopped", "elsewhere"]
     reason: str = ""
 
 

@@ -1,6 +1,7 @@
 """Trains the runs of a study: skips complete runs, hands the others to an engine, and writes a table of all runs."""
 
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -8,15 +9,14 @@ from types import FrameType
 
 import pandas as pd
 
-from mechxl.config import differences
 from mechxl.errors import InputError
 from mechxl.files import check_path
-from mechxl.run import Run
 from mechxl.sweep.engine import Engine, Job, Outcome
 from mechxl.sweep.engines import pick_engine
 from mechxl.sweep.machine import allot, cores
 from mechxl.sweep.study import Study
 from mechxl.sweep.table import is_table, runs_table, write_table
+from mechxl.sweep.twins import beside_twins, is_complete
 from mechxl.sweep.view import View
 
 TABLE = "sweep.parquet"
@@ -55,12 +55,12 @@ def sweep(
         KeyboardInterrupt: stopped by Ctrl-C. Every run's state is saved and the table is written; call it again to
             continue. A second Ctrl-C kills all runs; a later call continues them from their newest checkpoint.
     """
-    carry_out = pick_engine(engine) if isinstance(engine, str) else engine
+    carry_out = beside_twins(pick_engine(engine) if isinstance(engine, str) else engine, _say(quiet))
     out = Path("runs") / study.name if out is None else Path(out)
     _make(out)
     runs_at_once, threads = allot([run.config for run in study.runs], workers, cores())
     jobs = [Job(run.name, run.config, out / run.name, n) for run, n in zip(study.runs, threads, strict=True)]
-    outcomes = {job.name: Outcome(job, "complete") for job in jobs if _is_complete(job)}
+    outcomes = {job.name: Outcome(job, "complete") for job in jobs if is_complete(job)}
     waiting = [job for job in jobs if job.name not in outcomes]
     with (
         View(waiting, len(outcomes), quiet) as view,
@@ -82,6 +82,10 @@ def sweep(
     return table
 
 
+def _say(quiet: bool) -> Callable[[str], None]:
+    return lambda sentence: None if quiet else print(f"mechxl: {sentence}", file=sys.stderr)
+
+
 def _make(out: Path) -> None:
     check_path(out, "--out")
     if (out / "config.toml").is_file():
@@ -94,15 +98,6 @@ def _make(out: Path) -> None:
         raise InputError(f"{out}: can't be written ({error.strerror}); choose another --out") from None
     if not is_table(out / TABLE):
         raise InputError(f"{out / TABLE}: is not a sweep's table, and is not replaced; move it away")
-
-
-def _is_complete(job: Job) -> bool:
-    """Whether the run is complete. A damaged directory, or one of another run, is refused later, by training."""
-    try:
-        run = Run(job.out)
-        return run.complete and not differences(run.config, job.config)
-    except InputError:
-        return False
 
 
 @contextmanager

@@ -149,6 +149,12 @@ def _all_hidden(place: Path, kind: str) -> list[Path]:
         return []
 
 
+def is_being_trained(out: Path) -> bool:
+    """Whether a process, on this machine or another one, trains a run at `out`."""
+    place = out.resolve()
+    return is_held(place) or any(is_held(path) for path in _all_hidden(place, "new"))
+
+
 def _clear_leftovers(place: Path) -> None:
     """Removes what killed trainers left beside a place; an old run without a new one moves back."""
     for kind in ("old", "new"):
