@@ -24,8 +24,8 @@ class Outcome:
 
     Attributes:
         job: the job that ended.
-        status: complete, failed, or stopped (interrupted with its state saved, or never started), or elsewhere (another process
-            trains it).
+        status: complete, failed, stopped (interrupted with its state saved, or never started), or elsewhere (another
+            process trains it).
         reason: why the run is not complete, in a sentence that names its directory; empty if it is complete.
     """
 

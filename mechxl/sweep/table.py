@@ -8,7 +8,8 @@ import pandas as pd
 import pyarrow.parquet
 
 from mechxl.config import flat
-from mechxl.files import kind_of, read_rows, whole_file
+from mechxl.errors import Failure
+from mechxl.files import kind_of, read_rows, reason, whole_file
 from mechxl.run import Run
 from mechxl.sweep.engine import Outcome
 from mechxl.sweep.study import Planned, Study
@@ -66,9 +67,18 @@ def is_table(path: Path) -> bool:
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:
-    """Writes a table as a whole file, or nothing; `pandas.read_parquet(path)` reads it."""
-    with whole_file(path) as temporary:
-        table.to_parquet(temporary, index=False)
+    """Writes a table as a whole file, or nothing; `pandas.read_parquet(path)` reads it.
+
+    Raises:
+        Failure: it can't be written.
+    """
+    try:
+        with whole_file(path) as temporary:
+            table.to_parquet(temporary, index=False)
+    except OSError as error:
+        raise Failure(
+            f"{path}: can't be written ({reason(error)}); make room, and run the same command again: complete runs stay"
+        ) from error
 
 
 def summary(table: pd.DataFrame, varied: tuple[str, ...]) -> str:

@@ -14,7 +14,7 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
@@ -128,6 +128,8 @@ def claim(config: RunConfig, out: Path, *, resume: bool, overwrite: bool, quiet:
                 if claimed.directory != place:  # it was never moved into place
                     remove(claimed.directory, in_run)
     finally:
+        with suppress(OSError):  # it is in place, or its lock could not be written
+            directory.rmdir()
         for path in created[1:]:
             try:
                 path.rmdir()
