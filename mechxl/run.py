@@ -8,7 +8,7 @@ metrics.jsonl       one row for each evaluation
 checkpoints/        step-000512.safetensors: named parameters only
 resume.safetensors  the state that a stopped training continues from
 findings/           one JSON file for each question
-lock                only while the run is being trained
+lock, lease         only while the run is being trained (lock.py)
 COMPLETE            written last, when training has ended: size and hash of each file (manifest.py)
 """
 
