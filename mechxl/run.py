@@ -112,23 +112,25 @@ class Run(RunFiles):
         """
         corpus = build_corpus(self.config)
         if corpus.digest != self.environment["data_digest"]:
-            trained, own = self.environment["versions"], {name: version(name) for name in ("numpy", "tokenizers")}
-            other = {name: trained.get(name, "unknown") for name in own | {"mechxl": ""}}
-            differ = [
-                f"{name} {now} is here, and {other[name]} trained the run"
-                for name, now in (own | {"mechxl": own_version()}).items()
-                if now != other[name]
-            ]
-            cause = (
-                f"{'; '.join(differ)}; use that"
-                if differ
-                else "mechxl and its libraries have the versions of the training, so mechxl's code has changed since; "
-                f"take that of commit {self.environment['commit'] or 'unknown'}"
-            )
             raise InputError(
-                f"{self.path}: these settings give other data than the run was trained on: {cause}, or train it again"
+                f"{self.path}: these settings give other data than the run was trained on: {self._why_other_data()}, "
+                "or train it again"
             )
         return corpus
+
+    def _why_other_data(self) -> str:
+        """What differs from the training, and what helps."""
+        if self.manifest and any(change.startswith("config.toml") for change in self.manifest.accepted):
+            return "config.toml is not that of the training; restore it"
+        here = {"mechxl": own_version(), "numpy": version("numpy"), "tokenizers": version("tokenizers")}
+        there = {name: self.environment["versions"].get(name, "unknown") for name in here}
+        differ = [f"{name} is {here[name]} here and was {there[name]}" for name in here if here[name] != there[name]]
+        if differ:
+            return f"{', '.join(differ)}; use the version of the training"
+        return (
+            "mechxl and its libraries have the versions of the training, so mechxl's code has changed; use commit "
+            f"{self.environment['commit'] or 'of that time'}"
+        )
 
     @cached_property
     def facts(self) -> pd.DataFrame:
