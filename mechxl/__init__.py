@@ -40,7 +40,7 @@ def _leave_out_working_directory() -> None:
 _leave_out_working_directory()
 
 from importlib import import_module  # noqa: E402
-from types import ModuleType  # noqa: E402
+from types import ModuleType, TracebackType  # noqa: E402
 from typing import TYPE_CHECKING, Any  # noqa: E402
 
 if TYPE_CHECKING:
@@ -65,6 +65,18 @@ _PUBLIC = {
 }
 
 __all__ = ["Run", "RunConfig", "activations", "ask", "explore", "patch", "runs", "train_run"]
+
+if os.path.basename((sys.argv or [""])[0]) in ("-m", "mechxl"):  # noqa: PTH119  a command starts: pathlib is slow
+    _before = sys.excepthook
+
+    def _say_interrupted(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+        """Ctrl-C while a command still imports ends in a sentence too; `mechxl.cli.command` sees to later ones."""
+        if issubclass(kind, KeyboardInterrupt):
+            print("mechxl: interrupted", file=sys.stderr)
+        else:
+            _before(kind, error, traceback)
+
+    sys.excepthook = _say_interrupted
 
 
 def __getattr__(name: str) -> Any:

@@ -83,13 +83,16 @@ def _say(sentence: str, status: int) -> int:
 def foreseen(error: BaseException) -> str:
     """The sentence for an error in which the machine lacks something; empty for any other."""
     text = str(error)
-    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "memory" in text):
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _SCARCE.search(text)):
         shown = text.split("\n")[0][:200]
         return f"memory ran out{f' ({shown})' if shown else ''}; choose smaller settings, or use a machine with more"
     if isinstance(error, OSError) and error.errno in MACHINE:
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror}; {MACHINE[error.errno]}, and run the same command again"
     return ""
+
+
+_SCARCE = re.compile("memory|start new thread")  # a thread's stack too is memory
 
 
 def _unforeseen(error: Exception) -> str:

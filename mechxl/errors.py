@@ -7,6 +7,10 @@ class InputError(Exception):
     """A mistake in what the user gave. Commands print its sentence and exit 2."""
 
 
+class Busy(InputError):
+    """Another process is at work there. A sweep waits until it ends."""
+
+
 class Failure(Exception):
     """Something failed while it ran. Commands print its sentence and exit 1."""
 

@@ -20,6 +20,7 @@ RUN_FILES = (
     "metrics.jsonl",
     "resume.safetensors",
     "COMPLETE",
+    "lease",
     "lock",
     "config.toml",
 )  # in the order in which they are removed: by its settings, what is left of a run is known as such
@@ -38,7 +39,7 @@ def is_run(directory: Path) -> bool:
         return False
     settings = directory / "config.toml"
     if kind_of(settings) != "file":
-        return all(path.name == "lock" or is_partial(path) for path in directory.iterdir())
+        return all(path.name in ("lock", "lease") or is_partial(path) for path in directory.iterdir())
     try:
         parse_config(tomllib.loads(read_bytes(settings).decode("utf-8")))
     except (InputError, OSError, ValueError, RecursionError):

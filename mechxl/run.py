@@ -8,7 +8,7 @@ metrics.jsonl       one row for each evaluation
 checkpoints/        step-000512.safetensors: named parameters only
 resume.safetensors  the state that a stopped training continues from
 findings/           one JSON file for each question
-lock                only while the run is being trained
+lock, lease         only while the run is being trained (lock.py)
 COMPLETE            written last, when training has ended: size and hash of each file (manifest.py)
 """
 
@@ -16,6 +16,7 @@ import io
 from collections import Counter
 from dataclasses import replace
 from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -112,16 +113,25 @@ class Run(RunFiles):
         """
         corpus = build_corpus(self.config)
         if corpus.digest != self.environment["data_digest"]:
-            trained, own = self.environment["versions"].get("mechxl", "unknown"), own_version()
-            cause = (
-                f"mechxl {own} builds other data than mechxl {trained}, which trained the run; use that version"
-                if trained != own
-                else "config.toml is not that of the training, or mechxl's code has changed; restore it"
-            )
             raise InputError(
-                f"{self.path}: these settings give other data than the run was trained on: {cause}, or train it again"
+                f"{self.path}: these settings give other data than the run was trained on: {self._why_other_data()}, "
+                "or train it again"
             )
         return corpus
+
+    def _why_other_data(self) -> str:
+        """What differs from the training, and what helps."""
+        if self.manifest and any(change.startswith("config.toml") for change in self.manifest.accepted):
+            return "config.toml is not that of the training; restore it"
+        here = {"mechxl": own_version(), "numpy": version("numpy"), "tokenizers": version("tokenizers")}
+        there = {name: self.environment["versions"].get(name, "unknown") for name in here}
+        differ = [f"{name} is {here[name]} here and was {there[name]}" for name in here if here[name] != there[name]]
+        if differ:
+            return f"{', '.join(differ)}; use the version of the training"
+        return (
+            "mechxl and its libraries have the versions of the training, so mechxl's code has changed; use commit "
+            f"{self.environment['commit'] or 'of that time'}"
+        )
 
     @cached_property
     def facts(self) -> pd.DataFrame:

@@ -1,6 +1,5 @@
 """The files of one run: what it consists of, and reading only what is as training left it."""
 
-import hashlib
 import tomllib
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +17,8 @@ LARGEST_SETTINGS = 2**20  # bytes
 
 class RunFiles:
     """The files of a run on disk, without what needs its data or its model.
+
+    Of a run that is being trained it shows the state at its opening: what is trained later, a new `Run` shows.
 
     Attributes:
         path: the run's directory.
@@ -43,7 +44,6 @@ class RunFiles:
         self.manifest, self.base = self._consists_of()
         self.unkept: dict[str, str] = {}
         self._hashes: dict[Path, tuple[tuple[int, ...], str]] = {}
-        self._rows: tuple[str, list[dict[str, Any]]] | None = None
         self._check_opened()
 
     def _consists_of(self) -> tuple[Manifest | None, Base | None]:
@@ -66,6 +66,8 @@ class RunFiles:
         else:
             rows = self.rows
             changes = ["COMPLETE is missing"] if rows and rows[-1]["step"] == self.config.training.steps else []
+        if not changes and not self.manifest:
+            _ = self.steps, self.rows  # in this order: the row of each checkpoint was written before it
         if not changes and (self.manifest or self.base):
             _ = self.environment  # which has a hash of its own
         if changes:
@@ -140,7 +142,7 @@ class RunFiles:
         settings = seal_of(self.read("config.toml", LARGEST_SETTINGS)).sha256
         return read_environment(self.file("environment.json"), settings)
 
-    @property
+    @cached_property
     def rows(self) -> list[dict[str, Any]]:
         """The rows of metrics.jsonl; a torn last line is ignored.
 
@@ -149,22 +151,19 @@ class RunFiles:
         """
         path = self.file("metrics.jsonl")
         content = b"" if kind_of(path) == "nothing" and not self.complete else self.read("metrics.jsonl")
-        digest = hashlib.sha256(content).hexdigest()
-        if self._rows is None or self._rows[0] != digest:
-            if self.base and seal_of(content[: self.base.metrics.size]) != self.base.metrics:
-                raise InputError(
-                    f"{path}: is not as training wrote it, up to the saved state; restore it, or train the run again"
-                )
-            rows = parse_rows(path, content)
-            if rows:
-                due = iter(self.manifest.evaluations) if self.manifest else scheduled(self.config.training)
-                check_rows(path, rows, due)
-            if self.manifest and len(rows) != len(self.manifest.evaluations):
-                raise InputError(f"{path}: has {len(rows)} rows, not {len(self.manifest.evaluations)}; restore it")
-            self._rows = digest, rows
-        return self._rows[1]
+        if self.base and seal_of(content[: self.base.metrics.size]) != self.base.metrics:
+            raise InputError(
+                f"{path}: is not as training wrote it, up to the saved state; restore it, or train the run again"
+            )
+        rows = parse_rows(path, content)
+        if rows:
+            due = iter(self.manifest.evaluations) if self.manifest else scheduled(self.config.training)
+            check_rows(path, rows, due)
+        if self.manifest and len(rows) != len(self.manifest.evaluations):
+            raise InputError(f"{path}: has {len(rows)} rows, not {len(self.manifest.evaluations)}; restore it")
+        return rows
 
-    @property
+    @cached_property
     def steps(self) -> list[int]:
         """The steps whose checkpoints are saved, in order; of a complete run those that its manifest names."""
         return list(self.manifest.checkpoints) if self.manifest else self._saved_steps()
@@ -183,7 +182,9 @@ class RunFiles:
     def foreign(self) -> list[str]:
         """Names in checkpoints/ that training did not make; they are left alone."""
         folder = self.file("checkpoints")
-        own = {_checkpoint_name(step) for step in self.steps}
+        later = [] if self.complete else self.config.training.checkpoint_steps()  # some may be saved by now
+        last = max(self.steps, default=-1)
+        own = {_checkpoint_name(step) for step in (*self.steps, *(step for step in later if step > last))}
         names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
         return sorted(name for name in names if name not in own and not name.endswith(".partial"))
 

@@ -16,7 +16,7 @@ from mechxl.config import InputError, parse_config
 from mechxl.data.corpus import build_corpus
 from mechxl.files import read_rows, whole_file, write_json, write_text
 from mechxl.run import Run, facts_table
-from tests.runs import copied, unfinished
+from tests.runs import copied, unfinished, write_environment
 
 STEPS = [0, 1, 12, 48, 84, 120]
 
@@ -208,6 +208,17 @@ def test_data_that_is_not_what_was_trained_on_is_refused(copy: Path):
     (copy / "config.toml").write_text(text.replace("n_entities = 60", "n_entities = 61"))
     accept(copy)
     with pytest.raises(InputError, match="other data than the run was trained on: config"):
+        _ = Run(copy).corpus
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("numpy", "numpy is .* here and was 0.1; use"), ("", "mechxl's code has changed; use commit ")]
+)
+def test_other_data_name_what_differs(copy: Path, name: str, said: str):
+    about = json.loads((copy / "environment.json").read_text())
+    about |= {"data_digest": "0" * 64, "versions": about["versions"] | ({name: "0.1"} if name else {})}
+    write_environment(copy, about)
+    with pytest.raises(InputError, match=f"other data than the run was trained on: .*{said}"):
         _ = Run(copy).corpus
 
 

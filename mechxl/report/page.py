@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import filelock
 from plotly.offline import get_plotlyjs
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -16,6 +15,7 @@ from mechxl.config import RunConfig, changed_settings, flat
 from mechxl.data.description import describe
 from mechxl.errors import Failure, InputError
 from mechxl.files import check_path, kind_of, write_text
+from mechxl.lock import is_held
 from mechxl.questions.ask import ask
 from mechxl.questions.find import find_question
 from mechxl.questions.question import Question
@@ -116,7 +116,8 @@ def write_page(page: str, out: Path, plotly: str) -> Path:
     targets = page_targets(out, plotly)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        for target, content in zip(targets, (page, get_plotlyjs()), strict=False):
+        contents = (page, get_plotlyjs()) if len(targets) > 1 else (page,)
+        for target, content in reversed([*zip(targets, contents, strict=True)]):  # the script first: a page needs it
             write_text(target, content)
     except OSError as error:
         raise InputError(f"{out}: can't be written ({error.strerror}); choose another --out") from None
@@ -179,7 +180,7 @@ def _lead(run: Run) -> dict[str, Any]:
     config = run.config
     state = ""
     if not run.complete:
-        how = "Training is under way" if _under_way(run) else "Training was interrupted"
+        how = "Training is under way" if is_held(run.path) else "Training was interrupted"
         state = f"Not finished. {how}: step {run.steps[-1]:,} of {config.training.steps:,}."
     if run.manifest and run.manifest.accepted:
         listed = "; ".join(run.manifest.accepted)
@@ -188,20 +189,6 @@ def _lead(run: Run) -> dict[str, Any]:
         state += f" Not of this training, and left alone: {', '.join(run.foreign)} in checkpoints/."
     told = [(name, _plain(value)) for name, value in changed_settings(config).items()]
     return {"changed": told, "state": state.strip(), "facts": int(run.corpus.world.seen.sum())}
-
-
-def _under_way(run: Run) -> bool:
-    """Whether a trainer holds the run's lock."""
-    path = run.file("lock")
-    if not path.is_file():
-        return False
-    try:
-        with filelock.FileLock(path, timeout=0):
-            return False
-    except filelock.Timeout:
-        return True
-    except OSError:  # this process may not lock a run of another user
-        return False
 
 
 def _settings(config: RunConfig) -> list[tuple[str, str, str]]:

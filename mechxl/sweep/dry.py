@@ -12,7 +12,7 @@ from mechxl.sweep.engines.slurm import Slurm
 from mechxl.sweep.machine import allot, cores
 from mechxl.sweep.results import Results
 from mechxl.sweep.study import Study
-from mechxl.sweep.sweeping import is_complete
+from mechxl.sweep.twins import is_complete
 from mechxl.training.device import pick_device
 from mechxl.training.ensemble import shape_key
 from mechxl.training.room import room

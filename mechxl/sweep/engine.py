@@ -24,13 +24,13 @@ class Outcome:
 
     Attributes:
         job: the job that ended.
-        status: complete, failed, stopped (interrupted with its state saved, or never started), or submitted (a cluster
-            carries it out after this process).
+        status: complete, failed, stopped (interrupted with its state saved, or never started), submitted (a cluster
+            carries it out after this process), or elsewhere (another process trains it).
         reason: why the run is not complete, in a sentence that names its directory; empty if it is complete.
     """
 
     job: Job
-    status: Literal["complete", "failed", "stopped", "submitted"]
+    status: Literal["complete", "failed", "stopped", "submitted", "elsewhere"]
     reason: str = ""
 
 

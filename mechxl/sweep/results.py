@@ -7,6 +7,7 @@ row is used again only while the names, sizes and times of the run's files are t
 import hashlib
 import json
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,8 +107,8 @@ class Results:
         if not keep:
             return kept
         line = json.dumps({"run": name, "signature": before, "settings": kept.settings, "results": kept.results})
-        with (self.out / KEPT).open("ab") as file:
-            file.write(line.encode() + b"\n")
+        with suppress(OSError), (self.out / KEPT).open("ab") as file:  # on a full disk it is made again next time
+            file.write(b"\n" + line.encode() + b"\n")  # what a full disk cut before ends here
         return kept
 
 

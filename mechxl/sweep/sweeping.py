@@ -8,15 +8,14 @@ from types import FrameType
 
 import pandas as pd
 
-from mechxl.config import differences
 from mechxl.errors import InputError
 from mechxl.files import check_path
-from mechxl.run import Run
 from mechxl.sweep.engine import Engine, Job, Outcome
 from mechxl.sweep.engines import pick_engine
 from mechxl.sweep.machine import allot, cores
 from mechxl.sweep.study import Study
 from mechxl.sweep.table import TABLE, Table, is_table
+from mechxl.sweep.twins import beside_twins, is_complete
 from mechxl.sweep.view import STOPPING, View
 
 
@@ -69,7 +68,7 @@ def sweep(
         View(waiting, len(jobs) - len(waiting), quiet, getattr(carry_out, "on_stop", STOPPING)) as view,
         _stopping(view.stop) as stopping,
         closing(
-            carry_out(waiting, runs_at_once, view.began, stopping, view.say)
+            beside_twins(carry_out)(waiting, runs_at_once, view.began, stopping, view.say)
         ) as outcomes_as_they_end,  # a second Ctrl-C may come outside the generator
     ):
         for outcome in outcomes_as_they_end:
@@ -95,15 +94,6 @@ def _make(out: Path) -> None:
         raise InputError(f"{out}: can't be written ({error.strerror}); choose another --out") from None
     if not is_table(out / TABLE):
         raise InputError(f"{out / TABLE}: is not a sweep's table, and is not replaced; move it away")
-
-
-def is_complete(job: Job) -> bool:
-    """Whether the run is complete. A damaged directory, or one of another run, is refused later, by training."""
-    try:
-        run = Run(job.out)
-        return run.complete and not differences(run.config, job.config)
-    except InputError:
-        return False
 
 
 @contextmanager

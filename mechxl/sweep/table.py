@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,8 @@ import pandas as pd
 import pyarrow.parquet
 
 from mechxl.config import flat
-from mechxl.errors import InputError
-from mechxl.files import kind_of, read_rows, whole_file
+from mechxl.errors import Failure, InputError
+from mechxl.files import kind_of, read_rows, reason, whole_file
 from mechxl.sweep.engine import Outcome
 from mechxl.sweep.results import Results
 from mechxl.sweep.study import Study
@@ -59,7 +60,8 @@ class Table:
         row["steps"] = 0 if ended else _steps(job.out)
         self.rows[run.name] = row | dict(flattened(ended))
         if time.monotonic() > self.next:
-            self.write()
+            with suppress(Failure):  # a full disk, say: the last writing will tell
+                self.write()
         return outcome
 
     def frame(self) -> pd.DataFrame:
@@ -105,9 +107,18 @@ def is_table(path: Path) -> bool:
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:
-    """Writes a table as a whole file, or nothing; `pandas.read_parquet(path)` reads it."""
-    with whole_file(path) as temporary:
-        table.to_parquet(temporary, index=False)
+    """Writes a table as a whole file, or nothing; `pandas.read_parquet(path)` reads it.
+
+    Raises:
+        Failure: it can't be written.
+    """
+    try:
+        with whole_file(path) as temporary:
+            table.to_parquet(temporary, index=False)
+    except OSError as error:
+        raise Failure(
+            f"{path}: can't be written ({reason(error)}); make room, and run the same command again: complete runs stay"
+        ) from error
 
 
 def summary(table: pd.DataFrame, varied: tuple[str, ...]) -> str:

@@ -5,6 +5,7 @@ update. So no reader sees half a run, and `--overwrite` deletes the old run only
 that mechxl made are removed; others move to the new one.
 """
 
+import errno
 import os
 import platform
 import re
@@ -13,7 +14,7 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
@@ -22,12 +23,12 @@ from typing import Any
 
 import tomli_w
 import torch
-from filelock import FileLock, Timeout
 
 from mechxl.config import RunConfig, as_toml_table, differences
 from mechxl.data.corpus import Corpus, build_corpus
-from mechxl.errors import Failure, InputError
+from mechxl.errors import Busy, Failure, InputError
 from mechxl.files import check_path, is_partial, kind_of, reason, whole_file, write_text
+from mechxl.lock import Hold, busy, hold, is_held
 from mechxl.owned import give_back, in_run, is_run, remove
 from mechxl.run import Run, facts_table
 from mechxl.version import own_version
@@ -46,6 +47,8 @@ class Claim:
         out: the same path as the user wrote it, for messages.
         resume: whether the training continues an existing run.
         corpus: the training data; None if the run is complete already.
+        held: the right to write to `directory`.
+        replaced: the right to replace the run at `place`; None if there is none.
     """
 
     directory: Path
@@ -53,17 +56,25 @@ class Claim:
     out: Path
     resume: bool
     corpus: Corpus | None
+    held: Hold
+    replaced: Hold | None = None
 
     def move_into_place(self) -> Path:
         """Moves a new run to its place; an old run there is deleted."""
         if self.directory != self.place:
             old = _hidden(self.place, "old")
-            if replaces := _holds_files(self.place):
+            if self.replaced:
                 self.place.rename(old)
-            self.directory.rename(self.place)
-            if replaces:
+                self.replaced.directory = old
+            try:
+                self.directory.rename(self.place)
+            except OSError as error:
+                if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise Busy(f"{self.out}: another process started a run there; choose another --out") from None
+                raise
+            if self.replaced:
                 _discard(old, self.place)
-            self.directory = self.place
+            self.directory = self.held.directory = self.place
         return self.directory
 
 
@@ -83,29 +94,29 @@ def claim(config: RunConfig, out: Path, *, resume: bool, overwrite: bool, quiet:
     if (existing := _holds_files(place)) and not (place / "config.toml").is_file():
         raise InputError(f"{out}: holds files that are not a run's; choose another --out, or empty this directory")
     if existing and not overwrite:
-        with _lock(place, out):
-            yield _continue(config, out, place, resume, quiet)
+        with hold(place, out, quiet=quiet) as held:
+            yield _continue(config, out, place, held, resume, quiet)
         return
     if os.path.ismount(place):
         raise InputError(f"{out}: is a mount point, which a run can't take the place of; name a directory in it")
     if resume and not existing and not quiet:
         print(f"mechxl: {out}: there is no run to resume; a new one starts", file=sys.stderr)
     corpus = build_corpus(config)
-    claimed = Claim(_hidden(place, "new"), place, out, resume=False, corpus=corpus)
-    created = [path for path in (claimed.directory, *claimed.directory.parents) if not path.exists()]
+    directory = _hidden(place, "new")
+    created = [path for path in (directory, *directory.parents) if not path.exists()]
     try:
-        claimed.directory.mkdir(parents=True)
+        directory.mkdir(parents=True)
     except OSError as error:
         raise InputError(f"{out}: can't be written ({error.strerror}); choose another --out") from None
     try:
-        with _lock(claimed.directory, out) as moved, ExitStack() as locks:
-            moved.append(claimed)
+        with hold(directory, out, quiet=quiet) as held, ExitStack() as locks:
+            claimed = Claim(directory, place, out, resume=False, corpus=corpus, held=held)
             try:
                 _be_alone(claimed)
                 if existing:
-                    locks.enter_context(_lock(place, out))
+                    claimed.replaced = locks.enter_context(hold(place, out, quiet=quiet))
                 elif _holds_files(place):
-                    raise InputError(f"{out}: another process started a run there; choose another --out")
+                    raise Busy(f"{out}: another process started a run there; choose another --out")
                 try:
                     _begin(config, corpus, claimed.directory)
                 except OSError as error:
@@ -117,6 +128,8 @@ def claim(config: RunConfig, out: Path, *, resume: bool, overwrite: bool, quiet:
                 if claimed.directory != place:  # it was never moved into place
                     remove(claimed.directory, in_run)
     finally:
+        with suppress(OSError):  # it is in place, or its lock could not be written
+            directory.rmdir()
         for path in created[1:]:
             try:
                 path.rmdir()
@@ -138,11 +151,17 @@ def _all_hidden(place: Path, kind: str) -> list[Path]:
         return []
 
 
+def is_being_trained(out: Path) -> bool:
+    """Whether a process, on this machine or another one, trains a run at `out`."""
+    place = out.resolve()
+    return is_held(place) or any(is_held(path) for path in _all_hidden(place, "new"))
+
+
 def _clear_leftovers(place: Path) -> None:
     """Removes what killed trainers left beside a place; an old run without a new one moves back."""
     for kind in ("old", "new"):
         for path in _all_hidden(place, kind):
-            if _is_locked(path):
+            if is_held(path):
                 continue
             if kind == "new":
                 remove(path, in_run)
@@ -158,39 +177,23 @@ def _discard(old: Path, place: Path) -> None:
         give_back(old, place)
 
 
-def _is_locked(directory: Path) -> bool:
-    """Whether another trainer is at work in a directory."""
-    if kind_of(directory / "lock") != "file":
-        return False
-    lock = FileLock(directory / "lock")
-    try:
-        with lock.acquire(timeout=0):
-            return False
-    except Timeout:
-        return True
-    except OSError:  # somebody else's, say
-        return True
-
-
 def _be_alone(claimed: Claim) -> None:
     """Refuses a second new run at one place. Of two that begin at the same moment one goes on."""
     for _ in range(10):
-        others = [path for path in _all_hidden(claimed.place, "new") if path != claimed.directory and _is_locked(path)]
+        others = [path for path in _all_hidden(claimed.place, "new") if path != claimed.directory and is_held(path)]
         if not others:
             return
         if min(others) < claimed.directory:
             break
         time.sleep(0.1)  # the other one, if it too has just begun, gives way
-    raise InputError(
-        f"{claimed.out}: another process is training this run; wait until it ends, or choose another --out"
-    )
+    raise Busy(busy(claimed.out))
 
 
 def _holds_files(place: Path) -> bool:
     return place.is_dir() and any(place.iterdir())
 
 
-def _continue(config: RunConfig, out: Path, place: Path, resume: bool, quiet: bool) -> Claim:
+def _continue(config: RunConfig, out: Path, place: Path, held: Hold, resume: bool, quiet: bool) -> Claim:
     run = Run(place)
     if changed := differences(run.config, config):
         listed = ", ".join(f"{name} is {old} there and {new} here" for name, (old, new) in changed.items())
@@ -200,7 +203,7 @@ def _continue(config: RunConfig, out: Path, place: Path, resume: bool, quiet: bo
     if run.complete:
         if not quiet:
             print(f"{out}: is complete with these settings already; to train it again, add --overwrite")
-        return Claim(place, place, out, resume=False, corpus=None)
+        return Claim(place, place, out, resume=False, corpus=None, held=held)
     if not resume:
         raise InputError(
             f"{out}: this run is not complete; continue it with --resume, or train it again with --overwrite"
@@ -208,7 +211,7 @@ def _continue(config: RunConfig, out: Path, place: Path, resume: bool, quiet: bo
     for folder in (place, place / "checkpoints"):  # not the caches: other processes may be writing there
         for leftover in [path for path in folder.glob("*") if is_partial(path)]:
             leftover.unlink()
-    return Claim(place, place, out, resume=True, corpus=run.corpus)
+    return Claim(place, place, out, resume=True, corpus=run.corpus, held=held)
 
 
 def _begin(config: RunConfig, corpus: Corpus, directory: Path) -> None:
@@ -217,34 +220,6 @@ def _begin(config: RunConfig, corpus: Corpus, directory: Path) -> None:
     with whole_file(directory / "facts.parquet") as path:
         facts_table(corpus).to_parquet(path, index=False)
     write_text(directory / "tokenizer.json", corpus.tokenizer.to_str(pretty=True))
-
-
-@contextmanager
-def _lock(directory: Path, out: Path) -> Iterator[list[Claim]]:
-    """Holds the directory's lock; the system frees it when the process ends for any reason.
-
-    Yields:
-        A list for claims whose directory may move meanwhile: the lock file is also deleted in the new directory.
-    """
-    path = directory / "lock"
-    if (kind := kind_of(path)) not in ("nothing", "file") or (kind == "file" and path.stat().st_size):
-        raise InputError(f"{path}: is not a lock that mechxl made ({kind}); move it away, or choose another --out")
-    lock = FileLock(path)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise InputError(
-            f"{out}: another process is training this run; wait until it ends, or choose another --out"
-        ) from None
-    except OSError as error:
-        raise InputError(f"{out}: can't be written ({error.strerror}); choose another --out") from None
-    moved: list[Claim] = []
-    try:
-        yield moved
-    finally:
-        for path in (directory, *(claimed.directory for claimed in moved)):
-            (path / "lock").unlink(missing_ok=True)  # while it is held, so that it can't be another process's lock
-        lock.release()
 
 
 def environment(n_ctx: int, device: str, data_digest: str, least_loss: float) -> dict[str, Any]:

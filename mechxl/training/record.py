@@ -3,9 +3,10 @@
 import hashlib
 import json
 import math
+import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -64,8 +65,9 @@ class Record:
         """What can't be written becomes a sentence; what was saved before is whole.
 
         Raises:
-            Failure: something can't be written.
+            Failure: something can't be written, or another process has taken the run over.
         """
+        self.claimed.held.check()
         try:
             yield
         except (OSError, SafetensorError) as error:
@@ -165,8 +167,15 @@ class Record:
             if not math.isnan(mean):
                 self.row[name] = draws * mean
         line = _json_line(self.row)
-        with self.writing(), self.run.file("metrics.jsonl").open("ab") as file:
-            file.write(line)
+        path = self.run.file("metrics.jsonl")
+        with self.writing():
+            try:
+                with path.open("ab") as file:
+                    file.write(line)
+            except OSError:  # a full disk may have taken a part of it
+                with suppress(OSError):
+                    os.truncate(path, self.rows_size)
+                raise
         self.rows_hash.update(line)
         self.rows_size += len(line)
         self.evaluations.append(step)

@@ -12,7 +12,7 @@ from mechxl.config import parse_config
 from mechxl.errors import InputError
 from mechxl.measures.transitions import onset, quick_half_rise
 from mechxl.run import Run
-from mechxl.sweep import parse_study, results, sweep, sweeping
+from mechxl.sweep import parse_study, results, sweep, twins
 from mechxl.sweep.__main__ import main
 from mechxl.sweep.cost import cost
 from mechxl.sweep.dry import dry_run
@@ -55,7 +55,7 @@ def test_complete_runs_are_not_opened_again_unless_a_file_has_changed(
         raise AssertionError(f"{path} was opened")
 
     with monkeypatch.context() as patch:
-        for module in (results, sweeping):
+        for module in (results, twins):
             patch.setattr(module, "Run", opened)
         pd.testing.assert_frame_equal(sweep(STUDY, out, engine=here, quiet=True), table)
         assert mechxl.runs(out)["recall_accuracy"].tolist() == table.sort_values("run")["recall_accuracy"].tolist()

@@ -131,7 +131,11 @@ def test_killed_before_any_file_operation(zygote: Zygote, tmp_path: Path):
         assert (result.status, "Traceback" in result.err) == (DONE, False), (place, result.err)
         assert [path.name for path in out.parent.iterdir()] == ["run"], place
         left = visible(out)
-        assert left.keys() - expected.keys() <= {"resume.safetensors", "lock"}  # killed after COMPLETE was written
+        assert left.keys() - expected.keys() <= {
+            "resume.safetensors",
+            "lock",
+            "lease",
+        }  # killed after COMPLETE was written
         assert {name: left[name] for name in expected} == expected, place
 
 

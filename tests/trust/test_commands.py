@@ -2,6 +2,8 @@
 
 import io
 import os
+import signal
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -15,6 +17,7 @@ from mechxl.errors import InputError
 from mechxl.files import read_bytes
 from mechxl.sweep import parse_study
 from tests.model.plain import command_line, tiny
+from tests.zygote import REPOSITORY
 
 SHORT = command_line(tiny(steps=2, checkpoints=2))
 
@@ -225,3 +228,15 @@ def test_what_the_machine_lacks(capsys, raised: BaseException, status: int, said
 
     assert cli.command(body, []) == status
     assert capsys.readouterr().err.startswith(f"mechxl: {said}")
+
+
+@pytest.mark.parametrize("command", [["-m", "mechxl.train"], ["-m", "mechxl", "sweep"]])
+def test_ctrl_c_while_a_command_still_imports(tmp_path: Path, command: Sequence[str]):
+    (tmp_path / "tyro.py").write_text("raise KeyboardInterrupt\n")
+    done = subprocess.run(
+        [sys.executable, *command],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(REPOSITORY)])},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, "mechxl: interrupted\n")

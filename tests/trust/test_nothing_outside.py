@@ -31,7 +31,7 @@ def device(tmp_path: Path) -> Path:
     try:
         os.mknod(path, 0o666 | stat.S_IFCHR, os.makedev(1, 3))
     except PermissionError:
-        pytest.skip("a device needs root")
+        pytest.skip("needs root: a device")
     return path
 
 
@@ -250,10 +250,11 @@ def test_pages_are_replaced(tmp_path: Path):
     assert page_targets(page, "beside") == [page, tmp_path / "plotly.min.js"]
 
 
+@pytest.mark.parametrize("name", ["lock", "lease"])
 @pytest.mark.parametrize("kind", ["file", "fifo", "directory", "link"])
-def test_a_lock_that_mechxl_did_not_make(run: Path, seen, kind: str):
+def test_a_lock_that_mechxl_did_not_make(run: Path, seen, kind: str, name: str):
     (run / "COMPLETE").unlink()
-    lock = run / "lock"
+    lock = run / name
     {
         "file": lambda: lock.write_text("mine"),
         "fifo": lambda: os.mkfifo(lock),
@@ -262,7 +263,7 @@ def test_a_lock_that_mechxl_did_not_make(run: Path, seen, kind: str):
     }[kind]()
     before = seen(run.parent)
     for options in ({"resume": True}, {"overwrite": True}):
-        with pytest.raises(InputError, match="is not a lock that mechxl made"):
+        with pytest.raises(InputError, match=f"is not a {name} that mechxl made"):
             train_run(SHORT, run, quiet=True, **options)
     assert seen(run.parent) == before
 

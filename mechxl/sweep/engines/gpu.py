@@ -19,7 +19,7 @@ def gpu(
     """
     import torch
 
-    from mechxl.errors import InputError
+    from mechxl.errors import Busy, InputError
     from mechxl.training.device import pick_device
     from mechxl.training.ensemble import shape_key, train_together
     from mechxl.training.room import room
@@ -59,4 +59,5 @@ def gpu(
             yield from (Outcome(job, "failed", f"{job.out}: {type(error).__name__}: {error}") for job in group)
         else:
             for job, ending in zip(group, endings, strict=True):
-                yield Outcome(job, "failed", str(ending.error)) if ending.error else Outcome(job, "complete")
+                status = "elsewhere" if isinstance(ending.error, Busy) else "failed" if ending.error else "complete"
+                yield Outcome(job, status, str(ending.error or ""))

@@ -59,7 +59,7 @@ class _Worker:
         """Gives it a job. If the process has died, its answers end, and `outcome` sees that."""
         self.job = job
         if _is_log(_log(job)):
-            _log(job).unlink()
+            _log(job).unlink(missing_ok=True)
         order = {
             "settings": as_toml_table(job.config),
             "out": str(job.out),
@@ -93,7 +93,10 @@ class _Worker:
         log, how = _log(job), f"{job.out}: its process ended with status {status} ({text.splitlines()[-1]})"
         if kind_of(log) != "nothing" and not _is_log(log):
             return f"{how}; {log} is not mechxl's, so the whole output is not kept"
-        write_text(log, LOG_BEGINS + text + "\n")
+        try:
+            write_text(log, LOG_BEGINS + text + "\n")
+        except OSError as error:  # a full disk, say
+            return f"{how}; its whole output can't be written ({error.strerror})"
         return f"{how}; see {log}"
 
     def dismiss(self) -> None:

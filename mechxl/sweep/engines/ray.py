@@ -159,7 +159,7 @@ def train(orders: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
 
     import torch
 
-    from mechxl.errors import Failure, InputError
+    from mechxl.errors import Busy, Failure, InputError
     from mechxl.sweep.engines.gpu import gpu
     from mechxl.training.interrupt import interrupts
     from mechxl.training.loop import train_run
@@ -175,6 +175,8 @@ def train(orders: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
     torch.set_num_threads(job.threads)
     try:
         train_run(job.config, job.out, resume=True, quiet=True)
+    except Busy as error:
+        return [("elsewhere", str(error))]
     except (InputError, Failure) as error:
         return [("failed", str(error))]
     return [("complete", "")]

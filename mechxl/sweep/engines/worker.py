@@ -53,7 +53,7 @@ def _train(order: dict[str, Any], idle: threading.Event) -> dict[str, str]:
     import torch
 
     from mechxl.config import parse_config
-    from mechxl.errors import Failure, InputError
+    from mechxl.errors import Busy, Failure, InputError
     from mechxl.training.loop import train_run
 
     sys.argv = order["command"]  # a run's environment.json records the command
@@ -63,6 +63,8 @@ def _train(order: dict[str, Any], idle: threading.Event) -> dict[str, str]:
         idle.clear()
         train_run(parse_config(order["settings"]), order["out"], resume=True, quiet=True)
         return {"status": "complete"}
+    except Busy as error:
+        return {"status": "elsewhere", "reason": str(error)}
     except (InputError, Failure) as error:
         return {"status": "failed", "reason": str(error)}
     except KeyboardInterrupt as interrupt:
