@@ -1,6 +1,7 @@
 """The files of one run: what it consists of, and reading only what is as training left it."""
 
 import tomllib
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -67,7 +68,8 @@ class RunFiles:
             rows = self.rows
             changes = ["COMPLETE is missing"] if rows and rows[-1]["step"] == self.config.training.steps else []
         if not changes and not self.manifest:
-            _ = self.steps, self.rows  # in this order: the row of each checkpoint was written before it
+            with suppress(InputError):  # it is said by whoever reads them
+                _ = self.steps, self.rows  # in this order: the row of each checkpoint was written before it
         if not changes and (self.manifest or self.base):
             _ = self.environment  # which has a hash of its own
         if changes:

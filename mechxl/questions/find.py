@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import wraps
 from pathlib import Path
+from threading import Lock
 from types import ModuleType
 from typing import ParamSpec, TypeVar
 
@@ -17,6 +18,9 @@ from mechxl.questions.table import QUESTIONS
 
 Arguments = ParamSpec("Arguments")
 Answer = TypeVar("Answer")
+
+_LOCK = Lock()
+_ADDED: list[str] = []  # to the path: an entry for each that is within now, in any thread
 
 
 def find_question(name: str) -> Question:
@@ -64,16 +68,25 @@ def _working_directory_importable() -> Iterator[Path]:
     Nothing is compiled into the user's folder. Python takes compiled code for current where the source's second and
     size are the same, so that a module edited within a second would answer with its old code.
     """
-    directory, writes_none = Path.cwd(), sys.dont_write_bytecode
-    if added := str(directory) not in sys.path:
-        sys.path.append(str(directory))
-    sys.dont_write_bytecode = True
+    directory = Path.cwd()
+    here, writes_none = str(directory), sys.dont_write_bytecode
+    with _LOCK:
+        added = here in _ADDED or here not in sys.path
+        if added:
+            if here not in _ADDED:
+                sys.path.append(here)
+            _ADDED.append(here)
+        sys.dont_write_bytecode = True
     try:
         yield directory
     finally:
-        sys.dont_write_bytecode = writes_none
-        if added and str(directory) in sys.path:
-            sys.path.remove(str(directory))
+        with _LOCK:
+            if added:
+                _ADDED.remove(here)
+                if here not in _ADDED and here in sys.path:
+                    sys.path.remove(here)
+            if not _ADDED:
+                sys.dont_write_bytecode = writes_none
 
 
 def _exists(name: str) -> bool:
