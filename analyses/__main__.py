@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import tyro
 
 from analyses.study import (
+    Trained,
     defaults_of,
     described,
     load,
@@ -61,7 +62,7 @@ def _analyses(argv: Sequence[str]) -> int:
         print("\n".join(_listed()))
         return DONE
     study = load(options.name)
-    claims, trained = hasattr(study, "GRID"), dict[str, int]()
+    claims, trained = hasattr(study, "GRID"), Trained()
     if options.quick and claims:
         raise InputError(f"--quick: {options.name} is a study of runs; --quick is for calibration studies")
     if options.kept:
@@ -70,7 +71,7 @@ def _analyses(argv: Sequence[str]) -> int:
         folder = options.runs or Path("runs") / options.name
         rows, trained = rows_of_runs(study, options.name, folder, train=not options.trained)
     else:
-        rows, trained = list(study.simulate(quick=options.quick)), {}
+        rows = list(study.simulate(quick=options.quick))
     tables = study.analyse(rows)
     print("\n\n".join(markdown(table) for table in tables.values()))
     if options.quick:
@@ -99,12 +100,17 @@ def _quote(name: str, note: Path) -> None:
 
 def _check() -> int:
     from analyses.check import problems
+    from analyses.fixed import unfixed
 
-    found = problems()
-    print("\n".join(found) or "All tables and quoted numbers are what the results hold, made with today's defaults.")
-    if found:
+    if found := problems():
+        print("\n".join(found))
         print("python -m analyses --kept fills in tables and numbers again.")
-    return FAILED if found else DONE
+    if early := unfixed():
+        print("\n".join(early))
+        print("A study's grid is committed before its runs are trained.")
+    if not found and not early:
+        print("All tables and quoted numbers are what the results hold, made with today's defaults.")
+    return FAILED if found or early else DONE
 
 
 def _listed() -> list[str]:

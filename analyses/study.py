@@ -9,6 +9,7 @@ refute it. It has
     analyse     analyse(rows) -> tables by name; each is put into the note where `<!-- table: NAME -->` stands
     numbers     optional: numbers(rows) -> numbers by name, as text; prose quotes them (`analyses/quotes.py`)
     figures     figures(rows) -> panels for the page
+    ENGINE      claims only, optional: what trains the runs, as `--engine` names it, where `auto` would be slower
     NOTE        the note's path, where it is not NAME.md beside the study
     DEFAULTS    calibration only, optional: the settings of runs whose defaults `simulate` reads
 
@@ -21,6 +22,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -79,8 +81,8 @@ def load(name: str) -> ModuleType:
     return import_module(f"analyses.{files[name].parent.name}.{name}")
 
 
-def rows_of_runs(study: ModuleType, name: str, folder: Path, *, train: bool) -> "tuple[Rows, dict[str, int]]":
-    """The rows of all runs of a study of claims, and how many were trained on what; what is missing is trained first.
+def rows_of_runs(study: ModuleType, name: str, folder: Path, *, train: bool) -> "tuple[Rows, Trained]":
+    """The rows of all runs of a study of claims, and where these were trained; what is missing is trained first.
 
     Raises:
         InputError: no run is complete, or one was trained with other settings than the study's.
@@ -94,7 +96,7 @@ def rows_of_runs(study: ModuleType, name: str, folder: Path, *, train: bool) -> 
     if train:
         from mechxl.sweep import sweep
 
-        sweep(planned, folder)
+        sweep(planned, folder, engine=getattr(study, "ENGINE", "auto"))
     complete = [one for one in planned.runs if (folder / one.name / "COMPLETE").is_file()]
     missing = [one.name for one in planned.runs if one not in complete]
     if not complete:
@@ -110,7 +112,28 @@ def rows_of_runs(study: ModuleType, name: str, folder: Path, *, train: bool) -> 
     rows: Rows = []
     for one in track(complete, f"measuring {len(complete)} runs"):
         rows += study.measure(Run(folder / one.name))
-    return rows, dict(Counter(trained_on(Run(folder / one.name).environment) for one in complete))
+    return rows, Trained.of({one.name: Run(folder / one.name).environment for one in complete})
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Where the runs of a study were trained.
+
+    Attributes:
+        on: how many runs, by device, threads and version of torch, in words.
+        commits: the names of the runs, by the commit of this repository that they were trained at.
+    """
+
+    on: Mapping[str, int] = field(default_factory=dict)
+    commits: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, environments: Mapping[str, Mapping[str, Any]]) -> "Trained":
+        """Of runs, from their environment.json."""
+        commits: dict[str, list[str]] = {}
+        for name, environment in environments.items():
+            commits.setdefault(environment.get("commit") or "unknown", []).append(name)
+        return cls(dict(Counter(map(trained_on, environments.values()))), commits)
 
 
 def trained_on(environment: Mapping[str, Any]) -> str:
@@ -120,10 +143,10 @@ def trained_on(environment: Mapping[str, Any]) -> str:
     return f"{where}, torch {environment['versions']['torch'].partition('+')[0]}"
 
 
-def write_results(rows: "Rows", name: str, default: Mapping[str, Any], trained: Mapping[str, int]) -> Path:
-    """Keeps the rows of a study as JSON, with the defaults that they were made with, and how many runs on what."""
+def write_results(rows: "Rows", name: str, default: Mapping[str, Any], trained: Trained) -> Path:
+    """Keeps the rows of a study as JSON, with the defaults that they were made with, and where runs were trained."""
     path = RESULTS / f"{name}.json"
-    content = {"default": dict(default), "trained_on": dict(trained), "rows": rows}
+    content = {"default": dict(default), "trained_on": dict(trained.on), "commits": dict(trained.commits), "rows": rows}
     path.write_text(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
     return path
 
@@ -136,6 +159,11 @@ def read_results(name: str) -> "Rows":
 def read_trained_on(name: str) -> dict[str, int]:
     """How many runs of a study were trained on what, in words; empty if its results do not say."""
     return _kept(name).get("trained_on", {})
+
+
+def commits_of(name: str) -> dict[str, list[str]]:
+    """The names of a study's runs by the commit that they were trained at; empty if its results do not say."""
+    return _kept(name).get("commits", {})
 
 
 def kept_text(name: str) -> str:

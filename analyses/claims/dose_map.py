@@ -36,6 +36,34 @@ error is lower with p <= .05. Described beside: errors of fits to the means over
 that the true means of the cells would make, from the spread over seeds), and of the mean of the fitted cells alone.
 """
 
+import json
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from jaxtyping import Float
+from statsmodels.stats.multitest import multipletests
+
+from analyses.laws import FITTED, LAW, MODELS, NOTHING, fit, held_out_error, predicted
+from analyses.statistics import Rows, by_variant, p_value, said, sign_test, with_interval
+from analyses.study import variant
+from mechxl.data.guesses import no_fact_accuracies
+from mechxl.data.information import informativeness
+from mechxl.data.transfer import transfer_items
+from mechxl.findings import signed
+from mechxl.measures.probes import entity_folds, probe
+from mechxl.measures.sample import draw_sample
+from mechxl.measures.score import score
+from mechxl.measures.vectors import centre, unit
+from mechxl.plots import BLUE, GREY, Panel, small_multiples, themed
+from mechxl.questions.ask import ask
+from mechxl.random import generator
+from mechxl.run import Run
+from mechxl.sweep.study import parse_study
+
 GRID = {
     "seeds": [60, 61, 62, 63, 64, 65, 66, 67, 68, 69, 70, 71],
     "base": {
@@ -96,3 +124,244 @@ GRID = {
         },
     ],
 }
+INFORMATIVENESS = (0.0, 0.25, 0.5, 0.75, 1.0)
+HIDDEN = (0.0, 0.02, 0.05, 0.1, 0.25, 0.5)
+CELLS = [(k, q) for k in INFORMATIVENESS for q in HIDDEN]
+NULLS = ("null_k0_q0.5", "null_k1_q0.5")
+MEASURED = {
+    "transfer": "transfer",
+    "score_1": "score S − W, layer 1",
+    "causal_unification": "causal unification, mono facts that transfer",
+    "probe_bits": "language probe, layer 1, bits",
+}
+ENGINE = "gpu"  # runs train together, also where there is no GPU: so small a model is quicker so
+
+
+def measure(run: Run) -> list[dict[str, Any]]:
+    """One run's row."""
+    from mechxl.instruments.activations.store import activations  # torch, which kept results do without
+
+    corpus, last, step = run.corpus, run.metrics.iloc[-1], run.steps[-1]
+    facts = np.flatnonzero(corpus.mixture.group == "mono")
+    relation, entity = corpus.world.relation[facts], corpus.world.entity[facts]
+    h = activations(run, "resid_post", facts=facts, role="prompt_last", steps=step, layers=[1]).squeeze()
+    x = h.transpose("fact", "language", "d_model").values.astype(float)
+    sample = draw_sample(relation, entity, 2, generator(0, "score"), draws=0, permutations=0)
+    language, rows = np.tile([0, 1], len(facts)), x.reshape(-1, x.shape[-1])
+    entities = np.repeat(entity, 2)
+    reading = probe(rows, language, entities, entity_folds(entities, 5, generator(0, "folds")), generator(0, "probe"))
+    items = transfer_items(corpus)
+    row: dict[str, Any] = {
+        "run": variant(run),
+        "seed": run.config.seed,
+        "informativeness": run.config.mixture.informativeness,
+        "hidden": run.config.languages.cue_dropout,
+        "data_bits": informativeness(corpus, 0, mono_only=True).bits,
+        "guess": no_fact_accuracies(corpus, items).by_asked,
+        "recall": float(last["recall_accuracy"]),
+        "transfer": float(last["transfer_accuracy"]),
+        "rests": run.rest.rests,
+        "score_1": score(unit(centre(x, "whole")), sample)["score"].pooled.value,
+        "probe_bits": reading.bits,
+    } | _causal(run)
+    return [{key: _plain(value) for key, value in row.items()}]
+
+
+def _causal(run: Run) -> dict[str, Any]:
+    curve = ask(run, "patching").tables["curve"]
+    at_end = curve[(curve["step"] == run.steps[-1]) & (curve["direction"] == "both")]
+    part = at_end[at_end["group"] == "mono, transferred"]
+    if not len(part):
+        return {"causal_unification": None, "pairs": 0}
+    return {"causal_unification": float(part["unification"].iloc[0]), "pairs": int(part["n"].iloc[0])}
+
+
+def _plain(value: Any) -> Any:
+    """Four digits; None for NaN."""
+    if isinstance(value, float | np.floating):
+        return round(float(value), 4) if np.isfinite(value) else None
+    return value
+
+
+def _of(rows: Rows, k: float, q: float) -> Rows:
+    return sorted(
+        (row for row in rows if row["run"] == f"k{k:g}_q{q:g}"),
+        key=lambda row: row["seed"],
+    )
+
+
+def _values(rows: Rows, k: float, q: float, key: str) -> Float[np.ndarray, " seed"]:
+    return np.array([np.nan if row[key] is None else row[key] for row in _of(rows, k, q)], dtype=float)
+
+
+def _differences(rows: Rows, one: tuple[float, float], other: tuple[float, float]) -> Float[np.ndarray, " seed"]:
+    """Transfer in one cell less in another, of the seeds that both have."""
+    first, second = ({row["seed"]: row["transfer"] for row in _of(rows, *cell)} for cell in (one, other))
+    return np.array([first[seed] - second[seed] for seed in first if seed in second])
+
+
+@dataclass(frozen=True)
+class Test:
+    """One of the tests: what is compared, its numbers by seed, and p."""
+
+    name: str
+    says: str
+    numbers: Float[np.ndarray, " seed"]
+    p: float
+    holm: float = float("nan")
+
+
+@lru_cache(maxsize=4)
+def _tests_of(text: str) -> tuple[Test, ...]:
+    rows = json.loads(text)
+    found = [
+        (f"a.k{k:g}", f"(a) informativeness {k:g}: half of the tags hidden less all shown", (k, 0.5), (k, 0.0))
+        for k in INFORMATIVENESS
+    ]
+    found += [
+        (f"b.q{q:g}", f"(b) share of hidden tags {q:g}: informativeness 0 less 1", (0.0, q), (1.0, q))
+        for q in (0.0, 0.5)
+    ]
+    tests = [Test(name, says, values := _differences(rows, *cells), sign_test(values)) for name, says, *cells in found]
+    errors = _errors_by_seed(rows)
+    for name in MODELS:
+        if name not in (LAW, NOTHING):
+            values = errors[name] - errors[LAW]
+            tests.append(Test(f"c.{name}", f"(c) error of {name} less the law's", values, sign_test(values)))
+    corrected = np.asarray(multipletests([test.p for test in tests], method="holm")[1])
+    return tuple(replace(test, holm=float(p)) for test, p in zip(tests, corrected, strict=True))
+
+
+def _tests(rows: Rows) -> tuple[Test, ...]:
+    return _tests_of(json.dumps(list(rows)))
+
+
+def _table_of(rows: Rows) -> pd.DataFrame:
+    """A row a run of the map, without the nulls."""
+    frame = pd.DataFrame([row for row in rows if row["run"] not in NULLS])
+    cells = {f"k{k:g}_q{q:g}": number for number, (k, q) in enumerate(CELLS)}
+    return frame.assign(cell=frame["run"].map(cells))
+
+
+def _errors_by_seed(rows: Rows) -> dict[str, Float[np.ndarray, " seed"]]:
+    """The error in the held-out cells of fits to each seed's own transfer."""
+    frame = _table_of(rows)
+    parts = [part for _, part in frame.groupby("seed") if len(part) == len(CELLS)]
+    return {name: np.array([held_out_error(name, part) for part in parts]) for name in MODELS}
+
+
+def _means(rows: Rows) -> pd.DataFrame:
+    """The means over seeds, a row a cell."""
+    columns = ["informativeness", "hidden", "data_bits", "guess", "transfer"]
+    return _table_of(rows).groupby("cell", as_index=False)[columns].mean()
+
+
+def _floor(rows: Rows) -> float:
+    """The error that the true means of the held-out cells would make: the root of the mean squared standard error."""
+    frame = _table_of(rows)
+    groups = frame[~frame["cell"].isin(FITTED)].groupby("cell")["transfer"]
+    return float(np.sqrt((groups.var(ddof=1) / groups.count()).mean()))
+
+
+def analyse(rows: Rows) -> dict[str, pd.DataFrame]:
+    """The map's transfer, the models' errors, and the tests."""
+    cells = [
+        {"informativeness": f"{k:g}"}
+        | {f"hidden {q:g}": with_interval(_values(rows, k, q, "transfer")) for q in HIDDEN}
+        for k in INFORMATIVENESS
+    ]
+    means, errors = _means(rows), _errors_by_seed(rows)
+    models = [
+        {
+            "model": name,
+            "parameters, fitted to means": _parameters(name, means),
+            "error in held-out cells, by seed": with_interval(errors[name], 3),
+            "of fits to means": signed(held_out_error(name, means), 3),
+        }
+        for name in MODELS
+    ]
+    tests = [
+        {
+            "test": test.says,
+            "mean difference": with_interval(test.numbers, 3),
+            "seeds above 0": f"{int((test.numbers > 0).sum())} of {len(test.numbers)}",
+            "p after Holm": p_value(test.holm),
+        }
+        for test in _tests(rows)
+    ]
+    return {"map": pd.DataFrame(cells), "models": pd.DataFrame(models), "tests": pd.DataFrame(tests)}
+
+
+def _parameters(name: str, means: pd.DataFrame) -> str:
+    fitted = fit(name, means[means["cell"].isin(FITTED)])
+    return ", ".join(f"{key} {signed(value)}" for key, value in zip(MODELS[name].names, fitted, strict=True)) or "-"
+
+
+def numbers(rows: Rows) -> dict[str, str]:
+    """Means of all cells, errors of the models, the noise floor, and the tests."""
+    found = by_variant(rows, [f"k{k:g}_q{q:g}" for k, q in CELLS] + [*NULLS], (*MEASURED, "recall"))
+    means, errors = _means(rows), _errors_by_seed(rows)
+    found |= {f"error.{name}": signed(float(values.mean()), 3) for name, values in errors.items()}
+    found |= {f"error.means.{name}": signed(held_out_error(name, means), 3) for name in MODELS}
+    found |= {"floor": signed(_floor(rows), 3), "runs": str(len(rows)), "planned": str(len(parse_study(GRID).runs))}
+    found["seeds"] = str(min(len(_of(rows, *cell)) for cell in CELLS))
+    found["low_recall"] = str(sum(row["recall"] < 0.99 for row in rows))
+    found["rest"] = str(sum(row["rests"] is True for row in rows))
+    found["fitted"], found["held_out"] = str(len(FITTED)), str(len(CELLS) - len(FITTED))
+    for test in _tests(rows):
+        found |= {test.name: signed(float(test.numbers.mean()), 3), f"{test.name}.p": p_value(test.holm)}
+        found |= {f"{test.name}.above": str(int((test.numbers > 0).sum()))}
+        found |= {f"{test.name}.verdict": said(test.numbers.mean() > 0 and test.holm <= 0.05)}
+    return found
+
+
+def figures(rows: Rows) -> list[Panel]:
+    """The map of four quantities, and what each model predicts of the cells."""
+    seeds = numbers(rows)["seeds"]
+    maps = (
+        f"Means over {seeds} seeds. Across: the share of hidden tags. Up: informativeness. Empty: not defined in any "
+        "run. Mono facts at the end of training, tag shown."
+    )
+    predicted = (
+        f"Transfer of each cell, means over {seeds} seeds, against the prediction of each model. Filled: cells that "
+        "the models were fitted to; open: held out."
+    )
+    return [
+        Panel("map", "The map", maps, _maps(rows)),
+        Panel("models", "The law and its rivals", predicted, _predictions(_means(rows))),
+    ]
+
+
+def _maps(rows: Rows) -> go.Figure:
+    figure = small_multiples(list(MEASURED.values()))
+    x, y = [f"{q:g}" for q in HIDDEN], [f"{k:g}" for k in INFORMATIVENESS]
+    for place, key in enumerate(MEASURED):
+        z = np.array([[_mean(_values(rows, k, q, key)) for q in HIDDEN] for k in INFORMATIVENESS])
+        shown = [["" if np.isnan(value) else signed(value) for value in line] for line in z]
+        heat = go.Heatmap(x=x, y=y, z=z, text=shown, texttemplate="%{text}", colorscale="Blues", showscale=False)
+        figure.add_trace(heat, row=place // 2 + 1, col=place % 2 + 1)
+    figure.update_xaxes(type="category")
+    figure.update_yaxes(type="category")
+    return themed(figure, height=640)
+
+
+def _mean(points: Float[np.ndarray, " seed"]) -> float:
+    known = points[~np.isnan(points)]
+    return float(known.mean()) if len(known) else float("nan")
+
+
+def _predictions(means: pd.DataFrame) -> go.Figure:
+    shown = [name for name in MODELS if name != NOTHING]
+    figure, fitted = small_multiples(shown), means["cell"].isin(FITTED).to_numpy()
+    observed = means["transfer"].to_numpy()
+    hover = [f"informativeness {k:g}, hidden {q:g}" for k, q in CELLS]
+    for place, name in enumerate(shown):
+        guess = predicted(name, fit(name, means[fitted]), means)
+        marker = {"color": BLUE, "size": 8, "symbol": np.where(fitted, "circle", "circle-open")}
+        dots = go.Scatter(x=guess, y=observed, mode="markers", marker=marker, text=hover, showlegend=False)
+        diagonal = go.Scatter(x=[0, 1], y=[0, 1], mode="lines", line={"color": GREY, "width": 1}, showlegend=False)
+        for trace in (diagonal, dots):
+            figure.add_trace(trace, row=place // 2 + 1, col=place % 2 + 1)
+    figure.update_xaxes(title_text="predicted transfer", range=[-0.03, 1.03])
+    figure.update_yaxes(title_text="observed", range=[-0.03, 1.03])
+    return themed(figure, height=640)

@@ -36,6 +36,7 @@ def test_all_studies_are_there():
         "after_recall",
         "causal",
         "coverage",
+        "dose_map",
         "erasure",
         "excess",
         "language",
@@ -98,7 +99,7 @@ def test_what_can_not_be_is_refused_in_a_sentence(arguments, sentence, capsys):
     assert error.count("\n") == 1
 
 
-def in_process(jobs, workers, began, stopping):
+def in_process(jobs, workers, began, stopping, say):
     """An engine without processes."""
     for job in jobs:
         began(job)

@@ -32,7 +32,7 @@ def pick_engine(name: str, slurm: Mapping[str, Any] | None = None) -> Engine:
         InputError: there is no such engine, or no such option.
     """
     if name == "auto":
-        return gpu if _sees_a_gpu() else local
+        return ENGINES["gpu" if _sees_a_gpu() else "local"]
     if name not in ENGINES:
         raise InputError(f"engine = {name}: there is no such engine; there are: auto, {', '.join(ENGINES)}")
     return parse_slurm(slurm) if name == "slurm" and slurm else ENGINES[name]
