@@ -41,6 +41,7 @@ def test_all_studies_are_there():
         "excess",
         "language",
         "patching",
+        "precision",
         "probe_coverage",
         "readings",
         "replication",

@@ -49,7 +49,7 @@ class Request:
     @property
     def dtype(self) -> np.dtype:
         """The precision of the run's parameters."""
-        return np.dtype(self.run.config.training.precision)
+        return np.dtype("float64" if self.run.config.training.precision == "float64" else "float32")
 
     def part(self, *index: Int[np.ndarray, " _"]) -> "Request":
         """The request for some of the steps, hooks, languages, facts and roles: an index into each."""
