@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from analyses.gallery import outdated, write_gallery
 from analyses.study import (
     Trained,
     defaults_of,
@@ -56,6 +57,7 @@ def _analyses(argv: Sequence[str]) -> int:
     if not options.name and options.kept:
         from analyses.check import fill
 
+        print(write_gallery())
         print("\n".join(map(str, fill())) or "Nothing to change: all pages hold what the results say.")
         return DONE
     if not options.name:
@@ -83,6 +85,7 @@ def _analyses(argv: Sequence[str]) -> int:
     print(note)
     _quote(options.name, note)
     print(write_page(options.name, study, tables, study.figures(rows)))
+    print(write_gallery())
     return DONE
 
 
@@ -102,7 +105,7 @@ def _check() -> int:
     from analyses.check import problems
     from analyses.fixed import unfixed
 
-    if found := problems():
+    if found := [*problems(), *outdated()]:
         print("\n".join(found))
         print("python -m analyses --kept fills in tables and numbers again.")
     if early := unfixed():

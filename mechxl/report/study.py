@@ -1,7 +1,8 @@
-"""Lays out a study of several runs as one HTML page."""
+"""Lays out a study of several runs as one HTML page, and the gallery of all studies."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -30,3 +31,25 @@ def write_study(
     figures = [drawn(panel) for panel in panels]
     page = render_page("study.html", False, title=title, paragraphs=paragraphs, figures=figures, tables=shown)
     return write_page(page, out, "beside")
+
+
+def index_page(content: Mapping[str, Sequence[Any]]) -> str:
+    """The gallery: the table of the paper's claims, a card a study, and what lies beyond the paper.
+
+    Args:
+        content: `claims`, `cards` and `beyond`, as gallery.html names their parts.
+    """
+    claim = (
+        "What the paper claims, what small Transformers showed, and how sure that is. Each study fixed its question, "
+        "grid and test before its runs."
+    )
+    return render_page("gallery.html", True, title="Studies of unification", claim=claim, **content)
+
+
+def write_index(out: Path, content: Mapping[str, Sequence[Any]]) -> Path:
+    """Writes the gallery.
+
+    Raises:
+        InputError: the page can't be written.
+    """
+    return write_page(index_page(content), out, "inline")
