@@ -9,7 +9,6 @@ refute it. It has
     analyse     analyse(rows) -> tables by name; each is put into the note where `<!-- table: NAME -->` stands
     numbers     optional: numbers(rows) -> numbers by name, as text; prose quotes them (`analyses/quotes.py`)
     figures     figures(rows) -> panels for the page
-    ENGINE      claims only, optional: what trains the runs, as `--engine` names it, where `auto` would be slower
     NOTE        the note's path, where it is not NAME.md beside the study
     DEFAULTS    calibration only, optional: the settings of runs whose defaults `simulate` reads
 
@@ -96,7 +95,7 @@ def rows_of_runs(study: ModuleType, name: str, folder: Path, *, train: bool) -> 
     if train:
         from mechxl.sweep import sweep
 
-        sweep(planned, folder, engine=getattr(study, "ENGINE", "auto"))
+        sweep(planned, folder)
     complete = [one for one in planned.runs if (folder / one.name / "COMPLETE").is_file()]
     missing = [one.name for one in planned.runs if one not in complete]
     if not complete:

@@ -134,7 +134,6 @@ MEASURED = {
     "causal_unification": "causal unification, mono facts that transfer",
     "probe_bits": "language probe, layer 1, bits",
 }
-ENGINE = "gpu"  # runs train together, also where there is no GPU: so small a model is quicker so
 
 
 def measure(run: Run) -> list[dict[str, Any]]:

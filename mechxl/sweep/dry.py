@@ -5,6 +5,7 @@ from pathlib import Path
 from mechxl.config import RunConfig
 from mechxl.sweep.cost import cost
 from mechxl.sweep.engine import Engine, Job
+from mechxl.sweep.engines.automatic import CLEAR, MANY, TOGETHER, automatic, gain_together
 from mechxl.sweep.engines.gpu import gpu
 from mechxl.sweep.engines.local import local
 from mechxl.sweep.engines.orders import work_of
@@ -16,8 +17,6 @@ from mechxl.sweep.twins import is_complete
 from mechxl.training.device import pick_device
 from mechxl.training.ensemble import shape_key
 from mechxl.training.room import room
-
-FEW = 16  # runs together on the CPU: more gain little
 
 
 def dry_run(study: Study, out: Path, engine: Engine, workers: int | None = None) -> str:
@@ -44,8 +43,11 @@ def dry_run(study: Study, out: Path, engine: Engine, workers: int | None = None)
         lines.append(f"  {len(same):,} runs of {_shape(config)}{group}: {costs}")
         seconds, megabytes = seconds + each * len(same), megabytes + found.megabytes * len(same)
         longest = max(longest, each)
+        if engine is automatic and len(same) >= MANY:
+            gain = gain_together(same[0], runs_at_once)
+            seconds -= each * len(same) * (1 - 1 / gain) if gain >= CLEAR else 0.0
         if engine is local:  # which trains small models one by one: its runs are those of `mechxl.train` to the bit
-            n = min(FEW, len(same))
+            n = min(TOGETHER, len(same))
             in_one_process += len(same) * (cost(config, n).seconds / n + found.setup)
     if not left:
         return "\n".join([*lines, "nothing is to be done"])
@@ -65,7 +67,7 @@ def _time(engine: Engine, left: list[Job], seconds: float, longest: float, runs_
     """How long all runs take."""
     if engine is gpu:
         return f"time: about {_clock(seconds)} on this machine's device"
-    if engine is local:
+    if engine in (local, automatic):
         clock = _clock(max(seconds / runs_at_once, longest))
         return f"time: about {clock}, {runs_at_once} runs at a time on this machine"
     whole = f"time: about {seconds / 3600:,.1f} core-hours, at the rate of this machine"

@@ -36,7 +36,7 @@ def sweep(
         study: the runs to train.
         out: the directory for the runs; None: runs/ and the study's name.
         workers: most runs to train at once; None: as many as fill the cores.
-        engine: what carries out the runs: auto (gpu where there is one, else local), another name of
+        engine: what carries out the runs: auto (gpu where there is one, else `automatic`), another name of
             `mechxl.sweep.engines.ENGINES`, or a function: `Slurm(partition="long", wait=True)`, `Ray("auto")`.
         quiet: print failures only.
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from mechxl.errors import InputError
 from mechxl.sweep.engine import Engine
+from mechxl.sweep.engines.automatic import automatic
 from mechxl.sweep.engines.gpu import gpu
 from mechxl.sweep.engines.local import local
 from mechxl.sweep.engines.ray import Ray
@@ -26,13 +27,13 @@ DRIVER = Path("/proc/driver/nvidia")  # where there is none, torch need not be i
 
 
 def pick_engine(name: str, slurm: Mapping[str, Any] | None = None) -> Engine:
-    """The engine of a name; `auto` is gpu where torch sees a GPU, else local. `slurm` are options of that engine.
+    """The engine of a name; `auto` is gpu where torch sees a GPU, else `automatic`. `slurm` are options of that engine.
 
     Raises:
         InputError: there is no such engine, or no such option.
     """
     if name == "auto":
-        return ENGINES["gpu" if _sees_a_gpu() else "local"]
+        return gpu if _sees_a_gpu() else automatic
     if name not in ENGINES:
         raise InputError(f"engine = {name}: there is no such engine; there are: auto, {', '.join(ENGINES)}")
     return parse_slurm(slurm) if name == "slurm" and slurm else ENGINES[name]

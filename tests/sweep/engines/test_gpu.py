@@ -1,5 +1,6 @@
 """The engine that trains many runs at once; it works on the CPU as well, which is where these tests are."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +9,11 @@ import pytest
 import torch
 
 from mechxl.errors import InputError
-from mechxl.sweep import engines, parse_study, sweep
+from mechxl.run import Run
+from mechxl.sweep import cost, engines, parse_study, sweep
 from mechxl.sweep.engine import Job
+from mechxl.sweep.engines.automatic import automatic, gain_together
 from mechxl.sweep.engines.gpu import gpu
-from mechxl.sweep.engines.local import local
 from mechxl.training import ensemble
 from tests.model.plain import TINY
 
@@ -96,9 +98,40 @@ def test_stopped_it_saves_all_and_a_later_sweep_ends_the_same(tmp_path: Path):
 
 def test_auto_is_the_gpu_where_there_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(engines, "DRIVER", tmp_path / "none")
-    assert engines.pick_engine("auto") is local
+    assert engines.pick_engine("auto") is automatic
     monkeypatch.setattr(engines, "DRIVER", tmp_path)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert engines.pick_engine("auto") is gpu
     with pytest.raises(InputError, match="engine = condor: there is no such engine; there are: auto, local, gpu"):
         engines.pick_engine("condor")
+
+
+def test_without_a_gpu_small_models_train_together_where_that_is_quicker(tmp_path: Path, monkeypatch):
+    """Of three shapes, one has too few runs to be measured, one is quicker together, and one is not."""
+    module = sys.modules[automatic.__module__]
+    study = {
+        "base": SHAPES["base"],
+        "seeds": 3,
+        "runs": [*SHAPES["runs"], {"name": "one", "seeds": 1, "model.d_mlp": 16}],
+    }
+    planned = [Job(run.name, run.config, tmp_path / run.name, 1) for run in parse_study(study, "three").runs]
+    by_local, said = list[str](), list[str]()
+
+    def local_here(jobs, *_):
+        by_local.extend(job.name for job in jobs)
+        yield from ()
+
+    monkeypatch.setattr(module, "MANY", 3)
+    monkeypatch.setattr(module, "gain_together", lambda job, workers: 2.0 if job.name.startswith("small") else 0.5)
+    monkeypatch.setattr(module, "local", local_here)
+    outcomes = list(automatic(planned, 2, lambda job: None, lambda: False, said.append))
+    assert [outcome.job.name for outcome in outcomes] == [f"small,seed={seed}" for seed in range(3)]
+    assert {Run(outcome.job.out).environment["trained_together"] for outcome in outcomes} == {3}
+    assert by_local == [*(f"large,seed={seed}" for seed in range(3)), "one,seed=0"]
+    assert said[0] == "3 runs train together in one process, 2.0 times as quick here as one by one"
+
+
+def test_the_gain_is_measured_a_run_on_all_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """8 + 1 s alone, on two cores at once; sixteen take 24 + 16 s in one process: 4.5 s a run against 2.5."""
+    monkeypatch.setattr(cost, "cost", lambda config, together=1: cost.Cost(24.0 if together > 1 else 8.0, 1.0, 1.0))
+    assert gain_together(jobs(tmp_path, 1)[0], 2) == pytest.approx(4.5 / 2.5)
