@@ -1,7 +1,8 @@
 """The gallery: the paper's claims with our verdicts, and a card a study. All numbers come from the kept results."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -285,9 +286,11 @@ def filled(text: str, numbers: Numbers) -> str:
 
 
 def ends(numbers: Numbers, name: str) -> tuple[float, float, float]:
-    """Mean, low and high of a number with an interval; a text like `.75 [.66, .85]`."""
+    """Mean, low and high of a number with an interval, a text like `.75 [.66, .85]`; KeyError if it is undefined."""
     text = numbers.get(f"{name}.interval", numbers[name])
     found = [value(part) for part in re.findall(r"[−-]?[\d,]*\.?\d+", text)]
+    if not found:
+        raise KeyError(f"{name} is {text}")
     return (found[0], found[1], found[2]) if len(found) == 3 else (found[0], found[0], found[0])
 
 
@@ -332,10 +335,18 @@ def content() -> dict[str, Sequence[Any]]:
     known = set(with_results())
     by_study = {name: {key.removeprefix(f"{name}."): text for key, text in numbers_of(name).items()} for name in known}
     return {
-        "claims": [claim_shown(claim, by_study[claim.study]) for claim in CLAIMS if claim.study in known],
-        "cards": [card_shown(card, by_study[card.study]) for card in CARDS if card.study in known],
-        "beyond": [filled(text, by_study[study]) for study, text in BEYOND if study in known],
+        "claims": [*_known(claim_shown, ((claim, by_study.get(claim.study)) for claim in CLAIMS))],
+        "cards": [*_known(card_shown, ((card, by_study.get(card.study)) for card in CARDS))],
+        "beyond": [*_known(filled, ((text, by_study.get(study)) for study, text in BEYOND))],
     }
+
+
+def _known(show: Callable[[Any, Numbers], Any], parts: Iterable[tuple[Any, Numbers | None]]) -> Iterator[Any]:
+    """What can be shown: a study without results, or with too few runs for a number, is left out."""
+    for part, numbers in parts:
+        if numbers is not None:
+            with suppress(KeyError, ValueError):
+                yield show(part, numbers)
 
 
 def write_gallery() -> Path:
