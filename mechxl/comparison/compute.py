@@ -17,6 +17,7 @@ from statsmodels.stats.multitest import multipletests
 
 from mechxl.comparison.across import correlations, run_scores
 from mechxl.comparison.ends import ends_by_group, run_ends
+from mechxl.comparison.finals import finals_by_group
 from mechxl.comparison.words import words
 from mechxl.config import RunConfig, flat
 from mechxl.errors import InputError
@@ -85,6 +86,7 @@ def compare(runs: Sequence[Run], thorough: bool = False, *, quiet: bool = True) 
         "scores": pd.DataFrame(scores),
     }
     tables["correlations"] = correlations(tables["scores"])
+    tables["finals_by_group"] = finals_by_group(tables["curves"], list(dict.fromkeys(groups)))
     tables["verdicts"] = _verdicts(findings, runs, groups)
     known = [quantity for quantity in quantities if (tables["onsets"]["quantity"] == quantity).any()]
     tables["by_group"] = _by_group(tables["onsets"], list(dict.fromkeys(groups)))

@@ -19,10 +19,15 @@ from mechxl.questions.phases.panels import colour_of
 
 def figures(finding: Finding) -> list[Panel]:
     """Curves by group; onsets by group; what comes after recall; score against transfer; differences."""
-    panels = [_curves(finding), _onsets(finding), ends_panel(finding)]
+    panels = [_curves(finding), *([_onsets(finding)] if _any_onset(finding) else [])]
+    panels += [ends_panel(finding)] if finding.tables["ends_by_group"]["n"].any() else []
     across = across_panel(finding)
     panels += [across] if across else []
     return panels + ([_differences(finding)] if finding.tables["differences"]["p"].notna().any() else [])
+
+
+def _any_onset(finding: Finding) -> bool:
+    return bool(finding.tables["onsets"]["outcome"].isin(RESOLVED).any())
 
 
 def overview(finding: Finding) -> Panel:
@@ -182,6 +187,12 @@ def _onsets(finding: Finding) -> Panel:
                 xs.append(on_clocks)
     figure.update_xaxes(type="log", exponentformat="power", nticks=4, tickangle=0)
     figure.update_xaxes(title={"text": clocks["step"], "standoff": 2}, title_font_size=11)
+    for row, quantity in enumerate(quantities, start=1):
+        if not onsets.loc[onsets["quantity"] == quantity, "outcome"].isin(RESOLVED).any():
+            last = float(np.log10(max(finding.tables["curves"]["step"].max(), 10)))
+            figure.update_xaxes(range=[0, last], row=row, col=1)  # an empty axis would reach to 10^6
+            place = {"x": last / 2, "y": (len(groups) - 1) / 2, "showarrow": False}
+            figure.add_annotation(text="no onset in any run", row=row, col=1, font={"color": GREY}, **place)
     every: Any = {"categoryarray": groups[::-1], "range": [-0.5, len(groups) - 0.5]}  # those without an onset too
     figure.update_yaxes(type="category", categoryorder="array", tickfont={"size": 11}, **every)
     themed(figure, height=150 + len(quantities) * (90 + 26 * len(groups)))

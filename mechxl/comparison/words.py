@@ -8,13 +8,15 @@ import pandas as pd
 
 from mechxl.comparison.across import across_words
 from mechxl.comparison.ends import ends_words
+from mechxl.comparison.finals import finals_words
 
 ENOUGH = 6  # seeds for a claim: with 5, a two-sided sign test can't go below .0625
 
 
 def words(tables: Mapping[str, pd.DataFrame], notes: Mapping[str, Any]) -> list[str]:
-    """What differs, when things happen in each group, what can be told apart, and what stands in the way."""
-    sentences = [_what(tables["runs"], notes), *_obstacles(notes)]
+    """Ends, differences between groups, when things happen, what can be told apart, and what stands in the way."""
+    ends = finals_words(tables["finals_by_group"], notes["groups"])
+    sentences = [*ends, _what(tables["runs"], notes), *_obstacles(notes)]
     by_group = tables["by_group"]
     for group in notes["groups"]:
         rows = by_group[(by_group["group"] == group) & (by_group["clock"] == "step")].to_dict("records")

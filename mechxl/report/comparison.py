@@ -1,10 +1,11 @@
 """Lays out a comparison of runs as one HTML page."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from mechxl.comparison.compute import compare
 from mechxl.comparison.figures import figures, overview
+from mechxl.comparison.finals import finals_words, settings_map
 from mechxl.findings import Finding
 from mechxl.questions.find import find_question
 from mechxl.report.layout import render_page
@@ -14,6 +15,7 @@ from mechxl.run import Run
 
 MOST_ROWS = 4000  # the page leaves out longer tables; each run's own report has its rows of them
 CAPTIONS = {
+    "finals_by_group": "The last value of each quantity by group: the mean over runs with its 95 % t interval.",
     "by_group": "Half-rise steps by group on each clock: the geometric mean over seeds with its 95 % t interval in ln.",
     "differences": "Half-rise steps divided by those of the first group, paired by seed; p after Holm over all tests.",
     "settings": "Settings that differ between runs, apart from seeds.",
@@ -42,11 +44,13 @@ def write_comparison(
     """
     page_targets(Path(out), plotly)  # refused before anything is computed
     finding = compare(runs, thorough, quiet=quiet)
-    return write_page(render_comparison(finding, Path(out).stem, inline=plotly == "inline"), Path(out), plotly)
+    beside = {run.name for run in runs if (Path(out).parent / f"{run.name}.html").is_file()}
+    page = render_comparison(finding, Path(out).stem, inline=plotly == "inline", pages=beside)
+    return write_page(page, Path(out), plotly)
 
 
-def render_comparison(finding: Finding, title: str, *, inline: bool) -> str:
-    """The page as text."""
+def render_comparison(finding: Finding, title: str, *, inline: bool, pages: Collection[str] = ()) -> str:
+    """The page as text; `pages` are the runs whose reports lie beside it."""
     shown = {name: rows for name, rows in finding.tables.items() if 0 < len(rows) <= MOST_ROWS}
     escaped = for_figures(finding)
     return render_page(
@@ -54,7 +58,10 @@ def render_comparison(finding: Finding, title: str, *, inline: bool) -> str:
         inline,
         title=title,
         n_runs=len(finding.tables["runs"]),
-        summary=finding.summary,
+        ends=finals_words(finding.tables["finals_by_group"], finding.notes["groups"]),
+        summary=[sentence for sentence in finding.summary if not sentence.startswith("At the end, ")],
+        settings_map=settings_map(finding),
+        pages=pages,
         question=find_question("phases"),
         timeline=drawn(overview(escaped)),
         figures=[drawn(panel) for panel in figures(escaped)],

@@ -12,9 +12,10 @@ import jinja2
 from plotly.offline import get_plotlyjs
 
 from mechxl.plots import DARK
+from mechxl.report.glossary import GLOSSARY, term_id, with_terms
 from mechxl.version import own_version
 
-SCRIPTS = ("theme", "page", "model/model", "model/look", "model/patch", "model/panel")
+SCRIPTS = ("theme", "page", "play", "take", "model/model", "model/look", "model/patch", "model/panel")
 # plotly writes styles into the page, and draws images that the page holds
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'; form-action 'none'"
 
@@ -34,12 +35,13 @@ def render_page(template: str, inline: bool, **content: Any) -> str:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
+    environment.filters |= {"terms": with_terms, "term_id": term_id}
     scripts = page_scripts(inline)
     sources = [f"'sha256-{base64.b64encode(_sha256(script)).decode()}'" for script in scripts.values()]
 
     def rendered(nonce: str) -> str:
         allowed = [*sources, f"'nonce-{nonce}'"] if nonce else sources
-        shared = {"version": own_version(), "scripts": scripts, "dark": DARK, "nonce": nonce}
+        shared = {"version": own_version(), "scripts": scripts, "dark": DARK, "nonce": nonce, "glossary": GLOSSARY}
         shared["policy"] = f"{POLICY}; script-src {' '.join(allowed)}"
         text = environment.get_template(template).render(**shared, **content)
         return text.encode(errors="backslashreplace").decode()  # names of files may hold what is no letter

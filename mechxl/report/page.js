@@ -8,6 +8,7 @@
   const plots = [...document.querySelectorAll(".plot")];
   const ZERO_AT = 0.4; // where step 0 stands on a logarithmic axis
   const KINDS = ["right", "right value, another language's word", "wrong value", "other"];
+  const page = window.mechxlPage = { steps, glide: 0, step: () => step, fact: () => fact, choose, chooseFact: (number) => facts && chooseFact(number), draw, plots, setTheme, csv, specOf };
   let step = steps.length ? steps[steps.length - 1] : null;
   let fact = 0;
 
@@ -60,14 +61,17 @@
     follow(entry.target);
   }), { rootMargin: "50px 0px" });
   plots.forEach((plot) => { near.observe(plot); seen.observe(plot); });
-  let before = null; // print in light colours, with every figure at the chosen checkpoint
+  let before = null, folded = []; // print in light colours, with every figure at the chosen checkpoint
   window.addEventListener("beforeprint", function () {
     before = root.dataset.theme;
     root.dataset.theme = "light";
+    folded = [...document.querySelectorAll("details:not([open])")]; // all that unfolds is printed
+    folded.forEach((one) => { one.open = true; open(one); });
     plots.forEach(function (plot) { plot.seen = true; if (plot.ready && before === "dark") redraw(plot); else draw(plot); follow(plot); });
   });
   window.addEventListener("afterprint", function () {
     root.dataset.theme = before;
+    folded.forEach((one) => { one.open = false; });
     if (before === "dark") plots.forEach(redraw);
   });
 
@@ -84,7 +88,8 @@
     plot.shown = step;
     if (layout.sliders && layout.sliders.length) { // the slider follows its frames
       const name = String(nearest(layout.sliders[0].steps.map((one) => Number(one.args[0][0])), step));
-      Plotly.animate(plot, [name], { mode: "immediate", frame: { duration: 0, redraw: true }, transition: { duration: 0 } });
+      const glide = plot.id === "plot-map" ? page.glide : 0; // dots move while the run plays
+      Plotly.animate(plot, [name], { mode: "immediate", frame: { duration: glide, redraw: !glide }, transition: { duration: glide } });
     } else if (layout.meta && layout.meta.clock === "step") {
       const line = { color: getComputedStyle(root).getPropertyValue("--chosen").trim(), width: 1.5, dash: "dash" };
       const marks = Object.keys(layout).filter((key) => /^xaxis\d*$/.test(key) && layout[key].type === "log").map(function (key) {
@@ -184,7 +189,7 @@
     return [content.columns.map(quoted).join(","), ...rows].join("\r\n") + "\r\n";
   }
   function open(details) {
-    if (details.table) return;
+    if (details.table || !details.matches(".rows")) return;
     const content = JSON.parse(details.querySelector("script").textContent), n = content.values[0].length;
     let order = [...Array(n).keys()], by = -1, up = true, all = n <= FIRST;
     const tools = element("div", undefined, { className: "tools" }), count = element("span", "", { className: "quiet" });
@@ -235,6 +240,9 @@
   // ---- theme button
   const button = document.getElementById("theme");
   function label() { button.textContent = isDark() ? "light" : "dark"; button.setAttribute("aria-label", `Use the ${button.textContent} theme`); }
+  function setTheme(theme) {
+    if (theme !== root.dataset.theme) button.click();
+  }
   button.addEventListener("click", function () {
     root.dataset.theme = isDark() ? "light" : "dark";
     try { localStorage.setItem("mechxl-theme", root.dataset.theme); } catch (none) { /* a file's storage may be closed */ }

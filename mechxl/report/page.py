@@ -3,7 +3,7 @@
 import os
 import re
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,17 @@ from mechxl.config import RunConfig, changed_settings, flat
 from mechxl.data.description import describe
 from mechxl.errors import Failure, InputError
 from mechxl.files import check_path, kind_of, write_text
+from mechxl.findings import Finding
 from mechxl.lock import is_held
 from mechxl.questions.ask import ask
 from mechxl.questions.find import find_question
 from mechxl.questions.question import Question
 from mechxl.questions.table import QUESTIONS
+from mechxl.report.hero import hero_curves, hero_rates
 from mechxl.report.layout import render_page
 from mechxl.report.model.pack import MOST_CHECKPOINTS, NO_MODEL, Shown, model_of
-from mechxl.report.sections import Section, failed, readable, section
+from mechxl.report.sections import Section, drawn, failed, readable, section
+from mechxl.report.story import story_of
 from mechxl.run import Run
 
 PAGE = re.compile(
@@ -64,6 +67,7 @@ def write_report(
     names = list(only) or list(QUESTIONS)
     asked = [(name, _question(name)) for name in names]  # an unknown question is refused before any is computed
     sections: list[Section] = []
+    findings: dict[str, Finding] = {}
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TimeElapsedColumn())
     with Progress(*columns, console=console, disable=quiet or not console.is_terminal) as bar:
@@ -73,7 +77,9 @@ def write_report(
             try:
                 if isinstance(question, BaseException):
                     raise question
-                sections.append(section(question, ask(run, name, thorough=thorough)))
+                finding = ask(run, name, thorough=thorough)
+                sections.append(section(question, finding))
+                findings[name] = finding
             except BaseException as error:  # one question's error, SystemExit among them, must not cost the others
                 if isinstance(error, KeyboardInterrupt):
                     raise
@@ -83,7 +89,7 @@ def write_report(
                 console.print(readable(_traceback(error)), markup=False, highlight=False)
             bar.advance(task)
     model = model_of(run, model_checkpoints)
-    page = render(run, sections, model, thorough=thorough, inline=plotly == "inline")
+    page = render(run, sections, model, findings=findings, thorough=thorough, inline=plotly == "inline")
     write_page(page, out, plotly)
     if wrong := [section.name for section in sections if section.error]:
         raise Failure(f"{out}: the page is written, but these questions raised an error: {', '.join(wrong)}")
@@ -157,9 +163,23 @@ def _is_made_here(path: Path, known: re.Pattern[bytes]) -> bool:
     return not beginning or known.match(beginning) is not None
 
 
-def render(run: Run, sections: Sequence[Section], model: Shown = NO_MODEL, *, thorough: bool, inline: bool) -> str:
-    """The page as text. Its first screen shows the overview of the first section that has one."""
+def render(
+    run: Run,
+    sections: Sequence[Section],
+    model: Shown = NO_MODEL,
+    *,
+    findings: Mapping[str, Finding] | None = None,
+    thorough: bool,
+    inline: bool,
+) -> str:
+    """The page as text.
+
+    Its first screen tells the findings' story. The figure that plays has the overview of the first section that has
+    one, the curves of recall and transfer, and the map of facts.
+    """
+    findings = findings or {}
     timeline = next((section.overview for section in sections if section.overview), None)
+    learning = findings.get("learning")
     return render_page(
         "template.html",
         inline,
@@ -167,6 +187,10 @@ def render(run: Run, sections: Sequence[Section], model: Shown = NO_MODEL, *, th
         sections=sections,
         model=model,
         timeline=timeline,
+        story=story_of(findings, run.complete),
+        curves=drawn(hero_curves(learning)) if learning else None,
+        rates=hero_rates(learning) if learning else {},
+        moving=next((figure for section in sections for figure in section.figures if figure.name == "map"), None),
         steps=run.steps,
         description=describe(run.config, run.corpus),
         settings=_settings(run.config),

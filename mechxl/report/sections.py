@@ -16,6 +16,27 @@ from mechxl.plots import Panel
 from mechxl.questions.question import Question
 
 MOST_ROWS = 200_000  # of a table
+# The figure of a question that is open at first, and how to read it; the first one that the question draws counts.
+MAIN = {
+    "learning": (
+        ("rates", "The black line is the share of right answers at each step; dotted grey is guessing without facts."),
+    ),
+    "unification": (
+        (
+            "excess",
+            "Above 0, a fact is more alike in two languages than in a model that was trained in the same way on facts "
+            "that no two languages share.",
+        ),
+        ("score", "The higher the line, the closer is a fact's vector in one language to its vector in another."),
+    ),
+    "language_identity": (
+        ("known", "A bar is what the text holds of the language; a point is what a linear probe reads off a layer."),
+    ),
+    "patching": (
+        ("grid", "A cell says how often a fact that is swapped in at this layer and place becomes the answer."),
+    ),
+    "phases": (("timeline", "A bar is a rise from 10 to 90 %; its diamond is the half-rise step."),),
+}
 MAPS = {
     "scattergeo",
     "choropleth",
@@ -74,6 +95,23 @@ class Section:
     overview: Figure | None = None
     facts: dict[str, Any] = field(default_factory=dict)
     error: str = ""
+
+    @property
+    def main(self) -> Figure | None:
+        """The figure that is open at first: the one that MAIN names, or the first."""
+        wanted = [name for name, _ in MAIN.get(self.name, ())]
+        ranked = sorted(self.figures, key=lambda one: wanted.index(one.name) if one.name in wanted else len(wanted))
+        return ranked[0] if ranked else None
+
+    @property
+    def how_to_read(self) -> str:
+        """One sentence on the main figure; empty where its caption says it alone."""
+        return dict(MAIN.get(self.name, ())).get(self.main.name, "") if self.main else ""
+
+    @property
+    def others(self) -> list[Figure]:
+        """The figures that unfold."""
+        return [figure for figure in self.figures if figure is not self.main]
 
 
 def section(question: Question, finding: Finding) -> Section:
