@@ -3,9 +3,9 @@
     python -m benchmarks [--only SECTION ...] [--quick]
 
 Each section is saved as benchmarks/sections/NAME.md with its machine and commit, so that one section can be measured
-again alone. sections/tried.md is written by hand. The section gpu needs a GPU: without one it is left out, or refused
-where --only names it. --quick takes a minute or two and only checks that everything runs: it writes nothing, and its
-numbers mean nothing.
+again alone. sections/tried.md and report.md are written by hand. The section gpu needs a GPU: without one it is left out,
+or refused where --only names it. --quick takes a minute or two and only checks that everything runs: it writes nothing,
+and its numbers mean nothing.
 """
 
 import argparse
@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             (HERE / "sections").mkdir(exist_ok=True)
             (HERE / "sections" / f"{name}.md").write_text(text, encoding="utf-8")
     if not options.quick:
-        kept = [HERE / "sections" / f"{name}.md" for name in (*SECTIONS, "tried")]
+        kept = [HERE / "sections" / f"{name}.md" for name in (*SECTIONS, "tried", "report")]
         texts = [path.read_text(encoding="utf-8") for path in kept if path.exists()]
         intro = "# Benchmarks\n\nWritten by `make bench` (`python -m benchmarks --only SECTION` for one).\n"
         (HERE / "RESULTS.md").write_text("\n".join([intro, *texts]), encoding="utf-8")

@@ -2,12 +2,13 @@
 
 import hashlib
 from dataclasses import dataclass
-
-from safetensors.torch import load
+from typing import TYPE_CHECKING
 
 from mechxl.errors import InputError
-from mechxl.model.hooked import HookedTransformer, copy_parameters
 from mechxl.run import Run
+
+if TYPE_CHECKING:
+    from mechxl.model.hooked import HookedTransformer
 
 VERSION = 2  # of the content of activations.zarr: a new version makes old activations invalid
 
@@ -37,12 +38,16 @@ def read_checkpoint(run: Run, step: int) -> Checkpoint:
     return Checkpoint(content, hashlib.sha256(about.encode() + bytes.fromhex(sha256)).hexdigest())
 
 
-def use_checkpoint(run: Run, step: int, checkpoint: Checkpoint, model: HookedTransformer) -> None:
+def use_checkpoint(run: Run, step: int, checkpoint: Checkpoint, model: "HookedTransformer") -> None:
     """Loads a checkpoint's parameters into the run's model.
 
     Raises:
         InputError: the parameters do not fit this run's model.
     """
+    from safetensors.torch import load
+
+    from mechxl.model.hooked import copy_parameters  # TransformerLens takes seconds to import
+
     try:
         copy_parameters(model, load(checkpoint.content))
     except Exception as error:  # the library raises no narrower class

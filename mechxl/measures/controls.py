@@ -54,8 +54,8 @@ def controls(u: Float[np.ndarray, "fact language d"], sample: Sample) -> dict[st
         return dict.fromkeys(NAMES, not_defined(sample, reason))
     value = _places(value_cells(u, sample.value, sample, np.ones((1, len(u)))))
     drawn = _places(value_cells(u.astype(np.float32), sample.value, sample, sample.weights))
-    same = by_place(permuted_cells(u, sample, sample.partners))
-    same_of_value = dependent(permuted_cells(u, sample, sample.same_value_partners))
+    same = by_place(permuted_cells(u, sample))
+    same_of_value = dependent(permuted_cells(u, sample, "same value"))
     none = np.full_like(same, np.nan)
     null = dict.fromkeys(PARTS, none) | {
         "score_other_value": same - value["W_other_value"],
@@ -109,7 +109,7 @@ def value_cells(
         w2, total = w * w, w.sum(axis=1)
         by_value = [_by_value(w, v[:, a], values[:, a]) for a in languages]
         means = {}
-        for a, b in [(a, b) for a in languages for b in languages if a <= b]:
+        for a, b in [*((a, a) for a in languages), *sample.unordered]:
             own, agree = (v[:, a] * v[:, b]).sum(axis=1), values[:, a] == values[:, b]
             means[a, b] = means[b, a] = _other_and_same(by_value[a], by_value[b], w2, own, agree)
             if a < b:

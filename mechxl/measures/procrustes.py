@@ -23,10 +23,10 @@ residuals that are as small.
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from mechxl.measures.measurement import Measurement, jackknife_cells, not_defined
-from mechxl.measures.sample import Sample
+from mechxl.measures.sample import Sample, table_places
 from mechxl.measures.score import gathered
 from mechxl.measures.vectors import finite, undefined
 
@@ -73,7 +73,7 @@ def procrustes(h: Float[np.ndarray, "fact language d"], sample: Sample) -> Measu
         for j, (a, b) in enumerate(sample.pairs):
             a_held, b_held = (h[held, language] - mean[language] for language in (a, b))
             a_fitted, b_fitted = (h[fitted, language] - mean[language] for language in (a, b))
-            fit = fit_cell(a_fitted, b_fitted, a_held, b_held, (partners[a], partners[b]))
+            fit = fit_cell(a_fitted, b_fitted, a_held, b_held, table_places(partners[a], partners[b]))
             value[i, j] = deleted[i, j] = fit.value
             deleted[i, j, index[fitted]], deleted[i, j, index[held]] = fit.without_fitted, fit.without_held
             null[i, j] = fit.null
@@ -85,7 +85,7 @@ def fit_cell(
     b_fitted: Float[np.ndarray, "fitted d"],
     a_held: Float[np.ndarray, "held d"],
     b_held: Float[np.ndarray, "held d"],
-    partners: tuple[np.ndarray, np.ndarray],
+    places: Int[np.ndarray, "held permutation"],
 ) -> Fit:
     """The residual of one relation and ordered pair; vectors are centred on the fitted facts' means."""
     left, singular, right = np.linalg.svd(b_fitted.T @ a_fitted)
@@ -95,7 +95,7 @@ def fit_cell(
     errors, sizes = (left_over**2).sum(axis=1), (a_held**2).sum(axis=1)
     error, size = errors.sum(), sizes.sum()
     if size <= 0:
-        missing = [np.full(k, np.nan) for k in (len(a_fitted), len(a_held), len(partners[0]))]
+        missing = [np.full(k, np.nan) for k in (len(a_fitted), len(a_held), places.shape[1])]
         return Fit(np.nan, *missing)
 
     # without a fitted entity i: B'A loses n/(n - 1) b_i a_i', which turns Q; and both means move by -x_i/(n - 1)
@@ -107,7 +107,7 @@ def fit_cell(
     moved_error = 2 * shift_error @ left_over.sum(axis=0) + held * (shift_error**2).sum(axis=1)
     moved_size = 2 * shift_size @ a_held.sum(axis=0) + held * (shift_size**2).sum(axis=1)
 
-    permuted = held * gathered(a_held @ turned.T, *partners)
+    permuted = held * gathered(a_held @ turned.T, places)
     return Fit(
         value=float(error / size),
         without_fitted=(error + turning + moved_error) / (size + moved_size),

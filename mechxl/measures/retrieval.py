@@ -21,7 +21,6 @@ samples, MEXA's in 95 to 97; MEXA's test at 5 % rejects 3 % if all is chance (do
 """
 
 from dataclasses import dataclass
-from itertools import combinations
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -85,18 +84,20 @@ def retrieval(u: Float[np.ndarray, "fact language d"], sample: Sample) -> dict[s
     null = np.empty((*shape, sample.permutations))
     for i, (members, which) in enumerate(relations):
         v, n = u[members].astype(np.float32), len(members)
-        partners = sample.partners[which]
-        for a, b in combinations(range(u.shape[1]), 2):
+        for a, b in sample.unordered:
             cos = v[:, a] @ v[:, b].T
             forth, back = pairs.index((a, b)), pairs.index((b, a))
-            for k, pair, table, hits in (
-                (0, forth, nearest(cos), asked(cos)),
-                (0, back, nearest(cos.T).T, asked(cos.T)),
-                (1, forth, strictly_largest(cos), mutual(cos)),
-            ):
+            for k, pair, hits in ((0, forth, asked(cos)), (0, back, asked(cos.T)), (1, forth, mutual(cos))):
                 value[k, i, pair] = deleted[k, i, pair] = hits.mean()
                 deleted[k, i, pair, index[members]] = (hits.sum() - hits) / (n - 1)
-                null[k, i, pair] = gathered(table, partners[a], partners[b])
+            if sample.permutations:
+                places = sample.places(which, a, b)
+                for k, pair, table in (
+                    (0, forth, nearest(cos)),
+                    (0, back, nearest(cos.T).T),
+                    (1, forth, strictly_largest(cos)),
+                ):
+                    null[k, i, pair] = gathered(table, places)
             value[1, i, back], deleted[1, i, back], null[1, i, back] = (x[1, i, forth] for x in (value, deleted, null))
     measurements = {}
     for k, name in enumerate(NAMES):

@@ -5,7 +5,10 @@ all relations. All places of a scan use the same permutations, so `scan_p` can t
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import combinations
+from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -13,6 +16,8 @@ from jaxtyping import Bool, Float, Int
 from mechxl.measures.statistics import entity_weights
 
 Partners = Sequence[Int[np.ndarray, "language permutation _"]]
+ALL_PAIRS = 4  # of so many languages, all pairs are measured
+Permuted = Literal["entities", "same value"]
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,7 @@ class Sample:
         partners: by relation in ascending order, which member replaces which under each permutation of entities.
         same_value_partners: the same for permutations of facts with one relation and value; empty without values.
         split: half of the entities, from `draw_split`; None if no measure fits a map.
+        ring: where not all pairs of languages are measured, the languages in the order in which neighbours are.
     """
 
     relation: Int[np.ndarray, " fact"]
@@ -53,17 +59,29 @@ class Sample:
     partners: Partners
     same_value_partners: Partners
     split: Split | None = None
+    ring: tuple[int, ...] = ()
+    _places: dict[tuple[Permuted, int, int, int], Int[np.ndarray, "member permutation"]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
-    @property
+    @cached_property
     def entities(self) -> int:
         """The number of entities."""
         return len(np.unique(self.entity))
 
-    @property
+    @cached_property
     def pairs(self) -> list[tuple[int, int]]:
-        """Ordered pairs of languages."""
-        languages = range(self.n_languages)
-        return [(a, b) for a in languages for b in languages if a != b]
+        """The ordered pairs of languages that are measured."""
+        both = {*self.unordered, *((b, a) for a, b in self.unordered)}
+        return sorted(both)
+
+    @cached_property
+    def unordered(self) -> list[tuple[int, int]]:
+        """The same pairs, each once, the smaller number first."""
+        if not self.ring:
+            return list(combinations(range(self.n_languages), 2))
+        neighbours = zip(self.ring, (*self.ring[1:], self.ring[0]), strict=True)
+        return sorted((min(pair), max(pair)) for pair in neighbours)
 
     @property
     def permutations(self) -> int:
@@ -75,10 +93,59 @@ class Sample:
         back = np.argsort(self.partners[which][a], axis=1)
         return np.take_along_axis(self.partners[which][b], back, axis=1)
 
+    def places(
+        self, which: int, a: int, b: int, permuted: Permuted = "entities"
+    ) -> Int[np.ndarray, "member permutation"]:
+        """Where a table of languages a and b, as one row, has the members that each permutation pairs.
+
+        They are kept: every layer, checkpoint and measure asks for the same, and to make them takes longer than to
+        gather by them.
+        """
+        key = (permuted, which, a, b)
+        if key not in self._places:
+            partner = (self.partners if permuted == "entities" else self.same_value_partners)[which]
+            self._places[key] = table_places(partner[a], partner[b])
+        return self._places[key]
+
+    @cached_property
+    def weights_by_relation(self) -> list["Weighted"]:
+        """The bootstrap weights of each relation in `by_relation`."""
+        return weighted(self.weights, self.by_relation())
+
     def by_relation(self) -> list[tuple[Int[np.ndarray, " member"], int]]:
         """Relations of two facts or more: the members (indices of a relation's facts), and its index in `partners`."""
+        return self._relations
+
+    @cached_property
+    def _relations(self) -> list[tuple[Int[np.ndarray, " member"], int]]:
         relations = [np.flatnonzero(self.relation == r) for r in np.unique(self.relation)]
         return [(members, index) for index, members in enumerate(relations) if len(members) >= 2]
+
+
+def table_places(
+    rows: Int[np.ndarray, "permutation member"], columns: Int[np.ndarray, "permutation member"]
+) -> Int[np.ndarray, "member permutation"]:
+    """Where a table, as one row, has the entries (row, column) of each permutation.
+
+    They are ordered by the table's rows, so that gathering by them (`score.gathered`) reads one row at a time.
+    """
+    in_order = np.take_along_axis(columns, np.argsort(rows, axis=1), axis=1)
+    return np.ascontiguousarray((np.arange(rows.shape[1]) * rows.shape[1] + in_order).T)
+
+
+class Weighted(NamedTuple):
+    """Weights of a relation's facts in each draw, their squares, and the sums of both."""
+
+    weight: Float[np.ndarray, "draw member"]
+    square: Float[np.ndarray, "draw member"]
+    total: Float[np.ndarray, " draw"]
+    squares: Float[np.ndarray, " draw"]
+
+
+def weighted(weight: Float[np.ndarray, "draw fact"], relations: list[tuple[np.ndarray, int]]) -> list[Weighted]:
+    """The weights of each of some relations (`Sample.by_relation`)."""
+    of_members = [np.ascontiguousarray(weight[:, members]) for members, _ in relations]
+    return [Weighted(w, w * w, w.sum(axis=1), (w * w).sum(axis=1)) for w in of_members]
 
 
 def draw_sample(
@@ -93,6 +160,9 @@ def draw_sample(
 ) -> Sample:
     """A sample with its bootstrap weights and permutations. With 0 of them, intervals or nulls are NaN, with a reason.
 
+    Of more languages than ALL_PAIRS, not all pairs are measured, but as many as there are languages: the neighbours on
+    a random ring. Each language is in two of them, so that a mean over pairs weighs all languages alike.
+
     Raises:
         ValueError: there are no facts, or an entity has two facts in one relation.
     """
@@ -103,7 +173,10 @@ def draw_sample(
     weights = entity_weights(entity, draws, rng).astype(np.float32)
     partners = entity_permutations(entity, relation, n_languages, permutations, rng)
     same_value = value_permutations(value, relation, permutations, rng) if value is not None else []
-    return Sample(relation, entity, n_languages, value, weights, partners, same_value)
+    # the same in all samples, so that groups, and a run and its null, are compared on the same pairs
+    order = np.random.default_rng(n_languages).permutation(n_languages)
+    ring = tuple(order.tolist()) if n_languages > ALL_PAIRS else ()
+    return Sample(relation, entity, n_languages, value, weights, partners, same_value, ring=ring)
 
 
 def draw_split(sample: Sample, rng: np.random.Generator) -> Split:

@@ -20,13 +20,12 @@ S and X to the mean of all pairs. So the permuted mean of S - W is near X - W, n
 """
 
 from dataclasses import dataclass
-from itertools import combinations
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from mechxl.measures.measurement import Measurement, by_place, estimate_places, not_defined
-from mechxl.measures.sample import Partners, Sample
+from mechxl.measures.sample import Permuted, Sample, weighted
 from mechxl.measures.statistics import percentile_ends
 from mechxl.measures.vectors import undefined
 
@@ -81,11 +80,11 @@ def score(
     drawn = cell_parts(u.astype(np.float32), sample, sample.weights, baseline)
     null = permuted_parts(u, sample, observed, baseline)
     value, drawn, null = (_by_name(cells) for cells in (observed, drawn, null))
+    ends = percentile_ends(np.concatenate([drawn[name] for name in NAMES]), sample.entities)
+    low, high = (dict(zip(NAMES, np.split(end, len(NAMES)), strict=True)) for end in ends)
     reason = "1 - W is below 1e-6"  # only the normalised score can be NaN here
     return {
-        name: estimate_places(
-            sample, value[name][:, 0], percentile_ends(drawn[name], sample.entities), null[name], reason=reason
-        )
+        name: estimate_places(sample, value[name][:, 0], (low[name], high[name]), null[name], reason=reason)
         for name in NAMES
     }
 
@@ -114,24 +113,29 @@ def cell_parts(
     Sums over pairs come from sums over facts: sum over f != g of w_f w_g u_f.u_g = |sum w u|^2 - sum w^2 |u|^2.
     NaN if a draw leaves fewer than two facts in a relation.
     """
-    pairs, languages, (_, n_languages, d) = sample.pairs, range(sample.n_languages), u.shape
+    pairs, (_, n_languages, d) = sample.pairs, u.shape
     relations = sample.by_relation()
+    drawn = sample.weights_by_relation if weight is sample.weights else weighted(weight, relations)
     cells = {name: np.empty((len(relations), len(pairs), len(weight))) for name in "SWX"}
     all_facts = (weight @ u.reshape(len(u), -1)).reshape(-1, n_languages, d) if baseline == "any" else None
     for i, (members, _) in enumerate(relations):
-        w, v = weight[:, members], u[members]
-        w2, total = w * w, w.sum(axis=1)
+        v, (w, w2, total, total2) = u[members], drawn[i]
         sums = (w @ v.reshape(len(members), -1)).reshape(-1, n_languages, d)
         others, others_total = (sums, total) if all_facts is None else (all_facts, weight.sum(axis=1))
-        defined = total**2 - w2.sum(axis=1) > 0.5
-        n_pairs = np.where(defined, total * others_total - w2.sum(axis=1), np.nan)
+        defined = total**2 - total2 > 0.5
+        n_pairs = np.where(defined, total * others_total - total2, np.nan)
         total = np.where(defined, total, np.nan)
-        own = {(a, b): (v[:, a] * v[:, b]).sum(axis=1) for a in languages for b in languages}
-        within = [(np.einsum("ij,ij->i", sums[:, a], others[:, a]) - w2 @ own[a, a]) / n_pairs for a in languages]
+        both = [*((a, a) for a in range(n_languages)), *sample.unordered]
+        own = np.stack([(v[:, a] * v[:, b]).sum(axis=1) for a, b in both], axis=1)
+        same, itself = (dict(zip(both, (weights @ own).T, strict=True)) for weights in (w, w2))
+        within = [
+            (np.einsum("ij,ij->i", sums[:, a], others[:, a]) - itself[a, a]) / n_pairs for a in range(n_languages)
+        ]
         for j, (a, b) in enumerate(pairs):
-            cells["S"][i, j] = w @ own[a, b] / total
+            a_b = (min(a, b), max(a, b))
+            cells["S"][i, j] = same[a_b] / total
             cells["W"][i, j] = within[a]
-            cells["X"][i, j] = (np.einsum("ij,ij->i", sums[:, a], others[:, b]) - w2 @ own[a, b]) / n_pairs
+            cells["X"][i, j] = (np.einsum("ij,ij->i", sums[:, a], others[:, b]) - itself[a_b]) / n_pairs
     return Parts(**cells)
 
 
@@ -142,29 +146,27 @@ def permuted_parts(
 
     The set of all vector pairs does not change, only which of them belong to S: what S loses, X gains.
     """
-    permuted = permuted_cells(u, sample, sample.partners)
+    permuted = permuted_cells(u, sample)
     n = np.array([len(u) if baseline == "any" else len(members) for members, _ in sample.by_relation()])
     gained = (observed.S - permuted) / (n - 1)[:, None, None]
     return Parts(S=permuted, W=np.broadcast_to(observed.W, permuted.shape), X=observed.X + gained)
 
 
 def permuted_cells(
-    u: Float[np.ndarray, "fact language d"], sample: Sample, partners: Partners
+    u: Float[np.ndarray, "fact language d"], sample: Sample, permuted: Permuted = "entities"
 ) -> Float[np.ndarray, "relation pair permutation"]:
     """S by cell, with vectors permuted separately in each language."""
     relations, pairs = sample.by_relation(), sample.pairs
-    cells = np.empty((len(relations), len(pairs), partners[0].shape[1]))
+    cells = np.empty((len(relations), len(pairs), sample.permutations))
     for i, (members, which) in enumerate(relations):
-        for a, b in combinations(range(sample.n_languages), 2):
-            same = gathered(u[members, a] @ u[members, b].T, partners[which][a], partners[which][b])
+        for a, b in sample.unordered:
+            same = gathered(u[members, a] @ u[members, b].T, sample.places(which, a, b, permuted))
             cells[i, pairs.index((a, b))] = cells[i, pairs.index((b, a))] = same
     return cells
 
 
 def gathered(
-    table: Float[np.ndarray, "member member"],
-    rows: Int[np.ndarray, "permutation member"],
-    columns: Int[np.ndarray, "permutation member"],
+    table: Float[np.ndarray, "member member"], places: Int[np.ndarray, "member permutation"]
 ) -> Float[np.ndarray, " permutation"]:
-    """The mean of table[rows[k], columns[k]] for each permutation k."""
-    return table.ravel().take(rows * len(table) + columns).mean(axis=1, dtype=np.float64)
+    """The mean of a table's entries at the places of each permutation (`Sample.places`)."""
+    return table.ravel().take(places).mean(axis=0, dtype=np.float64)

@@ -1,5 +1,7 @@
 """Intervals over entities. Entities are resampled, not facts, since the facts of one entity share a name."""
 
+from functools import lru_cache
+
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.stats import norm, sem, t
@@ -24,9 +26,18 @@ def percentile_ends(
     entities, .975 becomes .981.
     """
     n = max(entities, 2)
-    level = 2 * float(norm.cdf(np.sqrt(n / (n - 1)) * t.ppf((1 + level) / 2, n - 1))) - 1
+    level = 2 * float(norm.cdf(np.sqrt(n / (n - 1)) * t_quantile((1 + level) / 2, n - 1))) - 1
+    if drawn.size and np.isfinite(drawn).all():
+        low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2], axis=1)
+        return low, high
     ends = [interval(row, level) for row in drawn]
     return np.array([low for low, _ in ends]), np.array([high for _, high in ends])
+
+
+@lru_cache(maxsize=1000)
+def t_quantile(p: float, freedom: int) -> float:
+    """Student's t: its quantile at p. scipy takes as long for one number as for a thousand, so they are kept."""
+    return float(t.ppf(p, freedom))
 
 
 def t_interval(values: Float[np.ndarray, " seed"], level: float = 0.95) -> tuple[float, float, float]:
@@ -53,7 +64,7 @@ def jackknife_ends(
     value: Float[np.ndarray, " place"], deleted: Float[np.ndarray, "place entity"], level: float = 0.95
 ) -> tuple[Float[np.ndarray, " place"], Float[np.ndarray, " place"]]:
     """Delete-one-entity jackknife: value -+ t quantile (m - 1 degrees of freedom) times the standard error."""
-    half = t.ppf((1 + level) / 2, deleted.shape[1] - 1) * np.sqrt(jackknife_variance(deleted))
+    half = t_quantile((1 + level) / 2, deleted.shape[1] - 1) * np.sqrt(jackknife_variance(deleted))
     return value - half, value + half
 
 
@@ -78,7 +89,7 @@ def wilson_ends(
     with np.errstate(divide="ignore", invalid="ignore"):
         n = np.where(variance == 0, entities, np.minimum(share * (1 - share) / variance, most))
     n = np.maximum(n, 1)
-    z2 = t.ppf((1 + level) / 2, max(entities - 1, 1)) ** 2
+    z2 = t_quantile((1 + level) / 2, max(entities - 1, 1)) ** 2
     middle = (share + z2 / (2 * n)) / (1 + z2 / n)
     half = np.sqrt(z2 * (share * (1 - share) / n + z2 / (4 * n**2))) / (1 + z2 / n)
     return np.clip(middle - half, 0, share), np.clip(middle + half, share, 1)

@@ -69,8 +69,9 @@ def undefined(h: Float[np.ndarray, "fact language d"], relation: Int[np.ndarray,
         return "no relation has two facts"
     for r in np.flatnonzero(sizes >= 2):
         vectors = h[relation == r]
-        spread = np.abs(vectors - vectors[:1]).max(axis=(0, 2))
-        if (spread <= SAME_VECTOR * np.abs(vectors).max(axis=(0, 2))).any():
+        high, low, first = vectors.max(axis=0), vectors.min(axis=0), vectors[0]
+        spread = np.maximum(high - first, first - low).max(axis=1)
+        if (spread <= SAME_VECTOR * np.maximum(high, -low).max(axis=1)).any():
             return "every fact of a relation has one vector here by construction"
     return ""
 

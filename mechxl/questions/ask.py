@@ -1,12 +1,9 @@
 """Asks a question of a run, and keeps the answer beside it."""
 
-import sys
-
 from mechxl.errors import InputError
-from mechxl.files import kind_of, write_text
 from mechxl.findings import Finding
 from mechxl.questions.find import find_question
-from mechxl.questions.kept import finding_digest, finding_path, read_kept
+from mechxl.questions.kept import finding_digest, keep, read_kept
 from mechxl.run import Run
 
 
@@ -30,7 +27,7 @@ def ask(run: Run, question: str, *, thorough: bool = False) -> Finding:
     asked = find_question(question)
     if not run.steps:
         raise InputError(f"{run.path}: has no checkpoints; train it, or go on with --resume")
-    path, digest = finding_path(run, question), finding_digest(run, asked, thorough)
+    digest = finding_digest(run, asked, thorough)
     if (kept := read_kept(run, question, digest)) is not None:
         return kept
     finding = asked.compute(run, thorough)
@@ -38,14 +35,7 @@ def ask(run: Run, question: str, *, thorough: bool = False) -> Finding:
         raise TypeError(f"{question}: compute gave a {type(finding).__name__}; a question's answer is a Finding")
     finding.check()
     text = finding.to_json(digest, question)
-    try:
-        if (folder := kind_of(path.parent)) not in ("directory", "nothing"):
-            raise OSError(None, f"{path.parent.name} is a {folder}")
-        path.parent.mkdir(exist_ok=True)
-        write_text(path, text)
-    except OSError as error:  # somebody else's run, say
-        print(f"mechxl: {path}: can't be written ({error.strerror}); the answer is not kept", file=sys.stderr)
-        run.unkept[question] = text  # for the questions that read it
+    keep(run, question, text)
     read_back = Finding.from_json(text, digest, question)  # the same the first time as later
     assert read_back is not None
     return read_back

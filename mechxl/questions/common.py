@@ -20,7 +20,8 @@ from mechxl.random import generator
 from mechxl.run import Run
 
 MAIN_ROLE = "prompt_last"
-SAMPLED_ENTITIES = 1000  # of a group; their facts are what unification is measured on
+SAMPLED_ENTITIES = 1000  # of a group, told in two languages; their facts are what unification is measured on
+LEAST_SAMPLED = 300  # in more languages: half of them have a mono fact in a relation, as Procrustes needs
 SHOWN_FACTS = 32  # on the checkerboard and the map
 
 
@@ -55,9 +56,18 @@ def prompts_coincide(corpus: Corpus) -> bool:
 
 
 def sampled_facts(
-    corpus: Corpus, facts: Int[np.ndarray, " fact"], entities: int = SAMPLED_ENTITIES
+    corpus: Corpus, facts: Int[np.ndarray, " fact"], entities: int | None = None
 ) -> Int[np.ndarray, " sampled"]:
-    """Those of some facts that are of a seeded sample of their entities; all, where there are no more entities."""
+    """Those of some facts that are of a seeded sample of their entities; all, where there are no more entities.
+
+    Args:
+        corpus: whose facts.
+        facts: which of them.
+        entities: how many; None: SAMPLED_ENTITIES in two languages, and in more as many as have so many renderings, but
+            no fewer than LEAST_SAMPLED.
+    """
+    if entities is None:
+        entities = max(LEAST_SAMPLED, SAMPLED_ENTITIES * 2 // max(corpus.world.n_languages, 2))
     entity = corpus.world.entity[facts]
     sampled = generator(0, "entities measured").permutation(np.unique(entity))[:entities]
     return facts[np.isin(entity, sampled)]

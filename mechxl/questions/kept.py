@@ -3,11 +3,12 @@
 import hashlib
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from mechxl.config import flat
 from mechxl.errors import InputError
-from mechxl.files import kind_of, read_bytes, reason
+from mechxl.files import kind_of, read_bytes, reason, write_text
 from mechxl.findings import Finding
 from mechxl.questions.dependencies import files_behind
 from mechxl.questions.question import Question
@@ -54,19 +55,43 @@ def finding_digest(run: Run, question: Question, thorough: bool) -> str:
     Raises:
         InputError: the run has no metrics.
     """
-    digest = hashlib.sha256(json.dumps({"settings": flat(run.config), "thorough": thorough}, default=str).encode())
-    if not run.rows:
-        raise InputError(f"{run.file('metrics.jsonl')}: has no rows; restore it, or train the run again")
-    for step in run.steps:
-        digest.update(f"{step} {run.checkpoint_hash(step)}".encode())
-    digest.update(json.dumps(run.rows).encode())
-    for source in files_behind(question.source, question.module):
-        digest.update(source.read_bytes())
+    about = digest_of(run, files_behind(question.source, question.module), thorough=thorough)
+    digest = hashlib.sha256(about.encode())
     for name in question.reads:
         digest.update(_content(run, name))
     if question.reads_null:
         digest.update(_null(run))
     return digest.hexdigest()
+
+
+def digest_of(run: Run, sources: Sequence[Path], **about: bool | int) -> str:
+    """A hash of a run's settings, checkpoints and metrics, of files of code, and of what else is given.
+
+    Raises:
+        InputError: the run has no metrics.
+    """
+    digest = hashlib.sha256(json.dumps({"settings": flat(run.config)} | about, default=str).encode())
+    if not run.rows:
+        raise InputError(f"{run.file('metrics.jsonl')}: has no rows; restore it, or train the run again")
+    for step in run.steps:
+        digest.update(f"{step} {run.checkpoint_hash(step)}".encode())
+    digest.update(json.dumps(run.rows).encode())
+    for source in sources:
+        digest.update(source.read_bytes())
+    return digest.hexdigest()
+
+
+def keep(run: Run, name: str, text: str) -> None:
+    """Writes a finding beside its run; where that is impossible, it is said, and the run object has it."""
+    path = finding_path(run, name)
+    try:
+        if (folder := kind_of(path.parent)) not in ("directory", "nothing"):
+            raise OSError(None, f"{path.parent.name} is a {folder}")
+        path.parent.mkdir(exist_ok=True)
+        write_text(path, text)
+    except OSError as error:  # somebody else's run, say
+        print(f"mechxl: {path}: can't be written ({error.strerror}); the answer is not kept", file=sys.stderr)
+        run.unkept[name] = text  # for the questions that read it
 
 
 def _content(run: Run, question: str) -> bytes:

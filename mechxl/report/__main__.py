@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from mechxl.cli import DONE, command, parse
+from mechxl.cores import cores
 from mechxl.errors import InputError
 from mechxl.questions.table import QUESTIONS
 
@@ -78,7 +79,8 @@ def _report(argv: Sequence[str]) -> int:
     laid_out = {"thorough": options.thorough, "plotly": options.plotly, "quiet": options.quiet}
     if len(runs) == 1:
         out = options.out or Path("reports") / f"{runs[0].name}.html"
-        path = write_report(runs[0], out, only=options.only, model_checkpoints=options.model_checkpoints, **laid_out)
+        parts = {"only": options.only, "model_checkpoints": options.model_checkpoints, "processes": cores()}
+        path = write_report(runs[0], out, **parts, **laid_out)
     else:
         if options.only:
             raise InputError("--only picks questions for a single run; leave it out to compare several")

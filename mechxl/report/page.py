@@ -4,10 +4,10 @@ import os
 import re
 import traceback
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from plotly.offline import get_plotlyjs
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -17,13 +17,15 @@ from mechxl.errors import Failure, InputError
 from mechxl.files import check_path, kind_of, write_text
 from mechxl.findings import Finding
 from mechxl.lock import is_held
+from mechxl.questions.ahead import answer_ahead
 from mechxl.questions.ask import ask
 from mechxl.questions.find import find_question
 from mechxl.questions.question import Question
 from mechxl.questions.table import QUESTIONS
 from mechxl.report.hero import hero_curves, hero_rates
 from mechxl.report.layout import render_page
-from mechxl.report.model.pack import MOST_CHECKPOINTS, NO_MODEL, Shown, model_of
+from mechxl.report.model.kept import MOST_CHECKPOINTS, NO_MODEL, Shown, is_kept, keep_model, kept_model
+from mechxl.report.plotlyjs import PART, plotly_js, which
 from mechxl.report.sections import Section, drawn, failed, readable, section
 from mechxl.report.story import story_of
 from mechxl.run import Run
@@ -31,7 +33,7 @@ from mechxl.run import Run
 PAGE = re.compile(
     rb"\s*<!doctype html>\s*<html[^>]*>\s*<head>.{0,1000}<title>[^<]* \xc2\xb7 mechxl</title>", re.DOTALL
 )  # how a page begins
-SCRIPT = re.compile(rb"/\*\*\s*\* plotly\.js v")
+SCRIPT = re.compile(rb"/\*\*\s*\* plotly\.js ")
 
 
 def write_report(
@@ -43,6 +45,7 @@ def write_report(
     plotly: str = "inline",
     model_checkpoints: int = MOST_CHECKPOINTS,
     quiet: bool = False,
+    processes: int = 1,
 ) -> Path:
     """Computes the questions of a run and writes its report.
 
@@ -54,6 +57,7 @@ def write_report(
         plotly: inline (one self-contained file) or beside (plotly.min.js next to the page, shared by many).
         model_checkpoints: how many checkpoints of the model the page holds at most; 0: it can't be asked anything.
         quiet: no progress bar.
+        processes: how many questions are computed at a time, each in a process of its own; 1: one by one, in this one.
 
     Returns:
         The page's path.
@@ -71,7 +75,14 @@ def write_report(
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TimeElapsedColumn())
     with Progress(*columns, console=console, disable=quiet or not console.is_terminal) as bar:
-        task = bar.add_task("", total=len(names))
+        task = bar.add_task("computing", total=2 * len(names))
+        if run.steps and processes > 1:
+            coded = (
+                {} if is_kept(run, model_checkpoints) else {"model": partial(keep_model, run.path, model_checkpoints)}
+            )
+            for name in answer_ahead(run, names, thorough, processes, coded):
+                bar.update(task, advance=1, description=f"computed {name}")
+        bar.update(task, completed=len(names))
         for name, question in asked:
             bar.update(task, description=f"computing {name}")
             try:
@@ -88,9 +99,11 @@ def write_report(
                 sections.append(failed(name, None if isinstance(question, BaseException) else question, error))
                 console.print(readable(_traceback(error)), markup=False, highlight=False)
             bar.advance(task)
-    model = model_of(run, model_checkpoints)
-    page = render(run, sections, model, findings=findings, thorough=thorough, inline=plotly == "inline")
-    write_page(page, out, plotly)
+    model = kept_model(run, model_checkpoints)
+    drawn_by = which(figure for section in sections for figure in (*section.figures, section.overview) if figure)
+    inline = plotly == "inline"
+    page = render(run, sections, model, findings=findings, thorough=thorough, inline=inline, drawn_by=drawn_by)
+    write_page(page, out, plotly, drawn_by)
     if wrong := [section.name for section in sections if section.error]:
         raise Failure(f"{out}: the page is written, but these questions raised an error: {', '.join(wrong)}")
     return out
@@ -113,16 +126,16 @@ def _question(name: str) -> Question | BaseException:
         return error
 
 
-def write_page(page: str, out: Path, plotly: str) -> Path:
-    """Writes a page, and plotly.min.js beside it if asked.
+def write_page(page: str, out: Path, plotly: str, drawn_by: str = PART) -> Path:
+    """Writes a page, and plotly.js beside it if asked: which one `drawn_by` says.
 
     Raises:
         InputError: it can't be written, or another file than a page of mechxl's is there.
     """
-    targets = page_targets(out, plotly)
+    targets = page_targets(out, plotly, drawn_by)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        contents = (page, get_plotlyjs()) if len(targets) > 1 else (page,)
+        contents = (page, plotly_js(drawn_by)) if len(targets) > 1 else (page,)
         for target, content in reversed([*zip(targets, contents, strict=True)]):  # the script first: a page needs it
             write_text(target, content)
     except OSError as error:
@@ -130,13 +143,13 @@ def write_page(page: str, out: Path, plotly: str) -> Path:
     return out
 
 
-def page_targets(out: Path, plotly: str) -> list[Path]:
-    """Where a page, and plotly.min.js if that is asked for, are written: links are followed.
+def page_targets(out: Path, plotly: str, drawn_by: str = PART) -> list[Path]:
+    """Where a page, and plotly.js if that is asked for, are written: links are followed.
 
     Raises:
-        InputError: something else than a page (or plotly.min.js) of mechxl's is there, or it can't be written.
+        InputError: something else than a page (or plotly.js) of mechxl's is there, or it can't be written.
     """
-    beside = [out.parent / "plotly.min.js"] if plotly == "beside" else []
+    beside = [out.parent / drawn_by] if plotly == "beside" else []
     targets = []
     for path, known in zip([out, *beside], (PAGE, SCRIPT), strict=False):
         target = check_path(path, "--out").resolve()
@@ -171,6 +184,7 @@ def render(
     findings: Mapping[str, Finding] | None = None,
     thorough: bool,
     inline: bool,
+    drawn_by: str = PART,
 ) -> str:
     """The page as text.
 
@@ -183,6 +197,7 @@ def render(
     return render_page(
         "template.html",
         inline,
+        drawn_by,
         run=run,
         sections=sections,
         model=model,

@@ -46,7 +46,7 @@ MAPS = {
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure with its title and caption; `spec` is JSON that is safe inside a script element."""
+    """A figure with its title and caption; `spec` is JSON that is safe inside a script element, `kinds` of traces."""
 
     name: str
     title: str
@@ -54,6 +54,7 @@ class Figure:
     spec: Markup
     height: int
     square: bool
+    kinds: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -170,7 +171,8 @@ def drawn(panel: Panel) -> Figure:
     spec = Markup(str(panel.figure.to_json()).replace("<", "\\u003c"))
     "".join((panel.name, title, caption, spec)).encode()
     height: Any = panel.figure.layout["height"]
-    return Figure(panel.name, title, caption, spec, int(height or 380), panel.square)
+    kinds = frozenset(str(trace.type) for trace in panel.figure.data)
+    return Figure(panel.name, title, caption, spec, int(height or 380), panel.square, kinds)
 
 
 def _refuse_fetching(panel: Panel) -> None:

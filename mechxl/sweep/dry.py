@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from mechxl.config import RunConfig
+from mechxl.cores import cores
 from mechxl.sweep.cost import cost
 from mechxl.sweep.engine import Engine, Job
 from mechxl.sweep.engines.automatic import CLEAR, MANY, TOGETHER, automatic, gain_together
@@ -10,7 +11,7 @@ from mechxl.sweep.engines.gpu import gpu
 from mechxl.sweep.engines.local import local
 from mechxl.sweep.engines.orders import work_of
 from mechxl.sweep.engines.slurm import Slurm
-from mechxl.sweep.machine import allot, cores
+from mechxl.sweep.machine import allot
 from mechxl.sweep.results import Results
 from mechxl.sweep.study import Study
 from mechxl.sweep.twins import is_complete

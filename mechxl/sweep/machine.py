@@ -2,21 +2,8 @@
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
 from mechxl.config import RunConfig
-
-QUOTA = Path("/sys/fs/cgroup/cpu.max")  # cgroup v2: "QUOTA PERIOD" in microseconds, or "max PERIOD"
-
-
-def cores() -> int:
-    """The cores that this process may use: by affinity, and by the container's quota where there is one."""
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = QUOTA.read_text(encoding="utf-8").split()
-        return count if quota == "max" else max(1, min(count, int(quota) // int(period)))
-    except (OSError, ValueError):
-        return count
 
 
 def allot(runs: Sequence[RunConfig], workers: int | None, available: int) -> tuple[int, list[int]]:

@@ -8,11 +8,12 @@ from types import FrameType
 
 import pandas as pd
 
+from mechxl.cores import cores
 from mechxl.errors import InputError
 from mechxl.files import check_path
 from mechxl.sweep.engine import Engine, Job, Outcome
 from mechxl.sweep.engines import pick_engine
-from mechxl.sweep.machine import allot, cores
+from mechxl.sweep.machine import allot
 from mechxl.sweep.study import Study
 from mechxl.sweep.table import TABLE, Table, is_table
 from mechxl.sweep.twins import beside_twins, is_complete

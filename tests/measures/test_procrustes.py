@@ -64,7 +64,7 @@ def test_each_entity_is_left_out_as_by_a_refit(shift):
     a, b = (shared + 0.5 * rng.normal(size=(160, 2, 3)) * [3, 1, 1]).swapaxes(0, 1)
     a[100:] += shift  # held out: not about the means of the fitted, so that these matter
     means = a[:100].mean(axis=0), b[:100].mean(axis=0)
-    none = np.empty((0, 60), dtype=int), np.empty((0, 60), dtype=int)
+    none = np.empty((60, 0), dtype=int)
     fit = fit_cell(a[:100] - means[0], b[:100] - means[1], a[100:] - means[0], b[100:] - means[1], none)
     held = [residual(a[:100], b[:100], np.delete(a[100:], i, 0), np.delete(b[100:], i, 0)) for i in range(60)]
     assert fit.without_held == pytest.approx(np.array(held), abs=1e-12)

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 from scipy.special import log_softmax
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, RidgeClassifierCV
 
-from mechxl.measures.readers import PENALTIES, logistic
+from mechxl.measures.readers import PENALTIES, VALUE_PENALTIES, logistic, value_reader
 
 
 def rows(classes, distance, seed=0, n=240, d=5):
@@ -44,3 +44,14 @@ def test_no_weights_near_the_optimum_have_a_lower_loss():
     best = logistic(x, y, 3, 0.5, tolerance=1e-9)
     rng = np.random.default_rng(1)
     assert all(loss(best + 0.01 * rng.standard_normal(best.shape)) > loss(best) for _ in range(50))
+
+
+@pytest.mark.parametrize(("n", "classes"), [(40, 2), (90, 7), (30, 16)])
+def test_a_reader_of_values_answers_as_sklearns_ridge_classifier(n, classes):
+    rng = np.random.default_rng(n)
+    x, value = rng.normal(size=(n, 20)) * rng.exponential(size=20), rng.integers(0, classes, n)
+    x[:, :classes] += np.eye(classes)[value]
+    other = rng.normal(size=(200, 20))
+    mean, spread = x.mean(axis=0), x.std(axis=0)
+    judge = RidgeClassifierCV(alphas=VALUE_PENALTIES).fit((x - mean) / spread, value)
+    assert (value_reader(x, value)(other) == judge.predict((other - mean) / spread)).all()

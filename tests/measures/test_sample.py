@@ -3,7 +3,12 @@
 import numpy as np
 import pytest
 
+from mechxl.measures.checkerboard import checkerboard
+from mechxl.measures.cka import cka
+from mechxl.measures.retrieval import retrieval
 from mechxl.measures.sample import draw_sample, entity_permutations, value_permutations
+from mechxl.measures.score import score
+from mechxl.measures.vectors import unit
 from tests.measures.brute import planted, sample_of
 
 
@@ -59,6 +64,25 @@ def test_the_same_generator_draws_the_same_sample_and_weights_are_of_whole_entit
     assert (by_relation == by_relation[:, :1]).all()
     assert (by_relation.sum(axis=2) == 10).all()
     assert (one.entities, one.permutations, one.pairs) == (10, 5, [(0, 1), (1, 0)])
+
+
+def test_of_many_languages_neighbours_on_a_ring_are_measured_and_the_score_is_their_mean():
+    data = planted(entities=12)
+    h = np.random.default_rng(0).normal(size=(len(data.relation), 7, 5))
+    sample = draw_sample(data.relation, data.entity, 7, np.random.default_rng(1), draws=3, permutations=2)
+    assert len(sample.unordered) == 7
+    assert sorted(language for pair in sample.unordered for language in pair) == sorted([*range(7)] * 2)
+    assert set(sample.pairs) == {*sample.unordered, *((b, a) for a, b in sample.unordered)}
+    u = unit(h)
+    found = score(u, sample)
+    for a, b in sample.pairs:
+        of_relations = [(u[data.relation == r, a] * u[data.relation == r, b]).sum(axis=1) for r in range(4)]
+        brute = np.mean([same.mean() for same in of_relations])
+        assert found["S"].pairs[a, b].value == pytest.approx(brute, abs=1e-12)
+    assert found["S"].pooled.value == pytest.approx(np.mean([one.value for one in found["S"].pairs.values()]))
+    for measure in (retrieval, cka, checkerboard):
+        result = measure(u, sample)
+        assert set((result["mexa"] if isinstance(result, dict) else result).pairs) == set(sample.pairs)
 
 
 def test_bad_samples_are_refused():

@@ -21,7 +21,8 @@ from mechxl.model.hooked import build_model
 from mechxl.model.parameters import initial_parameters
 from mechxl.report.layout import page_scripts
 from mechxl.report.model.coded import BOUND as CODED_BOUND
-from mechxl.report.model.pack import NO_MODEL, Shown, model_of, packed, story_steps
+from mechxl.report.model.kept import NO_MODEL, Shown
+from mechxl.report.model.pack import model_of, packed, story_steps
 from mechxl.training.record import longest_sentence
 from tests.report.test_page_in_browser import complaints
 
@@ -241,7 +242,7 @@ def hostile(tmp_path_factory) -> Path:
         '<body><main><h1>x</h1>{% include "model/panel.html" %}</main></body></html>'
     )
     out = tmp_path_factory.mktemp("hostile") / "panel.html"
-    out.write_text(page.render(model=case(corpus, config).shown, scripts=page_scripts(inline=False)), encoding="utf-8")
+    out.write_text(page.render(model=case(corpus, config).shown, scripts=page_scripts()), encoding="utf-8")
     return out
 
 

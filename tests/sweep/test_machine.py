@@ -1,13 +1,11 @@
 """The machine is full and never fuller, and a run's threads do not depend on which runs are left."""
 
 import itertools
-from pathlib import Path
 
 import pytest
 
 from mechxl.config import RunConfig, TrainingConfig
-from mechxl.sweep import machine
-from mechxl.sweep.machine import allot, cores
+from mechxl.sweep.machine import allot
 
 RUN = RunConfig()
 
@@ -54,16 +52,3 @@ def test_omp_num_threads_is_the_most_a_run_gets(monkeypatch: pytest.MonkeyPatch)
     assert allot([RUN], None, 8) == (1, [1])
     monkeypatch.setenv("OMP_NUM_THREADS", "8")
     assert allot([RUN] * 8, None, 8) == (8, [1] * 8)
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [("max 100000", 4), ("200000 100000", 2), ("250000 100000", 2), ("50000 100000", 1), ("900000 100000", 4)],
-)
-def test_cores_are_those_of_affinity_and_quota(text, expected, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(machine.os, "sched_getaffinity", lambda _: {0, 1, 2, 5}, raising=False)
-    (tmp_path / "cpu.max").write_text(text + "\n")
-    monkeypatch.setattr(machine, "QUOTA", tmp_path / "cpu.max")
-    assert cores() == expected
-    monkeypatch.setattr(machine, "QUOTA", tmp_path / "none")
-    assert cores() == 4

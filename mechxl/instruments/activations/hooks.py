@@ -4,13 +4,14 @@ import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-import torch
+from typing import TYPE_CHECKING
 
 from mechxl.data.tokenization import BOS_ID
 from mechxl.errors import InputError
-from mechxl.model.hooked import HookedTransformer, build_model
 from mechxl.run import Run
+
+if TYPE_CHECKING:
+    from mechxl.model.hooked import HookedTransformer
 
 # Trailing dimensions by the last part of a hook's name; all others have d_model.
 TRAILING = {
@@ -38,8 +39,10 @@ class Hooks:
     trailing: dict[str, int]
 
 
-def empty_model(run: Run) -> HookedTransformer:
+def empty_model(run: Run) -> "HookedTransformer":
     """The run's model with arbitrary parameters; checkpoints are then loaded into it."""
+    from mechxl.model.hooked import build_model  # TransformerLens takes seconds to import
+
     config = run.config
     n_ctx, precision = run.environment["n_ctx"], config.training.precision
     return build_model(config.model, run.tokenizer, n_ctx, config.seeds.init, precision)
@@ -58,6 +61,8 @@ def hooks_of(run: Run, hook: str | Sequence[str], layers: int | Sequence[int] | 
     Raises:
         InputError: a hook or layer does not exist, the model does not run it, or the hooks differ in dimensions.
     """
+    import torch
+
     model = empty_model(run)
     _, cache = model.run_with_cache(torch.tensor([[BOS_ID]]), return_type="logits")
     run_hooks, n_layers = list(cache.keys()), run.config.model.n_layers

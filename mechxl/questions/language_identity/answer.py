@@ -25,7 +25,8 @@ from mechxl.questions.language_identity.words import words
 from mechxl.random import generator
 from mechxl.run import Run
 
-PROBED_ENTITIES = 200
+PROBED_ENTITIES = 200  # in two languages; in more as many as have so many renderings, but no fewer than
+LEAST_PROBED = 60
 ASKED_ENTITIES = 500  # in each half: one that erasers are fitted on, one that is asked
 FOLDS = 3
 FEW_STEPS = 8
@@ -39,8 +40,9 @@ def compute(run: Run, thorough: bool = False) -> Finding:
         thorough: all entities, and every part at all checkpoints.
     """
     corpus = run.corpus
-    facts = _facts(corpus, None if thorough else PROBED_ENTITIES)
-    few = run.steps if thorough else few_steps(run.steps, FEW_STEPS)
+    more = max(corpus.world.n_languages / 2, 1)  # languages: a probe's time grows with them and with renderings
+    facts = _facts(corpus, None if thorough else max(LEAST_PROBED, int(PROBED_ENTITIES / more)))
+    few = run.steps if thorough else few_steps(run.steps, max(3, int(FEW_STEPS / more)))
     roles, same = distinct_roles(corpus, facts)
     probes, relation_out, codes = language_readings(run, facts, roles, few, FOLDS)
     values = value_readings(run, facts, few, FOLDS)

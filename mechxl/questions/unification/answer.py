@@ -58,8 +58,9 @@ Place = dict[str, int | str]  # step, layer, group, centring
 def compute(run: Run, thorough: bool = False, measures: Sequence[Measure] = MEASURES) -> Finding:
     """All measures over checkpoints and layers; the checkerboard, the map, and transfer by score.
 
-    The facts are those of at most 1,000 entities a group. Cheap measures are taken at every checkpoint, the others and
-    transfer by score at 8 of them, costly measures on the facts of at most 300 entities (`mechxl.measures.table`).
+    The facts are those of at most 1,000 entities a group in two languages, fewer in more. Cheap measures are taken at
+    every checkpoint, the others and transfer by score at 8 of them, costly measures on the facts of at most 300
+    entities (`mechxl.measures.table`).
 
     Args:
         run: a run with checkpoints.
@@ -97,6 +98,7 @@ def compute(run: Run, thorough: bool = False, measures: Sequence[Measure] = MEAS
         "items": item_table(corpus, items, item_scores, right, range(1, run.config.model.n_layers + 1)),
     } | over_null(run, table, thorough)
     summary = [SAME_PROMPTS] if prompts_coincide(corpus) else []
+    summary += _pairs_measured(groups[headline].sample)
     summary += excess_words(tables["excess"], notes) + words(table, run.config, notes["references"], measures)
     summary += auc_words(table)
     return Finding("unification", summary, tables, notes, pictures.arrays())
@@ -238,6 +240,17 @@ def _notes(run: Run, groups: Mapping[str, Group], shown: Int[np.ndarray, " shown
 def _references(sample: Sample) -> dict[str, float]:
     """What retrieval gives by chance and by a code of the value alone; what is not defined is left out."""
     return {name: value for name, value in asdict(references(sample)).items() if np.isfinite(value)}
+
+
+def _pairs_measured(sample: Sample) -> list[str]:
+    """A sentence where not all pairs of languages are measured."""
+    n = sample.n_languages
+    if not sample.ring:
+        return []
+    return [
+        f"Of {n * (n - 1) // 2} pairs of languages, {len(sample.unordered)} are measured: neighbours on a random ring, "
+        f"so that each of the {n} languages is in two."
+    ]
 
 
 def _sizes(corpus: Corpus, facts: Int[np.ndarray, " fact"]) -> list[int]:

@@ -11,7 +11,6 @@ is left; it is the largest whose logits, computed, lie within the bound. float16
 run and is .034 off at worst, int8 with a scale a row .70 (docs/model_panel.md).
 """
 
-import base64
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -120,8 +119,3 @@ def _planes(codes: Int[np.ndarray, " weight"]) -> tuple[bytes, bytes]:
         deflate = zlib.compressobj(9, zlib.DEFLATED, -15, 9, strategy)
         packed.append(deflate.compress(plane) + deflate.flush())
     return packed[0], packed[1]
-
-
-def as_text(content: bytes) -> str:
-    """Bytes as text that is safe inside a script element: base 85 with a comma for <."""
-    return base64.b85encode(content + b"\0" * (-len(content) % 4)).decode().replace("<", ",")

@@ -4,7 +4,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypedDict
 
 import numpy as np
 import torch
@@ -18,25 +17,14 @@ from mechxl.data.tokenization import BOS_ID, CONTINUES, EOS_ID, SPECIAL
 from mechxl.model.forward import logits
 from mechxl.model.weights import EPS, joined
 from mechxl.random import generator
-from mechxl.report.model.coded import Parameters, as_text, code
+from mechxl.report.model.coded import Parameters, code
+from mechxl.report.model.kept import MOST_CHECKPOINTS, NO_MODEL, Json, Shown
+from mechxl.report.packed import as_text
 from mechxl.run import Run
 
-MOST_CHECKPOINTS = 12
 MOST_TEXT = 2_200_000  # characters of weights in a page
 MOST_ENTITIES = 2000  # that the page can tell the right answers of
 TRIED, DERIVED, NEIGHBOURS = 1000, 64, 120  # prompts to measure errors on, to take derivatives from; facts to compare
-Json = Mapping[str, Any]
-
-
-class Shown(TypedDict):
-    """Content for the page: a description (JSON), the weights (text), and why there are none or fewer."""
-
-    description: Json
-    weights: str
-    note: str
-
-
-NO_MODEL: Shown = {"description": {}, "weights": "", "note": ""}
 
 
 @dataclass(frozen=True)
