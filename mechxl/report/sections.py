@@ -171,7 +171,8 @@ def drawn(panel: Panel) -> Figure:
     spec = Markup(str(panel.figure.to_json()).replace("<", "\\u003c"))
     "".join((panel.name, title, caption, spec)).encode()
     height: Any = panel.figure.layout["height"]
-    kinds = frozenset(str(trace.type) for trace in panel.figure.data)
+    traces: Any = panel.figure.data
+    kinds = frozenset(str(trace.type) for trace in traces)
     return Figure(panel.name, title, caption, spec, int(height or 380), panel.square, kinds)
 
 

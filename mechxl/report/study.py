@@ -9,6 +9,7 @@ import pandas as pd
 from mechxl.plots import Panel
 from mechxl.report.layout import render_page
 from mechxl.report.page import write_page
+from mechxl.report.plotlyjs import PART
 from mechxl.report.sections import drawn, table
 
 
@@ -43,7 +44,9 @@ def index_page(content: Mapping[str, Sequence[Any]]) -> str:
         "What the paper claims, what small Transformers showed, and how sure that is. Each study fixed its question, "
         "grid and test before its runs."
     )
-    return render_page("gallery.html", True, title="Studies of unification", claim=claim, **content)
+    claims, cards, beyond = (content[name] for name in ("claims", "cards", "beyond"))
+    shown = {"title": "Studies of unification", "claim": claim, "claims": claims, "cards": cards, "beyond": beyond}
+    return render_page("gallery.html", inline=True, plotly=PART, **shown)
 
 
 def write_index(out: Path, content: Mapping[str, Sequence[Any]]) -> Path:
