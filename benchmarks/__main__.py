@@ -3,7 +3,7 @@
     python -m benchmarks [--only SECTION ...] [--quick]
 
 Each section is saved as benchmarks/sections/NAME.md with its machine and commit, so that one section can be measured
-again alone. sections/tried.md and report.md are written by hand. The section gpu needs a GPU: without one it is left out,
+again alone. tried.md and report.md there are written by hand. The section gpu needs a GPU: without one it is left out,
 or refused where --only names it. --quick takes a minute or two and only checks that everything runs: it writes nothing,
 and its numbers mean nothing.
 """
