@@ -214,9 +214,9 @@ def evidence_words(o: Outcome) -> str:
         side: [STRANDS.get(name, name) for name, found in o.strands.items() if found is side] for side in (True, False)
     }
     unknown = [name for name, found in o.strands.items() if found is None]
-    parts = [f"For unification: {'; '.join(sides[True])}."] if sides[True] else []
+    parts = [f"The evidence for unification: {'; '.join(sides[True])}."] if sides[True] else []
     if sides[False]:
-        parts.append(f"Not found: that {'; that '.join(sides[False])}.")
+        parts.append(f"Evidence does not show that {', nor that '.join(sides[False])}.")
     if unknown:
         parts.append(f"Not known: {', '.join(unknown)}.")
     if not o.knows and sides[True]:

@@ -110,7 +110,7 @@ def read_tab(dark_tab):
             };
             set("checkpoint", document.getElementById("checkpoint").max, "input");
             set("fact-choice", "0", "change");
-            document.querySelectorAll("details").forEach((one) => { one.open = false; });
+            document.querySelectorAll("details").forEach((one) => { one.open = one.matches(".fold"); });
             scrollTo(0, 0);
         }"""
     )
@@ -118,8 +118,14 @@ def read_tab(dark_tab):
     assert said == []
 
 
+def unfolded(tab: Page) -> None:
+    """The parts of each section that unfold, open."""
+    tab.evaluate("document.querySelectorAll('details.fold').forEach((one) => { one.open = true; })")
+
+
 def scrolled(tab: Page) -> None:
-    """Down to the end, until every figure is drawn."""
+    """Unfolded and down to the end, until every figure is drawn."""
+    unfolded(tab)
     for name in tab.evaluate("[...document.querySelectorAll('.plot')].map((plot) => plot.id)"):
         tab.locator(f"[id='{name}']").scroll_into_view_if_needed()
         tab.wait_for_function("(name) => document.getElementById(name).ready", arg=name)

@@ -18,7 +18,7 @@ from mechxl.report.comparison import render_comparison
 from mechxl.report.page import render
 from mechxl.report.sections import section
 from mechxl.run import Run
-from tests.report.conftest import scrolled
+from tests.report.conftest import scrolled, unfolded
 from tests.runs import copied, write_environment
 
 HOSTILE = "<img src=x onerror='window.pwned=1'><b data-hostile>&lt;i</b>"
@@ -189,6 +189,7 @@ def test_keyboard_theme_and_print(trained, small_page, looked_at):
     tab = looked_at(small_page)
     tab.keyboard.press("Tab")
     assert tab.evaluate("document.activeElement.className") == "skip"
+    unfolded(tab)
     tab.locator("#checkpoint").focus()
     tab.keyboard.press("ArrowLeft")
     step = f"step {trained.steps[-2]:,}"
@@ -204,6 +205,7 @@ def test_keyboard_theme_and_print(trained, small_page, looked_at):
     assert tab.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(27, 31, 39)"
     tab.reload()
     tab.wait_for_selector(".plot .main-svg")
+    unfolded(tab)
     assert tab.evaluate("document.documentElement.dataset.theme") == "dark"
 
     put_checkpoint(tab, 1)
@@ -219,6 +221,92 @@ def test_keyboard_theme_and_print(trained, small_page, looked_at):
     tab.evaluate("dispatchEvent(new Event('afterprint'))")
     assert tab.evaluate("document.documentElement.dataset.theme") == "dark"
     tab.wait_for_function("() => document.getElementById('plot-loss').layout.font.color === '#E6E8EC'")
+
+
+def test_what_is_folded_is_printed(small_page, looked_at):
+    tab = looked_at(small_page)
+    closed = "[...document.querySelectorAll('details')].filter((one) => !one.open).length"
+    before = tab.evaluate(closed)
+    assert before > 5
+    tab.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert tab.evaluate(closed) == 0
+    assert tab.locator("details.rows td").count() > 0
+    tab.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert tab.evaluate(closed) == before
+
+
+def test_the_run_plays_by_keyboard_and_is_short_as_opened(trained, small_page, looked_at):
+    tab = looked_at(small_page)
+    assert tab.evaluate("document.documentElement.scrollHeight") < 9000
+    assert "recall" in tab.locator("#playing").inner_text()
+    tab.locator("#back").focus()
+    tab.keyboard.press("Enter")
+    tab.wait_for_function(f"() => document.getElementById('step').textContent === 'step {trained.steps[-2]:,}'")
+    assert tab.locator("#playing").inner_text().startswith(f"Step {trained.steps[-2]:,}")
+    tab.locator("#forward").click()
+    tab.locator("#speed").select_option("fast")
+    tab.locator("#play").focus()
+    tab.keyboard.press("Space")  # at the end: from the first checkpoint again
+    assert tab.locator("#play").get_attribute("aria-pressed") == "true"
+    tab.wait_for_function(f"() => document.getElementById('step').textContent === 'step {trained.steps[1]:,}'")
+    tab.keyboard.press("Space")
+    assert tab.locator("#play").get_attribute("aria-pressed") == "false"
+    tab.set_viewport_size({"width": 390, "height": 900})
+    assert tab.evaluate("document.documentElement.scrollHeight") < 14000
+    assert tab.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_a_term_explains_itself_by_mouse_focus_and_tap(small_page, looked_at):
+    tab = looked_at(small_page)
+    term, tip = tab.locator(".story .term").first, tab.locator("#tip")
+    for act in (term.hover, term.focus, term.click):
+        act()
+        meaning = tab.locator(f"[id='{term.get_attribute('aria-describedby')}']").text_content()
+        assert tip.inner_text() == meaning
+        tab.keyboard.press("Escape")
+        assert tip.is_hidden()
+        tab.mouse.move(0, 0)
+        tab.evaluate("document.activeElement.blur()")
+
+
+def test_a_link_brings_back_what_is_shown(trained, small_page, looked_at):
+    tab = looked_at(small_page)
+    put_checkpoint(tab, 1)
+    tab.wait_for_function(f"() => document.getElementById('step').textContent === 'step {trained.steps[1]:,}'")
+    tab.get_by_role("button", name="Use the dark theme").click()
+    tab.locator("#numbers summary").click()
+    unfolded(tab)
+    tab.locator("#fact-choice").select_option("2")
+    tab.locator("#copy").click()
+    tab.wait_for_function("() => location.hash.includes('step=')")
+    link = tab.evaluate("location.hash")
+    other = looked_at(small_page, anchor=link)
+    other.wait_for_function(f"() => document.getElementById('step').textContent === 'step {trained.steps[1]:,}'")
+    assert other.evaluate("document.documentElement.dataset.theme") == "dark"
+    assert other.locator("#fact-choice").input_value() == "2"
+    assert other.locator("#numbers").evaluate("(one) => one.open")
+    damaged = looked_at(small_page, anchor="#step=x&fact=999999&theme=%3Cb%3E&open=9999..a&at=nothing&ask=%3Cimg%3E")
+    assert damaged.locator("#step").inner_text() == f"step {trained.steps[-1]:,}"
+
+
+def test_figures_are_saved_with_their_data_and_what_is_said_of_them(trained, small_page, looked_at):
+    tab = looked_at(small_page)
+    tab.locator("#plot-course").scroll_into_view_if_needed()
+    tab.wait_for_function("() => document.getElementById('plot-course').ready")
+    saved = {}
+    for kind in ("PNG", "SVG", "CSV"):
+        with tab.expect_download() as download:
+            tab.get_by_role("button", name=f"Save as {kind}: Recall and transfer").first.click()
+        saved[kind] = download.value.path().read_bytes()
+        assert download.value.suggested_filename == f"trained-course.{kind.lower()}"
+    assert saved["PNG"].startswith(b"\x89PNG")
+    assert b"95 % intervals over entities" in saved["SVG"]
+    rows = list(csv.reader(io.StringIO(saved["CSV"].decode("utf-8-sig"))))
+    assert "95 % intervals" in rows[1][0]
+    assert rows[2] == ["trace", "x", "y", "z", "text"]
+    table = ask(trained, "learning").tables["checkpoints"]
+    shown = [float(row[2]) for row in rows[3:] if row[0] == "recall"]
+    assert np.allclose(shown, table["recall"].dropna())
 
 
 def test_a_deep_link_leads_to_its_figure(small_page, looked_at):

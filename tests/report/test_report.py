@@ -55,9 +55,7 @@ def test_one_self_contained_file_with_every_part(trained, page):
 
 
 def test_captions_say_n_interval_and_null(page):
-    captions = re.findall(
-        r'<figcaption class="caption">(.*?)</figcaption>', page.read_text(encoding="utf-8"), re.DOTALL
-    )
+    captions = re.findall(r'<p class="caption">(.*?)</p>', page.read_text(encoding="utf-8"), re.DOTALL)
     score = next(caption for caption in captions if caption.startswith("The unification score"))
     for part in ("n =", "95 % interval", "permut", "one run", "seed"):
         assert part.lower() in score.lower()

@@ -120,12 +120,12 @@ def test_the_sentences_agree_with_the_headline():
     learned, met, evidence = told(steps=(173.0, 482.0)).sentences
     assert learned.startswith("The model recalls all of what it was told, and answers most facts")
     assert met == "The languages met in two rises, around steps 173 and 482, after recall."
-    assert evidence.startswith("For unification: ")
+    assert evidence.startswith("The evidence for unification: ")
     assert evidence.count(";") == 2
     apart = told(verdict="not unified", strands=(False, False, None), transfer=0.1).sentences
     assert "no better than by a guess" in apart[0]
     assert "did not meet" in apart[1]
-    assert "For unification" not in apart[2]
+    assert "evidence for unification" not in apart[2]
     assert "Not known: causal unification." in apart[2]
     nothing = told(recall=0.1, transfer=0.1).sentences
     assert nothing[0] == "The model recalls no more than the best guess without facts."

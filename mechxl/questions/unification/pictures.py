@@ -96,7 +96,7 @@ def map_panel(finding: Finding) -> Panel:
                 )
             figure.add_trace(trace, row=1, col=column)
     figure.frames = [_frame(finding, index) for index in range(len(steps))]
-    themed(figure, height=560)
+    themed(figure, height=470)
     reach = 1.05 * float(np.abs(maps).max(initial=1e-9))
     bare = {"showticklabels": False, "ticks": "", "showgrid": False, "zeroline": True, "zerolinecolor": RULE}
     frame = bare | {"mirror": True, "linecolor": RULE, "range": [-reach, reach], "constrain": "domain"}
