@@ -1,7 +1,7 @@
 "use strict";
 (function () { // what can be taken along: figures as PNG, SVG and CSV, and a link to what is shown
   const page = window.mechxlPage, root = document.documentElement;
-  const WIDTH = 1000, LINE = 17, A_LINE = 140; // of a picture: px, px, characters
+  const WIDTH = 960, TOP = 44, LINE = 18, A_LINE = 135; // of a picture: px, px, px, characters
   const captionOf = (holder) => { const found = holder.querySelector(".caption"); return found ? found.textContent.trim().replace(/\s+/g, " ") : ""; };
   const titleOf = (holder) => { const found = holder.querySelector("h2, h3"); return (found ? found.firstChild.textContent : document.title).trim(); };
   const atStep = (plot) => page.step() !== null && (page.specOf(plot).layout.sliders || []).length ? ` Shown at step ${page.step().toLocaleString("en")}.` : "";
@@ -9,7 +9,7 @@
   function save(href, name) {
     const link = Object.assign(document.createElement("a"), { href, download: name });
     link.click();
-    if (href.startsWith("blob:")) setTimeout(() => URL.revokeObjectURL(href), 1000);
+    setTimeout(() => URL.revokeObjectURL(href), 1000);
   }
   const escaped = (text) => text.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
   function wrapped(text) {
@@ -20,19 +20,27 @@
     });
     return lines;
   }
-  function picture(plot, holder, format) { // the figure with its title above and its caption below
-    const lines = wrapped(about(plot, holder)), height = plot.clientHeight, below = lines.length * LINE + 24;
-    const layout = Object.assign({}, plot.layout, { width: WIDTH, height: height + below + 30, paper_bgcolor: getComputedStyle(document.body).backgroundColor });
-    const margin = plot._fullLayout.margin, inner = height - margin.t - margin.b;
-    layout.margin = Object.assign({}, plot.layout.margin, { t: margin.t + 30, b: margin.b + below });
-    layout.sliders = [];
-    const shift = (layout.legend || {}).yref === "container" ? { legend: Object.assign({}, layout.legend, { y: below / layout.height }) } : {};
-    const ink = (plot.layout.font || {}).color;
-    layout.annotations = (plot.layout.annotations || []).concat([
-      { text: escaped(titleOf(holder)), xref: "paper", yref: "paper", x: 0, y: 1, yanchor: "bottom", xanchor: "left", yshift: margin.t, showarrow: false, font: { size: 16, color: ink } },
-      { text: lines.map(escaped).join("<br>"), xref: "paper", yref: "paper", x: 0, y: 0, yanchor: "top", xanchor: "left", align: "left", yshift: -margin.b, showarrow: false, font: { size: 11, color: ink } },
-    ]);
-    return inner > 0 ? Plotly.toImage({ data: plot.data, layout: Object.assign(layout, shift), config: { staticPlot: true } }, { format, width: WIDTH, height: layout.height, scale: format === "png" ? 2 : 1 }) : Promise.reject(new Error("the figure is not drawn"));
+  function picture(plot, holder) { // the figure as SVG, with its title above and its caption below
+    const lines = wrapped(about(plot, holder)), height = plot.clientHeight, all = TOP + height + lines.length * LINE + 16;
+    const layout = Object.assign({}, plot.layout, { width: WIDTH, height, sliders: [], updatemenus: [] }), style = getComputedStyle(document.body);
+    return Plotly.toImage({ data: plot.data, layout, config: { staticPlot: true } }, { format: "svg", width: WIDTH, height }).then(function (href) {
+      const figure = decodeURIComponent(href.slice(href.indexOf(",") + 1));
+      const words = (text, y, size, weight) => `<text x="16" y="${y}" font-family="system-ui, sans-serif" font-size="${size}" font-weight="${weight}" fill="${style.color}">${escaped(text)}</text>`;
+      const caption = lines.map((text, place) => words(text, TOP + height + (place + 1) * LINE, 12, 400)).join("");
+      return `<svg xmlns="http://www.w3.org/2000/svg" width="${WIDTH}" height="${all}" viewBox="0 0 ${WIDTH} ${all}"><title>${escaped(titleOf(holder))}</title><desc>${escaped(about(plot, holder))}</desc><rect width="100%" height="100%" fill="${style.backgroundColor}"/>${words(titleOf(holder), 28, 18, 600)}<g transform="translate(0,${TOP})">${figure}</g>${caption}</svg>`;
+    });
+  }
+  function painted(svg) { // as PNG, two pixels a unit
+    return new Promise(function (done, failed) {
+      const image = new Image();
+      image.onerror = () => failed(new Error("the picture can't be drawn"));
+      image.onload = function () {
+        const canvas = Object.assign(document.createElement("canvas"), { width: 2 * image.width, height: 2 * image.height });
+        canvas.getContext("2d").drawImage(image, 0, 0, canvas.width, canvas.height);
+        canvas.toBlob(done);
+      };
+      image.src = `data:image/svg+xml,${encodeURIComponent(svg)}`;
+    });
   }
   const listOf = (values) => values === undefined || values === null ? null : Array.from(values);
   function numbers(plot, holder) { // a row a point: trace, x, y, z and text
@@ -61,7 +69,9 @@
       button.addEventListener("click", function () {
         if (!plot.ready) return;
         if (kind === "CSV") return save(URL.createObjectURL(new Blob([numbers(plot, holder)], { type: "text/csv" })), `${name}.csv`);
-        picture(plot, holder, kind.toLowerCase()).then((href) => save(href, `${name}.${kind.toLowerCase()}`));
+        const file = `${name}.${kind.toLowerCase()}`, made = picture(plot, holder);
+        if (kind === "SVG") made.then((svg) => save(URL.createObjectURL(new Blob([svg], { type: "image/svg+xml" })), file));
+        else made.then(painted).then((png) => save(URL.createObjectURL(png), file));
       });
       bar.append(button);
     });

@@ -102,7 +102,7 @@ def map_panel(finding: Finding) -> Panel:
     frame = bare | {"mirror": True, "linecolor": RULE, "range": [-reach, reach], "constrain": "domain"}
     for column, anchor in ((1, "x"), (2, "x2")):
         figure.update_xaxes(**frame, col=column)
-        figure.update_yaxes(**frame, scaleanchor=anchor, col=column)
+        figure.update_yaxes(**frame, scaleanchor=anchor, constraintoward="top", col=column)
     figure.update_layout(
         sliders=[step_slider(steps)],
         hovermode="closest",
