@@ -14,6 +14,7 @@ from markupsafe import Markup
 from mechxl.findings import Finding
 from mechxl.plots import Panel
 from mechxl.questions.question import Question
+from mechxl.questions.table import QUESTIONS
 
 MOST_ROWS = 200_000  # of a table
 # The figure of a question that is open at first, and how to read it; the first one that the question draws counts.
@@ -113,6 +114,11 @@ class Section:
     def others(self) -> list[Figure]:
         """The figures that unfold."""
         return [figure for figure in self.figures if figure is not self.main]
+
+    @property
+    def label(self) -> str:
+        """What the navigation calls it: one of mechxl's questions by its name, another by its title."""
+        return self.name.replace("_", " ") if self.name in QUESTIONS else self.title
 
 
 def section(question: Question, finding: Finding) -> Section:
