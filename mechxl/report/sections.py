@@ -139,10 +139,17 @@ def section(question: Question, finding: Finding) -> Section:
         question.caveats,
         finding.summary,
         figures=[drawn(panel) for panel in question.figures(escaped)],
-        tables=[table(name, rows) for name, rows in finding.tables.items() if len(rows)],
+        tables=[table(*_shown(finding, name, rows)) for name, rows in finding.tables.items() if len(rows)],
         overview=drawn(question.overview(escaped)) if question.overview else None,
         facts=shown_facts(finding),
     )
+
+
+def _shown(finding: Finding, name: str, rows: pd.DataFrame) -> tuple[str, pd.DataFrame]:
+    """A table's name and rows; of those that the finding names in `shown_at_last`, the last checkpoint alone."""
+    if name not in finding.notes.get("shown_at_last", ()) or "step" not in rows:
+        return name, rows
+    return f"{name}_at_the_last_checkpoint", rows[rows["step"] == rows["step"].max()]
 
 
 def failed(name: str, question: Question | None, error: BaseException) -> Section:

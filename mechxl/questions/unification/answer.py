@@ -45,6 +45,7 @@ from mechxl.questions.unification.words import words
 from mechxl.run import Run
 
 FEW_STEPS = 8  # checkpoints at which measures are taken that are not cheap
+MANY_LANGUAGES = 5  # from so many on, pairs of languages are kept at these checkpoints alone: their rows grow as a square
 CENTRINGS_SHOWN = ("whole", "per_language")
 
 SAME_PROMPTS = (
@@ -90,6 +91,7 @@ def compute(run: Run, thorough: bool = False, measures: Sequence[Measure] = MEAS
     table = estimates.table()
     notes = _notes(run, groups, groups[headline].facts[shown]) | {
         "costly_steps": list(some_steps),
+        "shown_at_last": ["pairs"],
         "explained": pictures.explained,
     }
     tables = {
@@ -122,7 +124,7 @@ def _add_measures(
             measurements = measure(h, groups[group], centring, measures, all_costs=all_costs, by_token=layer == 0)
             for name, measurement in measurements.items():
                 place: Place = {"step": step, "layer": layer, "group": group, "centring": centring}
-                estimates.add(place, name, measurement, rows[name])
+                estimates.add(place, name, measurement, rows[name], by_pair=all_costs or h.shape[1] < MANY_LANGUAGES)
 
 
 @dataclass
@@ -141,12 +143,14 @@ class _Estimates:
     measures: list[Measure | None] = field(default_factory=list)
     by_pair: list[dict[str, object]] = field(default_factory=list)
 
-    def add(self, place: Place, name: str, measurement: Measurement, measure: Measure | None = None) -> None:
-        """One measurement of one checkpoint, layer, group and centring."""
+    def add(
+        self, place: Place, name: str, measurement: Measurement, measure: Measure | None = None, *, by_pair: bool = True
+    ) -> None:
+        """One measurement of one checkpoint, layer, group and centring, and whether pairs of languages are kept."""
         self.rows.append({**place, "measure": name, **asdict(measurement.pooled)})
         self.nulls.append(measurement.null)
         self.measures.append(measure)
-        if place["centring"] == "whole":
+        if by_pair and place["centring"] == "whole":
             place = {key: place[key] for key in ("step", "layer", "group")}
             for (a, b), estimate in measurement.pairs.items():
                 self.by_pair.append({**place, "measure": name, "from": a, "to": b, **asdict(estimate)})
