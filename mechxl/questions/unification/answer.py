@@ -45,7 +45,9 @@ from mechxl.questions.unification.words import words
 from mechxl.run import Run
 
 FEW_STEPS = 8  # checkpoints at which measures are taken that are not cheap
-MANY_LANGUAGES = 5  # from so many on, pairs of languages are kept at these checkpoints alone: their rows grow as a square
+MANY_LANGUAGES = (
+    5  # from so many on, pairs of languages are kept at these checkpoints alone: their rows grow as a square
+)
 CENTRINGS_SHOWN = ("whole", "per_language")
 
 SAME_PROMPTS = (
