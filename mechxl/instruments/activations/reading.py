@@ -153,7 +153,7 @@ class Computer:
 
 @contextmanager
 def computing(run: Run, roles: list[str], tag: bool, batch_size: int | None) -> Iterator[Computer]:
-    """A Computer that shows its progress: a bar on stderr if that is a terminal, a line below the cell in a notebook."""
+    """A Computer that shows its progress: a bar on stderr if that is a terminal, a line in a notebook."""
     console = Console(stderr=True)
     with kept_memory():
         if console.is_jupyter:
@@ -169,7 +169,7 @@ def computing(run: Run, roles: list[str], tag: bool, batch_size: int | None) -> 
 
 @contextmanager
 def _line() -> Iterator[Callable[[int, int], None]]:
-    """A line in a notebook, once the work takes seconds. A cell has one for all its work; at the end it takes no place."""
+    """A line in a notebook, once the work takes seconds. It takes no place at the end."""
     from IPython.core.getipython import get_ipython
     from IPython.display import display
 

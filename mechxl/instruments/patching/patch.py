@@ -190,7 +190,7 @@ def _accuracy(
 def _independent(corpus: Corpus, pairs: Pairs) -> bool:
     """Whether no entity is in two pairs."""
     entity = corpus.world.entity[np.stack([pairs.donor_fact, pairs.fact])]
-    return len(np.unique(entity)) == entity.size - (entity[0] == entity[1]).sum()
+    return len(np.unique(entity)) == entity.size - int((entity[0] == entity[1]).sum())
 
 
 def choose_prompt_roles(corpus: Corpus, roles: Sequence[str] | str) -> list[str]:
