@@ -101,34 +101,36 @@ def _report(argv: Sequence[str]) -> int:
 def run_directories(paths: Sequence[Path]) -> list[Path]:
     """The runs among paths that a user gave, and those in directories of runs, such as a sweep's.
 
-    What lies among runs and is none (a sweep's table, say) is passed over, and said on stderr; so is a run of a
-    directory of runs that has no checkpoint yet.
+    What lies among runs and is none (a sweep's table, say) is passed over, and said on stderr; so is a run that has no
+    checkpoint yet.
 
     Raises:
         InputError: a path does not exist, or no path leads to a run.
     """
-    found: list[Path] = []
+    runs: list[Path] = []
     passed: list[str] = []
     for path in paths:
         check_path(path, "the run")
-        if kind_of(path / "config.toml") != "nothing":
-            found.append(path)
-        elif kind_of(path) == "nothing":
+        if kind_of(path) == "nothing":
             raise InputError(f"{path}: there is no such run")
+        if kind_of(path / "config.toml") != "nothing":
+            runs.append(path)
         elif inside := sorted(one.parent for one in path.glob("*/config.toml")) if path.is_dir() else []:
-            begun = [run for run in inside if any(run.glob("checkpoints/step-*.safetensors"))]
-            found += begun
-            passed += [f"{run} (it has no checkpoints)" for run in inside if run not in begun]
+            runs += inside
         else:
             passed.append(str(path))
-    if not found:
+    begun = [run for run in runs if any(run.glob("checkpoints/step-*.safetensors"))]
+    if not begun and len(runs) + len(passed) == 1 == len(runs) and runs[0] == paths[0]:
+        return runs  # the run itself says what it lacks
+    if not begun:
         raise InputError(
-            f"{paths[0]}: is not a run directory (it has no config.toml), nor does it hold runs; name one that "
-            "mechxl.train or mechxl.sweep wrote"
+            f"{paths[0]}: is not a run directory (it has no config.toml), nor does it hold runs with checkpoints; "
+            "name one that mechxl.train or mechxl.sweep wrote"
         )
+    passed += [f"{run} (no checkpoints)" for run in runs if run not in begun]
     if passed:
-        print(f"mechxl: passed over, as no run to compare: {', '.join(passed)}", file=sys.stderr)
-    return found
+        print(f"mechxl: passed over, as there is no run to compare: {', '.join(passed)}", file=sys.stderr)
+    return begun
 
 
 if __name__ == "__main__":
