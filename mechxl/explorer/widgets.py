@@ -61,8 +61,10 @@ class Explorer(ipywidgets.VBox):
     @property
     def choice(self) -> Choice:
         """The state of the controls."""
-        values = {name: control.value for name, control in self.controls.items()}
-        return Choice(**values | {"relation": None if values["relation"] == ALL else values["relation"]})
+        values: dict[str, Any] = {name: control.value for name, control in self.controls.items()}
+        if values["relation"] == ALL:
+            values["relation"] = None
+        return Choice(**values)
 
     def pick(self, fact: int, language: int) -> None:
         """Picks a rendering and patches it into another fact's run in the other language, as a click does."""

@@ -95,12 +95,11 @@ def patch(
     (from_step,) = choose_steps(run, step if donor_step is None else donor_step)
     receiver_model = run.model(receiver_step)
     donor_model = receiver_model if from_step == receiver_step else run.model(from_step)
-    sampled = pairs is None or (isinstance(pairs, str) and pairs == "all")
-    if sampled:
-        most = n if pairs is None else corpus.world.n_facts
+    sampled, most = True, n if pairs is None else corpus.world.n_facts
+    if pairs is None or (isinstance(pairs, str) and pairs == "all"):
         drawn = draw_pairs(corpus, 4 * most, donor=donor, receiver=receiver, group=group, seed=seed)
     else:
-        drawn, most = _given(corpus, pairs, donor, receiver), 0
+        sampled, drawn = False, _given(corpus, pairs, donor, receiver)
     right = answered_rightly(receiver_model, corpus, drawn.fact, drawn.language)
     right &= answered_rightly(donor_model, corpus, drawn.donor_fact, drawn.donor_language)
     if sampled and not right.any():
@@ -240,5 +239,6 @@ def _choose(argument: str, asked: Sequence[int] | None, known: range) -> list[in
     chosen = list(known) if asked is None else list(asked)
     for number in chosen:
         if number not in known:
-            raise InputError(f"{argument} = {number}: there is none; there are {known[0]} to {known[-1]}")
+            numbering = " (layer l is block l - 1)" if argument == "layers" else ""
+            raise InputError(f"{argument} = {number}: there is none; there are {known[0]} to {known[-1]}{numbering}")
     return chosen
