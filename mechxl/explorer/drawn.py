@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from html import escape
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -96,7 +97,7 @@ def draw_board(shown: Renderings, names: Sequence[str], picked: tuple[int, int])
         thicker = {"color": INK, "width": 1.5}
         figure.add_shape(type="rect", line=thicker, x0=first, x1=last, y0=row - 0.5, y1=row + 0.5)
     figure = _sized(figure, f"Checkerboard: {n} facts in two languages")
-    ticks = {
+    ticks: dict[str, Any] = {
         "showgrid": False,
         "tickvals": [n / 2 - 0.5, 1.5 * n - 0.5],
         "ticktext": [escape(names[int(a)]) for a in shown.language[[0, n]]],
