@@ -280,7 +280,7 @@ def test_all_pairs_fewer_than_asked_for_and_the_share_with_its_interval(trained,
     np.testing.assert_array_equal(every["fact"], most["fact"])
     hits = (every["outcome"] == 0).sum("pair")
     for layer in (1, 2):
-        one, hit = every.sel(layer=layer).squeeze(), int(hits.sel(layer=layer))
+        one, hit = every.sel(layer=layer).squeeze(), int(hits.sel(layer=layer).squeeze())
         share, z2 = hit / n, t.ppf(0.975, n - 1) ** 2  # Wilson 1927, with Student's quantile
         ends = np.roots([n - 1 + z2, -(2 * share * (n - 1) + z2), share**2 * (n - 1)])
         assert (int(one["n"]), float(one["accuracy"])) == (n, pytest.approx(share))
