@@ -2,7 +2,8 @@
 
 choice.py   the options that a run offers, and the current choice
 shown.py    the numbers to show, from a run and a choice
-drawn.py    the figures, and how they are redrawn
+drawn.py    the figures of these numbers
+figures.py  the widget that draws them in the page (figures.js), with one plotly for all
 widgets.py  the controls, and what a click does
 """
 

@@ -41,6 +41,7 @@ def write_report(
     out: str | Path,
     *,
     only: Sequence[str] = (),
+    also: Sequence[str] = (),
     thorough: bool = False,
     plotly: str = "inline",
     model_checkpoints: int = MOST_CHECKPOINTS,
@@ -53,6 +54,7 @@ def write_report(
         run: a run with checkpoints.
         out: the page.
         only: questions to compute, by name or as the module of a question of your own; empty for all of mechxl's.
+        also: questions to compute beside these.
         thorough: use all facts; otherwise large worlds are sampled.
         plotly: inline (one self-contained file) or beside (plotly.min.js next to the page, shared by many).
         model_checkpoints: how many checkpoints of the model the page holds at most; 0: it can't be asked anything.
@@ -68,7 +70,7 @@ def write_report(
     """
     out = Path(out)
     page_targets(out, plotly)  # refused before anything is computed
-    names = list(only) or list(QUESTIONS)
+    names = list(dict.fromkeys([*(only or QUESTIONS), *also]))
     asked = [(name, _question(name)) for name in names]  # an unknown question is refused before any is computed
     sections: list[Section] = []
     findings: dict[str, Finding] = {}

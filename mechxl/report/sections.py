@@ -14,6 +14,7 @@ from markupsafe import Markup
 from mechxl.findings import Finding
 from mechxl.plots import Panel
 from mechxl.questions.question import Question
+from mechxl.questions.table import QUESTIONS
 
 MOST_ROWS = 200_000  # of a table
 # The figure of a question that is open at first, and how to read it; the first one that the question draws counts.
@@ -114,6 +115,11 @@ class Section:
         """The figures that unfold."""
         return [figure for figure in self.figures if figure is not self.main]
 
+    @property
+    def label(self) -> str:
+        """What the navigation calls it: one of mechxl's questions by its name, another by its title."""
+        return self.name.replace("_", " ") if self.name in QUESTIONS else self.title
+
 
 def section(question: Question, finding: Finding) -> Section:
     """A question with its finding.
@@ -133,10 +139,17 @@ def section(question: Question, finding: Finding) -> Section:
         question.caveats,
         finding.summary,
         figures=[drawn(panel) for panel in question.figures(escaped)],
-        tables=[table(name, rows) for name, rows in finding.tables.items() if len(rows)],
+        tables=[table(*_shown(finding, name, rows)) for name, rows in finding.tables.items() if len(rows)],
         overview=drawn(question.overview(escaped)) if question.overview else None,
         facts=shown_facts(finding),
     )
+
+
+def _shown(finding: Finding, name: str, rows: pd.DataFrame) -> tuple[str, pd.DataFrame]:
+    """A table's name and rows; of those that the finding names in `shown_at_last`, the last checkpoint alone."""
+    if name not in finding.notes.get("shown_at_last", ()) or "step" not in rows:
+        return name, rows
+    return f"{name}_at_the_last_checkpoint", rows[rows["step"] == rows["step"].max()]
 
 
 def failed(name: str, question: Question | None, error: BaseException) -> Section:

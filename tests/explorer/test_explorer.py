@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from plotly.callbacks import Points
 
 from mechxl import explore, patch
 from mechxl.errors import InputError
@@ -29,10 +28,11 @@ def from_the_start(explorer: Explorer):
     first = explorer.available.first()
     for name, control in explorer.controls.items():
         control.unobserve(explorer._changed, names="value")  # drawn once, below
-        control.value = getattr(first, name)
+        control.value = "all" if name == "relation" else getattr(first, name)
         control.observe(explorer._changed, names="value")
     explorer.picked, explorer.patched = (-1, -1), None
     explorer._draw()
+    assert explorer.figures["patch"].layout.title.text == "Patching: click a fact"
 
 
 def plain_stream(run: Run, step: int, layer: int, facts, centring: str) -> np.ndarray:
@@ -54,8 +54,9 @@ def traces(explorer: Explorer, name: str) -> Any:
     return explorer.figures[name].data
 
 
-def click(trace, at) -> None:
-    trace._dispatch_on_click(Points(point_inds=[at], xs=[0], ys=[0]), None)
+def click(explorer: Explorer, figure: str, trace: int, point: int | list[int]) -> None:
+    """As the page tells it."""
+    explorer.drawn._told(None, {"kind": "click", "figure": figure, "trace": trace, "point": point}, [])
 
 
 @pytest.mark.parametrize(
@@ -107,9 +108,10 @@ def test_curves_are_the_score(explorer: Explorer, trained: Run):
     expected = scores_over_training(trained, thorough=False)
     for layer in (1, 2):
         curve = traces(explorer, "curves")[layer]
-        assert curve.y.tolist() == expected[expected["layer"] == layer]["score"].tolist()
-        assert len(curve.x) == len(trained.steps)
-    assert np.isnan(traces(explorer, "curves")[0].y.astype(float)).all()  # one token a relation: not defined
+        assert list(curve.customdata) == trained.steps
+        assert list(curve.y) == expected[expected["layer"] == layer]["score"].tolist()
+        assert list(curve.x)[1:] == trained.steps[1:]
+    assert np.isnan(np.array(traces(explorer, "curves")[0].y, dtype=float)).all()  # one token a relation: not defined
     explorer.controls["step"].value = 48
     explorer.controls["layer"].value = 2
     marked = traces(explorer, "curves")[-1]
@@ -132,8 +134,8 @@ def test_attention_is_that_of_the_fact_picked(explorer: Explorer, trained: Run):
         assert trace.x[0] == "0 &lt;bos&gt;"
         names: Any = model.to_str_tokens(torch.tensor(tokens))
         assert [unescape(label).split(" ", 1)[1].strip("#") for label in trace.x] == [n.strip("#") for n in names]
-        heads = [label.rsplit(" ", 2)[0] for label in trace.y]
-        assert set(heads) == {f"{'AB'[asked]} L1H0", f"{'AB'[asked]} L1H1"}
+        assert {label.split(" ")[0] for label in trace.y} == {"L1H0", "L1H1"}
+        assert explorer.figures["attention"].layout[f"xaxis{asked + 1 if asked else ''}"].title.text == "AB"[asked]
     assert explorer.figures["attention"].layout.title.text == "Attention by head: layer 2 (heads L1H0, ...)"
     explorer.controls["layer"].value = 0
     assert traces(explorer, "attention")[0].z.size == 0
@@ -146,9 +148,9 @@ def test_a_click_patches_the_fact(explorer: Explorer, trained: Run, where: str, 
     explorer.controls["layer"].value = 2
     n = len(explorer.shown.fact) // 2
     if where == "map":
-        click(traces(explorer, "map")[1 + language], 5)
+        click(explorer, "map", 1 + language, 5)
     else:
-        click(traces(explorer, "board")[0], (5 + language * n, 2))
+        click(explorer, "board", 0, [5 + language * n, 2])
     fact = int(explorer.shown.fact[5])
     assert explorer.picked == (fact, language)
     found = explorer.patched
@@ -176,7 +178,7 @@ def test_a_click_patches_the_fact(explorer: Explorer, trained: Run, where: str, 
 
 def test_another_checkpoint_is_patched_anew_and_another_sample_lets_go(explorer: Explorer, trained: Run):
     explorer.controls["group"].value = "parallel"
-    click(traces(explorer, "map")[1], 0)
+    click(explorer, "map", 1, 0)
     (fact, _), found = explorer.picked, explorer.patched
     assert found is not None
     explorer.controls["step"].value = 0
@@ -188,19 +190,22 @@ def test_another_checkpoint_is_patched_anew_and_another_sample_lets_go(explorer:
 
 
 def test_a_click_on_a_curve_chooses_its_layer_and_checkpoint(explorer: Explorer, trained: Run):
-    click(traces(explorer, "curves")[2], 3)
+    click(explorer, "curves", 2, 3)
     assert (explorer.choice.layer, explorer.choice.step) == (2, trained.steps[3])
 
 
 def test_an_entity_without_facts_can_not_be_patched(explorer: Explorer):
     explorer.controls["group"].value = "unseen"
-    click(traces(explorer, "map")[1], 0)
+    click(explorer, "map", 1, 0)
     assert explorer.patched is None
     assert "no receiver" in explorer.figures["patch"].layout.title.text
 
 
 def test_it_is_a_widget_that_a_notebook_shows(explorer: Explorer):
     assert any("widget-view" in kind for kind in explorer._repr_mimebundle_() or ())
+    assert all(control.value is not None for control in explorer.controls.values())  # a menu shows None as nothing
+    for name, figure in explorer.figures.items():
+        assert getattr(explorer.drawn, name) == figure.to_json()
 
 
 @pytest.mark.parametrize("missing", ["ipywidgets", "anywidget"])

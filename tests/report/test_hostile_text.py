@@ -249,15 +249,11 @@ def test_nothing_runs_in_a_notebook(hostile: Hostile, tmp_path: Path, opened):
     answers = Patched((0, 0), (1, 1), ALL, grid, grid.map(lambda _: 0), grid.map(lambda _: 0.0))
     attention = pd.DataFrame(np.eye(3), index=pd.MultiIndex.from_product([[0], range(3)]))
     figures = [
-        drawn.map_figure(names),
-        drawn.board_figure(),
-        drawn.attention_figure(),
-        drawn.patch_figure([0, 1], few[:5]),
+        drawn.draw_map(texts, names, (0, 0)),
+        drawn.draw_board(texts, names, (0, 0)),
+        drawn.draw_attention([(attention, few[:3]), (attention, few[3:6])], 1, names),
+        drawn.draw_patch(answers, [0, 1], few[:5], ""),
     ]
-    drawn.draw_map(figures[0], texts, names, (0, 0))
-    drawn.draw_board(figures[1], texts, names, (0, 0))
-    drawn.draw_attention(figures[2], [(attention, few[:3]), (attention, few[3:6])], 1, names)
-    drawn.draw_patch(figures[3], answers)
     shown_html = [
         hostile._repr_html_(),
         own_finding()._repr_html_(),

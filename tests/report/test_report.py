@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
-from mechxl.report.__main__ import main
+from mechxl.report.__main__ import main, run_directories
 from tests.runs import copied, unfinished
 
 
@@ -100,6 +100,19 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(arguments, named, trained,
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_a_directory_of_runs_stands_for_its_runs_and_what_is_none_is_passed_over(trained, bare, tmp_path, capsys):
+    sweep = tmp_path / "sweep"
+    runs = [copied(trained, sweep / name, without=["activations.zarr", "findings"]).path for name in "ab"]
+    shutil.move(bare, sweep / "bare")
+    (sweep / "table.csv").touch()
+    assert run_directories([sweep]) == runs
+    assert capsys.readouterr().err.endswith(f"no run to compare: {sweep / 'bare'} (no checkpoints)\n")
+    assert run_directories(sorted(sweep.iterdir())) == runs  # as runs/NAME/* gives them
+    assert f"{sweep / 'table.csv'}, {sweep / 'bare'} (no checkpoints)" in capsys.readouterr().err
+    assert run_directories([runs[0]]) == runs[:1]
+    assert capsys.readouterr().err == ""
+
+
 def test_an_unfinished_run_is_reported_as_such(trained, tmp_path):
     copied(trained, tmp_path / "cut")
     unfinished(tmp_path / "cut", trained.steps[-2])
@@ -157,11 +170,13 @@ def test_an_own_question_from_anywhere(trained, tmp_path, monkeypatch, capfd):
         capfd.readouterr()
         return main([*arguments, *names]), capfd.readouterr().err
 
-    status, error = reported("my_package.my_question")
+    status, error = reported("learning", "--also", "my_package.my_question")
     assert status == 0, error
-    parsed = Page((tmp_path / "page.html").read_text(encoding="utf-8"))
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    parsed = Page(page)
     text = " ".join(parsed.text)
-    assert {"my_package.my_question", "sizes"} <= parsed.ids
+    assert {"learning", "my_package.my_question", "sizes"} <= parsed.ids
+    assert '<a href="#my_package.my_question">How large names are</a>' in page  # the navigation
     assert "How large names are" in text
     assert "The root mean square of the embedding" in text
     kept = json.loads((trained.path / "findings" / "my_package.my_question.json").read_text(encoding="utf-8"))

@@ -68,7 +68,7 @@ def test_pairs_of_languages_change_places_with_the_languages_alone(change, uncha
     before, now = unchanged[1]["pairs"], after["pairs"]
     if change == "languages":
         now = now.rename(columns={"from": "to", "to": "from"})
-    keys = ["layer", "group", "measure", "from", "to"]
+    keys = ["step", "layer", "group", "measure", "from", "to"]
     joined = before.merge(now, on=keys, suffixes=("", "_after"))
     joined = joined[~joined["measure"].isin(DRAWN)]
     for row in joined.to_dict("records"):

@@ -118,7 +118,8 @@ def _some_layers(name: str, stack: dict[int, str], layers: int | Sequence[int] |
     asked = [layers] if isinstance(layers, int) else list(layers)
     for layer in asked:
         if layer not in stack:
-            raise InputError(f"layers = {layer}: {name} has the layers {', '.join(map(str, stack))}")
+            known = ", ".join(map(str, stack))
+            raise InputError(f"layers = {layer}: {name} has the layers {known} (layer l is block l - 1)")
     if not asked:
         raise InputError(f"layers: names no layer; {name} has the layers {', '.join(map(str, stack))}")
     return {layer: stack[layer] for layer in asked}

@@ -1,9 +1,10 @@
 """Computes the activations of facts at a checkpoint: by the lean forward if it can, else by TransformerLens."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -25,6 +26,9 @@ from mechxl.training.memory import kept_memory
 if TYPE_CHECKING:
     from mechxl.model.hooked import HookedTransformer
 
+PATIENCE = 2  # seconds without a line in a notebook
+NO_LINE = """<style>.jp-OutputArea-child:has(.mechxl-no-line) { display: none }</style><i class="mechxl-no-line"></i>"""
+_LINES: dict[int, Any] = {}  # handles by the cell's number: rich's bars each leave an empty block in JupyterLab
 AT_ONCE, AT_ONCE_BYTES = 4096, 2**26  # most sentences in a batch, and about the most memory of their activations
 
 
@@ -112,10 +116,12 @@ def _masked_value(name: str) -> float:
 class Computer:
     """Computes activations, one checkpoint after the other, with one model; equal sentences reuse their batches."""
 
-    def __init__(self, run: Run, roles: list[str], tag: bool, batch_size: int | None, bar: Progress) -> None:
-        self.run, self.roles, self.tag, self.batch_size, self.bar = run, roles, tag, batch_size, bar
+    def __init__(
+        self, run: Run, roles: list[str], tag: bool, batch_size: int | None, show: Callable[[int, int], None]
+    ) -> None:
+        """`show` is told how many checkpoints are done, of how many."""
+        self.run, self.roles, self.tag, self.batch_size, self.show = run, roles, tag, batch_size, show
         self.model = empty_model(run)
-        self.task = bar.add_task("activations: checkpoints", total=None)
         self.planned: tuple[bytes, list[SentenceBatch]] = (b"", [])
 
     def read(
@@ -144,15 +150,43 @@ class Computer:
             for hook_index, (_, values) in enumerate(read_batch(self.model, weights, batch, names)):
                 yield batch.rows, hook_index, values
 
-    def show(self, done: int, total: int) -> None:
-        """Updates the progress bar."""
-        self.bar.update(self.task, completed=done, total=total)
-
 
 @contextmanager
 def computing(run: Run, roles: list[str], tag: bool, batch_size: int | None) -> Iterator[Computer]:
-    """A Computer with a progress bar on stderr, if stderr is a terminal."""
+    """A Computer that shows its progress: a bar on stderr if that is a terminal, a line in a notebook."""
     console = Console(stderr=True)
-    shown = console.is_terminal or console.is_jupyter
-    with kept_memory(), Progress(console=console, transient=True, disable=not shown) as bar:
-        yield Computer(run, roles, tag, batch_size, bar)
+    with kept_memory():
+        if console.is_jupyter:
+            with _line() as show:
+                yield Computer(run, roles, tag, batch_size, show)
+        else:
+            with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+                task = bar.add_task("activations: checkpoints", total=None)
+                yield Computer(
+                    run, roles, tag, batch_size, lambda done, total: bar.update(task, completed=done, total=total)
+                )
+
+
+@contextmanager
+def _line() -> Iterator[Callable[[int, int], None]]:
+    """A line in a notebook, once the work takes seconds. It takes no place at the end."""
+    from IPython.core.getipython import get_ipython
+    from IPython.display import display
+
+    since, shell = time.monotonic(), get_ipython()
+    cell = shell.execution_count if shell is not None else 0
+
+    def show(done: int, total: int) -> None:
+        if time.monotonic() - since < PATIENCE:
+            return
+        text = {"text/plain": f"activations: {done:,} of {total:,} checkpoints"}
+        if cell in _LINES:
+            _LINES[cell].update(text, raw=True)
+        else:
+            _LINES[cell] = display(text, raw=True, display_id=True)
+
+    try:
+        yield show
+    finally:
+        if cell in _LINES:
+            _LINES[cell].update({"text/html": NO_LINE, "text/plain": ""}, raw=True)

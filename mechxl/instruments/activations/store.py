@@ -44,7 +44,7 @@ def activations(
         hook: a short name (resid_post, attn_out, mlp.hook_post, z) means that hook of every block. A full name of
             TransformerLens, or several names of either kind, are stacked along `component`.
         steps: "all", a saved step (negative: from the end), several, or a slice of step numbers, both ends included.
-        layers: which layers of a short name; None: all.
+        layers: which layers of a short name; layer l is TransformerLens's block l - 1. None: all.
         facts: "all" (with unseen entities), "mono", "parallel", "unseen", a list of indices, or one bool for each fact.
         relation: keep only the facts of this relation, or of these.
         n: keep only a sample of n facts, in the order of the facts.

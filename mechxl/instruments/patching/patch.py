@@ -1,9 +1,12 @@
 """`patch(run, donor=, receiver=, at=)`: patching for notebooks."""
 
+import sys
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 import xarray as xr
+from jaxtyping import Bool
 from numpy.typing import ArrayLike
 
 from mechxl.data.corpus import Corpus
@@ -13,6 +16,7 @@ from mechxl.instruments.patching.engine import Patched, run_patches
 from mechxl.instruments.patching.pairs import OUTCOMES, Pairs, answered_rightly, draw_pairs, outcomes
 from mechxl.instruments.patching.plan import Place
 from mechxl.instruments.selection import choose_steps
+from mechxl.measures.statistics import wilson_ends
 from mechxl.model.blocks import BY_HEAD, COMPONENTS
 from mechxl.model.weights import weights_of
 from mechxl.run import Run
@@ -33,7 +37,7 @@ def patch(
     n: int = 256,
     group: str = "mono",
     seed: int = 0,
-    pairs: ArrayLike | None = None,
+    pairs: ArrayLike | Literal["all"] | None = None,
 ) -> xr.Dataset:
     """Patches a component from donors into receivers at every layer and role, pair by pair.
 
@@ -43,28 +47,33 @@ def patch(
         receiver: language of the receivers.
         at: a component: resid_pre, resid_mid, resid_post, attn_out, mlp_out, q, k, v, z or pattern.
         roles: roles of the prompt, or "all".
-        layers: for resid_post, 0 (embeddings) to the number of blocks; for the others, from 1. None: all.
+        layers: for resid_post, 0 (embeddings) to the number of blocks; for the others, from 1. Layer l is
+            TransformerLens's block l - 1. None: all.
         heads: for q, k, v, z and pattern: the heads to patch, each alone; None: all heads together.
         step: a saved step; negative: from the end.
         donor_step: the checkpoint that the donors run in; None: `step`.
         mean: mean ablation: the donors' mean replaces each donor's activation. For resample ablation, take donors of
             the receiver's language and look at the receiver's value.
-        n: the most pairs.
+        n: the most pairs. If fewer come back, a line on stderr says how many, and why.
         group: mono or parallel facts.
         seed: of the sample of pairs.
-        pairs: None: a sample. Else pairs (donor fact, receiver fact) whose facts have one relation and different
-            values. They are all kept, even if an unpatched answer is wrong; n, group and seed have no effect.
+        pairs: None: a sample. "all": as many as can be drawn with no entity in two pairs; n has no effect. Else pairs
+            (donor fact, receiver fact) whose facts have one relation and different values. They are all kept, even if
+            an unpatched answer is wrong; n, group and seed have no effect.
 
     Returns:
         By (layer, role, head, pair): outcome (index into OUTCOMES), answer (the decoded value word; empty if it is
         none), log_prob_donor and log_prob_receiver (nats, of the two values in the receiver's language), logit_diff,
-        and there (whether both sentences have the role). The coordinates donor_fact and fact name the pairs; in a
-        sample no entity is in two pairs. The attribute `kept` is the share of pairs whose unpatched answers are both
-        right.
+        and there (whether both sentences have the role). By (layer, role, head): accuracy (interchange accuracy: the
+        share of the n pairs with the role whose answer becomes the donor's value in the receiver's language), low and
+        high (Wilson's 95 % interval over pairs; NaN if an entity is in two of the given pairs, as these are not
+        independent) and n. Layer l is the output of TransformerLens's block l - 1. The coordinates donor_fact and fact
+        name the pairs; in a sample no entity is in two pairs. The attribute `kept` is the share of pairs whose
+        unpatched answers are both right.
 
     Example:
         >>> patched = patch(run, donor="A", receiver="B", at="attn_out")
-        >>> (patched["outcome"] == 0).mean("pair")  # interchange accuracy by layer and role
+        >>> patched[["accuracy", "low", "high", "n"]].to_dataframe()  # interchange accuracy by layer and role
         >>> pair = (int(patched["donor_fact"][0]), int(patched["fact"][0]))
         >>> patch(run, donor="A", receiver="B", pairs=[pair])["answer"].squeeze().to_pandas()  # one pair's answers
 
@@ -86,20 +95,23 @@ def patch(
     (from_step,) = choose_steps(run, step if donor_step is None else donor_step)
     receiver_model = run.model(receiver_step)
     donor_model = receiver_model if from_step == receiver_step else run.model(from_step)
-    if pairs is None:
-        drawn = draw_pairs(corpus, 4 * n, donor=donor, receiver=receiver, group=group, seed=seed)
+    sampled, most = True, n if pairs is None else corpus.world.n_facts
+    if pairs is None or (isinstance(pairs, str) and pairs == "all"):
+        drawn = draw_pairs(corpus, 4 * most, donor=donor, receiver=receiver, group=group, seed=seed)
     else:
-        drawn = _given(corpus, pairs, donor, receiver)
+        sampled, drawn = False, _given(corpus, pairs, donor, receiver)
     right = answered_rightly(receiver_model, corpus, drawn.fact, drawn.language)
     right &= answered_rightly(donor_model, corpus, drawn.donor_fact, drawn.donor_language)
-    if pairs is None and not right.any():
+    if sampled and not right.any():
         raise InputError(
             f"{run.path}, step {receiver_step}: the model answers both facts rightly in none of {len(drawn)} pairs "
             f"of {group} facts (donors in {names[donor]}, receivers in {names[receiver]}); "
             "take a later step or another group (there are: "
             f"{', '.join(sorted(set(corpus.mixture.group) - {'unseen'}))})"
         )
-    chosen_pairs = drawn[right][:n] if pairs is None else drawn
+    chosen_pairs = drawn[right][:most] if sampled else drawn
+    if pairs is None and len(chosen_pairs) < n:
+        print(_fewer(len(chosen_pairs), n, len(drawn), group), file=sys.stderr)
     places = [
         Place("resid_pre" if at == "resid_post" and not layer else at, max(layer - 1, 0), role, head)
         for layer in layers
@@ -131,6 +143,14 @@ def patch(
     return dataset.assign_attrs(about, outcomes=list(OUTCOMES))
 
 
+def _fewer(kept: int, asked: int, drawn: int, group: str) -> str:
+    """Why fewer pairs are patched than were asked for."""
+    return (
+        f"mechxl: patch: {kept:,} of {asked:,} pairs. The {group} facts give {drawn:,} pairs in which no entity occurs "
+        f"twice; in {drawn - kept:,} of them the model's unpatched answer is wrong."
+    )
+
+
 def _dataset(
     corpus: Corpus, pairs: Pairs, patched: Patched, coordinates: Mapping[str, Sequence[int] | Sequence[str]]
 ) -> xr.Dataset:
@@ -144,10 +164,32 @@ def _dataset(
         "logit_diff": patched.logit_diff,
         "there": patched.there,
     }
+    by_place = _accuracy(by_place_and_pair["outcome"] == 0, patched.there, _independent(corpus, pairs))
     return xr.Dataset(
-        {name: ((*coordinates, "pair"), values.reshape(shape)) for name, values in by_place_and_pair.items()},
+        {name: ((*coordinates, "pair"), values.reshape(shape)) for name, values in by_place_and_pair.items()}
+        | {name: (tuple(coordinates), values.reshape(shape[:-1])) for name, values in by_place.items()},
         coords={**coordinates, "donor_fact": ("pair", pairs.donor_fact), "fact": ("pair", pairs.fact)},
     )
+
+
+def _accuracy(
+    hit: Bool[np.ndarray, "place pair"], there: Bool[np.ndarray, "place pair"], independent: bool
+) -> dict[str, np.ndarray]:
+    """Interchange accuracy by place, with Wilson's interval over pairs and their number; NaN where there is no pair."""
+    n = there.sum(axis=1)
+    share = np.where(n > 0, (hit & there).sum(axis=1) / np.maximum(n, 1), np.nan)
+    low, high = np.full(len(n), np.nan), np.full(len(n), np.nan)
+    for count in np.unique(n[n > 0]) if independent else ():
+        at = n == count
+        variance = share[at] * (1 - share[at]) / max(count - 1, 1)
+        low[at], high[at] = wilson_ends(share[at], variance, int(count), int(count))
+    return {"accuracy": share, "low": low, "high": high, "n": n}
+
+
+def _independent(corpus: Corpus, pairs: Pairs) -> bool:
+    """Whether no entity is in two pairs."""
+    entity = corpus.world.entity[np.stack([pairs.donor_fact, pairs.fact])]
+    return len(np.unique(entity)) == entity.size - int((entity[0] == entity[1]).sum())
 
 
 def choose_prompt_roles(corpus: Corpus, roles: Sequence[str] | str) -> list[str]:
@@ -197,5 +239,6 @@ def _choose(argument: str, asked: Sequence[int] | None, known: range) -> list[in
     chosen = list(known) if asked is None else list(asked)
     for number in chosen:
         if number not in known:
-            raise InputError(f"{argument} = {number}: there is none; there are {known[0]} to {known[-1]}")
+            numbering = " (layer l is block l - 1)" if argument == "layers" else ""
+            raise InputError(f"{argument} = {number}: there is none; there are {known[0]} to {known[-1]}{numbering}")
     return chosen

@@ -45,6 +45,9 @@ from mechxl.questions.unification.words import words
 from mechxl.run import Run
 
 FEW_STEPS = 8  # checkpoints at which measures are taken that are not cheap
+MANY_LANGUAGES = (
+    5  # from so many on, pairs of languages are kept at these checkpoints alone: their rows grow as a square
+)
 CENTRINGS_SHOWN = ("whole", "per_language")
 
 SAME_PROMPTS = (
@@ -90,6 +93,7 @@ def compute(run: Run, thorough: bool = False, measures: Sequence[Measure] = MEAS
     table = estimates.table()
     notes = _notes(run, groups, groups[headline].facts[shown]) | {
         "costly_steps": list(some_steps),
+        "shown_at_last": ["pairs"],
         "explained": pictures.explained,
     }
     tables = {
@@ -122,7 +126,7 @@ def _add_measures(
             measurements = measure(h, groups[group], centring, measures, all_costs=all_costs, by_token=layer == 0)
             for name, measurement in measurements.items():
                 place: Place = {"step": step, "layer": layer, "group": group, "centring": centring}
-                estimates.add(place, name, measurement, rows[name])
+                estimates.add(place, name, measurement, rows[name], by_pair=all_costs or h.shape[1] < MANY_LANGUAGES)
 
 
 @dataclass
@@ -133,21 +137,25 @@ class _Estimates:
         rows: place, measure and estimate.
         nulls: the null draws of each row.
         measures: the row of the table of measures that each is of; None for AUC.
-        last: the latest measurements by layer and group, then by measure.
+        by_pair: place, measure, languages and estimate of each ordered pair of languages.
     """
 
     rows: list[dict[str, object]] = field(default_factory=list)
     nulls: list[Float[np.ndarray, " permutation"]] = field(default_factory=list)
     measures: list[Measure | None] = field(default_factory=list)
-    last: dict[tuple[int | str, int | str], dict[str, Measurement]] = field(default_factory=dict)
+    by_pair: list[dict[str, object]] = field(default_factory=list)
 
-    def add(self, place: Place, name: str, measurement: Measurement, measure: Measure | None = None) -> None:
-        """One measurement of one checkpoint, layer, group and centring."""
+    def add(
+        self, place: Place, name: str, measurement: Measurement, measure: Measure | None = None, *, by_pair: bool = True
+    ) -> None:
+        """One measurement of one checkpoint, layer, group and centring, and whether pairs of languages are kept."""
         self.rows.append({**place, "measure": name, **asdict(measurement.pooled)})
         self.nulls.append(measurement.null)
         self.measures.append(measure)
-        if place["centring"] == "whole":
-            self.last.setdefault((place["layer"], place["group"]), {})[name] = measurement
+        if by_pair and place["centring"] == "whole":
+            place = {key: place[key] for key in ("step", "layer", "group")}
+            for (a, b), estimate in measurement.pairs.items():
+                self.by_pair.append({**place, "measure": name, "from": a, "to": b, **asdict(estimate)})
 
     def table(self) -> pd.DataFrame:
         """A row an estimate, with p_scan: the p-value that holds over all checkpoints and layers of its curve."""
@@ -167,15 +175,10 @@ class _Estimates:
         return table.assign(p_scan=p_scan)[columns]
 
     def pairs(self, corpus: Corpus) -> pd.DataFrame:
-        """Each ordered pair of languages at the last checkpoint."""
-        languages = corpus.lexicon.language_names
-        rows = []
-        for (layer, group), measurements in self.last.items():
-            for name, measurement in measurements.items():
-                for (a, b), estimate in measurement.pairs.items():
-                    place = {"layer": layer, "group": group, "measure": name, "from": languages[a], "to": languages[b]}
-                    rows.append(place | asdict(estimate))
-        return pd.DataFrame(rows)
+        """Each ordered pair of languages, by checkpoint."""
+        languages = dict(enumerate(corpus.lexicon.language_names))
+        rows = pd.DataFrame(self.by_pair)
+        return rows.assign(**{end: rows[end].map(languages) for end in ("from", "to")}) if len(rows) else rows
 
 
 @dataclass

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy.stats import t
 from transformer_lens import patching as theirs
 
 from mechxl.data.roles import role_positions
@@ -264,6 +265,34 @@ def test_pairs_of_patch_are_answered_rightly(trained):
     for name, language in (("donor_fact", 0), ("fact", 1)):
         fact = found[name].values
         assert answered_rightly(trained.model(), trained.corpus, fact, np.full(len(fact), language)).all()
+
+
+def test_all_pairs_fewer_than_asked_for_and_the_share_with_its_interval(trained, capsys):
+    chosen = {"donor": "A", "receiver": "B", "group": "parallel", "layers": [1, 2], "roles": "prompt_last"}
+    every = patch(trained, **chosen, pairs="all")
+    assert capsys.readouterr().err == ""
+    most = patch(trained, **chosen, n=10_000)
+    n, drawn = every.sizes["pair"], len(draw_pairs(trained.corpus, 10**6, donor=0, receiver=1, group="parallel"))
+    said = (
+        f"mechxl: patch: {n} of 10,000 pairs. The parallel facts give {drawn} pairs in which no entity occurs twice; "
+    )
+    assert capsys.readouterr().err == f"{said}in {drawn - n} of them the model's unpatched answer is wrong.\n"
+    np.testing.assert_array_equal(every["fact"], most["fact"])
+    hits = (every["outcome"] == 0).sum("pair")
+    for layer in (1, 2):
+        one, hit = every.sel(layer=layer).squeeze(), int(hits.sel(layer=layer).squeeze())
+        share, z2 = hit / n, t.ppf(0.975, n - 1) ** 2  # Wilson 1927, with Student's quantile
+        ends = np.roots([n - 1 + z2, -(2 * share * (n - 1) + z2), share**2 * (n - 1)])
+        assert (int(one["n"]), float(one["accuracy"])) == (n, pytest.approx(share))
+        if 0 < hit < n:
+            assert [float(one["low"]), float(one["high"])] == pytest.approx(sorted(ends.real))
+        assert 0 <= one["low"] <= share <= one["high"] <= 1
+    entity = trained.corpus.world.entity
+    f, g = int(every["donor_fact"][0]), int(every["fact"][0])
+    twice = patch(trained, donor="A", receiver="B", pairs=[(f, g), (f, g)], layers=[1])
+    assert entity[f] != entity[g]
+    assert np.isnan(twice["low"]).all()  # an entity in two pairs: they are not independent
+    assert not np.isnan(twice["accuracy"]).any()
 
 
 def test_pairs_that_are_given_are_run_as_drawn_ones_and_answers_are_words(trained):

@@ -209,7 +209,12 @@ def test_a_new_measure_is_one_row(trained, finding):
     assert last["low"] < last["value"] < last["high"]
     assert last["value"] < last["null"]  # the same fact is nearer than another
     assert last["p"] <= last["p_scan"] <= 0.05
-    assert "distance" in set(finding.tables["pairs"]["measure"])
+    pairs = finding.tables["pairs"].query("measure == 'distance' and group == 'mono' and layer == 1")
+    ends = zip(pairs["step"], pairs["from"], pairs["to"], strict=True)
+    steps = finding.notes["costly_steps"] if pairs["step"].nunique() < len(trained.steps) else trained.steps
+    assert list(ends) == [(step, a, b) for step in steps for a, b in (("A", "B"), ("B", "A"))]
+    both = pairs.query(f"step == {steps[-1]}")["value"]
+    assert both.mean() == pytest.approx(last["value"])
 
     [sentence] = [text for text in finding.summary if text.startswith("Layer 1, other measures")]
     assert f"mean distance {last['value']:.2f} [" in sentence.replace(" .", " 0.")
