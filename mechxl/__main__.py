@@ -12,6 +12,7 @@ COMMANDS = {
     "sweep": "trains all runs of a study",
     "report": "writes the report of a run, or the comparison of several",
     "check": "checks whether runs are as training left them",
+    "facts": "says what a CSV file of facts holds",
 }
 
 
@@ -23,7 +24,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(argv: Sequence[str]) -> int:
     name = argv[0] if argv else ""
     if name in COMMANDS:
-        return import_module(f"mechxl.{name}" + ("" if name in ("train", "check") else ".__main__")).main(argv[1:])
+        return import_module(f"mechxl.{name}" + ("" if name in ("train", "check", "facts") else ".__main__")).main(
+            argv[1:]
+        )
     usage = "usage: mechxl COMMAND [OPTIONS]\n\n" + "\n".join(f"  {key:<8} {text}" for key, text in COMMANDS.items())
     if name in ("", "-h", "--help"):
         print(usage)

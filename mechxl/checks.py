@@ -16,6 +16,18 @@ if TYPE_CHECKING:
 MOST_SENTENCES = 2_000_000  # of all facts in all languages: 2 GB, and a minute to describe
 MOST_WORDS = 2_000_000
 MOST_NAMES = 2**62  # that an inventory can give, so that a name's number fits in 64 bits
+_GENERATED, _REAL = ("generated",), ("csv", "cldr")
+BELONGS = {
+    **dict.fromkeys((f"world.{name}" for name in ("n_entities", "n_relations", "n_values", "n_unseen")), _GENERATED),
+    "world.value_distribution": _GENERATED,
+    **dict.fromkeys((f"languages.{part}" for part in ("name_syllables", "name_length")), _GENERATED),
+    **dict.fromkeys((f"languages.{part}" for part in ("word_syllables", "word_length")), _GENERATED),
+    **dict.fromkeys((f"languages.{part}" for part in ("shared_names", "shared_words", "script")), _GENERATED),
+    "languages.word_order": ("generated", "csv"),
+    "languages.codes": _REAL,
+    "world.file": ("csv",),
+    **dict.fromkeys((f"world.{name}" for name in ("digest", "relations", "unseen_share")), _REAL),
+}  # settings that not all sources of facts have: those that do
 
 
 def hold_together(config: "RunConfig") -> None:
@@ -24,8 +36,51 @@ def hold_together(config: "RunConfig") -> None:
     Raises:
         InputError: two settings contradict each other; the sentence names the nearest values that work.
     """
-    for check in (_check_size, _check_names, _check_words, _check_shares, _check_choices):
+    _check_source(config)
+    generated = (_check_size, _check_names, _check_words) if config.world.source == "generated" else ()
+    for check in (*generated, _check_shares, _check_choices):
         check(config)
+
+
+def idle_settings(config: "RunConfig") -> list[str]:
+    """The settings that belong to other sources of facts, or to a tokenizer's file, by dotted name."""
+    names = [name for name, sources in BELONGS.items() if config.world.source not in sources]
+    return names + ([] if config.tokenization.kind == "file" else ["tokenization.file", "tokenization.digest"])
+
+
+def _check_source(config: "RunConfig") -> None:
+    """Refuses settings that belong to another source of facts, and a source that lacks what it needs."""
+    source = config.world.source
+    for name in idle_settings(config):
+        section, field = name.split(".")
+        settings = getattr(config, section)
+        default = type(settings).model_fields[field].default
+        if (value := getattr(settings, field)) != default:
+            shown = list(value) if isinstance(value, tuple) else repr(value) if isinstance(value, str) else value
+            choice = "world.source" if name in BELONGS else "tokenization.kind"
+            found = source if name in BELONGS else config.tokenization.kind
+            owners = BELONGS.get(name, ("file",))
+            reason = f"with {choice} = {found} it has no effect; it belongs to {' and '.join(owners)}"
+            raise refuse(name, shown, reason, f"leave it out, or {choice} = {owners[0]}")
+    if config.tokenization.kind == "file" and not config.tokenization.file:
+        raise refuse(
+            "tokenization.file", "''", "with tokenization.kind = file a file is needed", "a tokenizer.json's path"
+        )
+    if source == "generated":
+        return
+    codes = config.languages.codes
+    if source == "csv" and not config.world.file:
+        raise refuse("world.file", "''", "with world.source = csv a file of facts is needed", "a CSV file's path")
+    if not codes:
+        listed = "python -m mechxl.facts check FILE lists the file's" if source == "csv" else "en de ru ar, say"
+        raise refuse("languages.codes", "[]", f"with world.source = {source} the languages are named", listed)
+    if len(codes) == 1:
+        raise refuse("languages.codes", list(codes), "one language has nothing to share", "two or more")
+    if len(set(codes)) < len(codes):
+        raise refuse("languages.codes", list(codes), "a language is named twice", str(list(dict.fromkeys(codes))))
+    if config.languages.count != len(codes):
+        reason = f"languages.codes names {len(codes)} languages"
+        raise refuse("languages.count", config.languages.count, reason, f"languages.count = {len(codes)}")
 
 
 def _check_size(config: "RunConfig") -> None:

@@ -14,13 +14,14 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
-from mechxl.checks import hold_together
+from mechxl.checks import hold_together, idle_settings
 from mechxl.errors import InputError, quoted, shown
 
 Number = int | float | None
 
 
 LARGEST_SEED = 2**63 - 1  # that all random generators take
+DIGESTS = ("world.digest", "tokenization.digest")  # of what a run was made from; training writes them down
 
 
 def setting(default: Any, meaning: str, *, low: Number = None, above: Number = None, high: Number = None) -> Any:
@@ -49,7 +50,7 @@ class Settings(BaseModel):
 
 
 class WorldConfig(Settings):
-    """world: the facts, apart from any language."""
+    """world: the facts, apart from any language, and where they are from."""
 
     n_entities: int = setting(1000, "entities that occur in training", low=2, high=10_000_000)
     n_relations: int = setting(4, "relations; every entity has one value in each", low=1, high=1000)
@@ -64,13 +65,29 @@ class WorldConfig(Settings):
     value_distribution: Literal["uniform", "zipf"] = setting("uniform", "how values are drawn")
     frequency: Literal["uniform", "zipf"] = setting("uniform", "how often a fact is told")
     zipf_exponent: float = setting(1.0, "s in P(rank) ~ rank^-s, for values and for frequency", low=0, high=10)
+    source: Literal["generated", "csv", "cldr"] = setting(
+        "generated",
+        "where facts and words are from: generated ones; csv: a file of one's own (world.file); cldr: real names from "
+        "Unicode's CLDR, through Babel (pip install 'mechxl[cldr]')",
+    )
+    file: str = setting("", "csv: the file of facts (python -m mechxl.facts check FILE says what it holds)")
+    digest: str = setting(
+        "", "csv, cldr: SHA-256 of the file, or of CLDR's facts; training writes it down, and refuses other facts"
+    )
+    relations: tuple[str, ...] = setting((), "csv, cldr: the relations that are told; empty: all of the source")
+    unseen_share: float = setting(
+        0.1, "csv, cldr: share of the source's entities that no training sentence names", low=0, high=0.9
+    )
     seed: int | None = setting(None, "seed of the facts; None follows --seed", low=0, high=LARGEST_SEED)
 
 
 class LanguagesConfig(Settings):
     """languages: how facts are put into words."""
 
-    count: int = setting(2, "number of languages, called A, B, ...", low=2, high=8)
+    count: int = setting(2, "number of languages, called A, B, ...; with codes, it follows from them", low=2, high=8)
+    codes: tuple[str, ...] = setting(
+        (), "csv, cldr: the languages, as the file names them, or as locales (en de ru ar)"
+    )
     name_syllables: int = setting(36, "syllables in a language's inventory for names", low=1, high=1_000_000)
     name_length: int = setting(2, "syllables in a name", low=1, high=8)
     word_syllables: int = setting(
@@ -92,6 +109,15 @@ class LanguagesConfig(Settings):
         0.0, "probability that training leaves the tag out, each time that it draws a sentence", low=0, high=1
     )
     seed: int | None = setting(None, "seed of the lexicon; None follows --seed", low=0, high=LARGEST_SEED)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _count_codes(cls, raw: Any) -> Any:
+        """Codes say how many languages there are; the default count does not contradict them."""
+        codes = raw.get("codes", ()) if isinstance(raw, dict) else ()
+        if isinstance(codes, list | tuple) and len(codes) > 2 and raw.get("count", 2) == 2:
+            return raw | {"count": len(codes)}
+        return raw
 
 
 class MixtureConfig(Settings):
@@ -122,10 +148,15 @@ class MixtureConfig(Settings):
 class TokenizationConfig(Settings):
     """tokenization: how words are cut into tokens."""
 
-    kind: Literal["word", "syllable", "character", "byte", "bpe"] = setting("syllable", "what a token is")
-    vocab_size: int = setting(
-        200, "size of the vocabulary, 3 special tokens included (bpe only)", low=4, high=1_000_000
+    kind: Literal["word", "syllable", "character", "byte", "bpe", "byte_bpe", "file"] = setting(
+        "syllable",
+        "what a token is; byte_bpe: BPE over bytes; file: as a ready tokenizer cuts words (tokenization.file)",
     )
+    vocab_size: int = setting(
+        200, "size of the vocabulary, 3 special tokens included (bpe and byte_bpe only)", low=4, high=1_000_000
+    )
+    file: str = setting("", "a Hugging Face tokenizer.json on this machine (file only)")
+    digest: str = setting("", "SHA-256 of that file; training writes it down, and refuses another file")
 
 
 class ModelConfig(Settings):
@@ -316,9 +347,13 @@ def _known_settings(path: list[str]) -> str:
 
 
 def differences(one: RunConfig, other: RunConfig) -> dict[str, tuple[Any, Any]]:
-    """The settings in which two runs differ, with both values: `{"world.n_entities": (1000, 200)}`."""
+    """The settings in which two runs differ, with both values: `{"world.n_entities": (1000, 200)}`.
+
+    A digest that is not written down yet differs from none.
+    """
     first, second = flat(one), flat(other)
-    return {name: (first[name], second[name]) for name in first if first[name] != second[name]}
+    both = {name: (first[name], second[name]) for name in first if first[name] != second[name]}
+    return {name: values for name, values in both.items() if name not in DIGESTS or all(values)}
 
 
 def changed_settings(config: RunConfig) -> dict[str, Any]:
@@ -349,5 +384,12 @@ def flat(config: RunConfig) -> dict[str, Any]:
 
 
 def as_toml_table(config: RunConfig) -> dict[str, Any]:
-    """The settings as nested plain values. Seeds that were not given are left out: they follow `seed` when read."""
-    return config.model_dump(mode="json", exclude_none=True)
+    """The settings as nested plain values.
+
+    Seeds that were not given are left out: they follow `seed` when read. So are settings of other sources of facts.
+    """
+    table = config.model_dump(mode="json", exclude_none=True)
+    for name in idle_settings(config):
+        section, field = name.split(".")
+        del table[section][field]
+    return table

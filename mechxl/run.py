@@ -22,9 +22,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Int
 
-from mechxl.config import LanguagesConfig
+from mechxl.config import RunConfig
 from mechxl.data.corpus import Corpus, build_corpus
+from mechxl.data.sources.kept import kept_attributes, kept_columns, kept_names, kept_table
 from mechxl.errors import InputError
 from mechxl.files import reason
 from mechxl.null import is_null, null_place, why_no_null
@@ -106,12 +108,16 @@ class Run(RunFiles):
 
     @cached_property
     def corpus(self) -> Corpus:
-        """What the run was trained on, built again from the settings and checked against the digest saved in training.
+        """What the run was trained on, built again and checked against the digest saved in training.
+
+        Generated facts follow from the settings; other facts are read from facts.parquet, not from their source.
 
         Raises:
             InputError: the settings give other data.
         """
-        corpus = build_corpus(self.config)
+        real = self.config.world.source != "generated"
+        table = kept_table(self.facts, self.config.languages.codes) if real else None
+        corpus = build_corpus(self.config, table, lambda: self.tokenizer)
         if corpus.digest != self.environment["data_digest"]:
             raise InputError(
                 f"{self.path}: these settings give other data than the run was trained on: {self._why_other_data()}, "
@@ -144,8 +150,9 @@ class Run(RunFiles):
         except Exception as error:  # the libraries raise many kinds
             said = reason(error).split("\n")[0]
             raise InputError(f"{path}: can't be read ({said}); restore it, or train the run again") from None
-        world, names = self.config.world, _fact_columns(self.config.languages)
-        n = (world.n_entities + world.n_unseen) * world.n_relations
+        world, names = self.config.world, _fact_columns(self.config)
+        real = world.source != "generated"
+        n = len(facts) if real else (world.n_entities + world.n_unseen) * world.n_relations
         if list(facts.columns) != names or len(facts) != n:
             raise InputError(
                 f"{path}: holds {len(facts):,} rows of {', '.join(map(str, facts.columns))}, not {n:,} of "
@@ -228,17 +235,26 @@ class Run(RunFiles):
         return model
 
 
-def _fact_columns(languages: LanguagesConfig) -> list[str]:
+def _fact_columns(config: RunConfig) -> list[str]:
     """The columns of facts.parquet."""
+    languages = config.languages
     tag = ("tag_word",) if languages.cue == "tag" else ()
     kinds = ("value", *tag, "entity_word", "relation_word", "value_word", "weight")
-    of_languages = [f"{kind}_{name}" for name in "ABCDEFGH"[: languages.count] for kind in kinds]
-    return ["entity", "relation", "group", *of_languages, "weight", "told_in"]
+    codes = languages.codes or tuple("ABCDEFGH"[: languages.count])
+    of_languages = [f"{kind}_{name}" for name in codes for kind in kinds]
+    kept = kept_names(languages.codes) if languages.codes else []
+    return ["entity", "relation", "group", *of_languages, "weight", "told_in", *kept]
 
 
 def facts_table(corpus: Corpus) -> pd.DataFrame:
     """The corpus with one row for each fact, as facts.parquet holds it."""
     world, lexicon, mixture = corpus.world, corpus.lexicon, corpus.mixture
+
+    def words_of(index: Int[np.ndarray, " fact"]) -> np.ndarray:
+        words = lexicon.words[index].astype(object)
+        words[index < 0] = None
+        return words
+
     columns: dict[str, Any] = {"entity": world.entity, "relation": world.relation, "group": mixture.group}
     for language, name in enumerate(lexicon.language_names):
         value = world.value[:, language]
@@ -246,14 +262,20 @@ def facts_table(corpus: Corpus) -> pd.DataFrame:
         columns[f"value_{name}"][value < 0] = pd.NA
         if len(lexicon.tags):
             columns[f"tag_word_{name}"] = np.full(len(value), lexicon.words[lexicon.tags[language]])
-        columns[f"entity_word_{name}"] = lexicon.words[lexicon.names[world.entity, language]]
-        columns[f"relation_word_{name}"] = lexicon.words[lexicon.relation_words[world.relation, language]]
-        words = lexicon.words[lexicon.value_words[world.relation, value, language]].astype(object)
-        words[value < 0] = None
-        columns[f"value_word_{name}"] = words
+        columns[f"entity_word_{name}"] = words_of(lexicon.names[world.entity, language])
+        columns[f"relation_word_{name}"] = words_of(lexicon.relation_words[world.relation, language])
+        answers = lexicon.value_words[world.relation, value, language]
+        columns[f"value_word_{name}"] = words_of(np.where(value < 0, -1, answers))
         columns[f"weight_{name}"] = mixture.weight[:, language]
     columns["weight"] = mixture.weight.sum(axis=1)
     kinds, kind = np.unique(mixture.told, axis=0, return_inverse=True)
-    told_in = ["".join(name for name, told in zip(lexicon.language_names, row, strict=True) if told) for row in kinds]
+    between = " " if lexicon.codes else ""
+    told_in = [
+        between.join(name for name, told in zip(lexicon.language_names, row, strict=True) if told) for row in kinds
+    ]
     columns["told_in"] = np.array(told_in, dtype=object)[kind]
-    return pd.DataFrame(columns)
+    if corpus.origin is None:
+        return pd.DataFrame(columns)
+    table = pd.DataFrame(columns | kept_columns(corpus.origin))
+    table.attrs |= kept_attributes(corpus.origin.table)
+    return table

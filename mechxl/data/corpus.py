@@ -6,7 +6,7 @@ beginning of another's.
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -18,6 +18,9 @@ from tokenizers import Tokenizer
 from mechxl.config import RunConfig
 from mechxl.data.languages import Lexicon, generate_lexicon
 from mechxl.data.mixture import Mixture, mix
+from mechxl.data.sources.choose import source_table
+from mechxl.data.sources.table import FactTable, Origin
+from mechxl.data.sources.telling import world_and_lexicon
 from mechxl.data.tokenization import BOS_ID, EOS_ID, PAD_ID, build_tokenizer, word_tokens
 from mechxl.data.world import World, generate_world
 
@@ -65,13 +68,14 @@ def sentence_words(
 
 @dataclass(frozen=True)
 class Corpus:
-    """The facts, their words, the languages that each fact is told in, and the tokenizer."""
+    """The facts, their words, the languages that each fact is told in, the tokenizer, and where the facts are from."""
 
     world: World
     lexicon: Lexicon
     mixture: Mixture
     tokenizer: Tokenizer
     cue_dropout: float
+    origin: Origin | None = None
 
     @property
     def has_tags(self) -> bool:
@@ -168,25 +172,48 @@ class Corpus:
         return " ".join(self.lexicon.words[words[words >= 0]])
 
 
-def build_corpus(config: RunConfig) -> Corpus:
+def build_corpus(
+    config: RunConfig, table: FactTable | None = None, tokenizer: Callable[[], Tokenizer] | None = None
+) -> Corpus:
     """The corpus that the settings describe; equal settings give equal data on any machine.
 
+    Args:
+        config: the settings.
+        table: the facts that a run has kept; None: those of the settings' source are read.
+        tokenizer: reads the tokenizer that a run has kept, where it was made from a file (tokenization.kind = file).
+
     Raises:
-        InputError: the settings contradict each other (too few syllables, a BPE vocabulary out of reach).
+        InputError: the settings contradict each other (too few syllables, a BPE vocabulary out of reach), or the source
+            of facts can't be read.
     """
+    if config.world.source != "generated":
+        table = table or source_table(config)
+        world, lexicon, origin = world_and_lexicon(table, config.world, config.languages, config.seeds.world)
+        return corpus_of(world, lexicon, config, origin, tokenizer)
     world = generate_world(config.world, config.languages.count, config.seeds.world)
-    return corpus_of(world, generate_lexicon(config.languages, world, config.seeds.languages), config)
+    lexicon = generate_lexicon(config.languages, world, config.seeds.languages)
+    return corpus_of(world, lexicon, config, tokenizer=tokenizer)
 
 
-def corpus_of(world: World, lexicon: Lexicon, config: RunConfig) -> Corpus:
+def corpus_of(
+    world: World,
+    lexicon: Lexicon,
+    config: RunConfig,
+    origin: Origin | None = None,
+    tokenizer: Callable[[], Tokenizer] | None = None,
+) -> Corpus:
     """The corpus of given facts and words, from any source; the settings decide the mixture and the tokens.
 
     Raises:
         InputError: the tokenization does not fit these words.
     """
     mixture = mix(world, config.mixture, config.shares, config.seeds.mixture)
-    tokenizer = build_tokenizer(config.tokenization, lexicon.words, _text(world, lexicon), lexicon.syllable_letters)
-    return Corpus(world, lexicon, mixture, tokenizer, config.languages.cue_dropout)
+    made = (
+        tokenizer()
+        if tokenizer and config.tokenization.kind == "file"
+        else build_tokenizer(config.tokenization, lexicon.words, _text(world, lexicon), lexicon.syllable_letters)
+    )
+    return Corpus(world, lexicon, mixture, made, config.languages.cue_dropout, origin)
 
 
 def crossed(facts: Int[np.ndarray, " n"], n_languages: int) -> tuple[Int[np.ndarray, " m"], Int[np.ndarray, " m"]]:

@@ -3,9 +3,11 @@
 `train --describe` prints these rows, and the report shows them.
 """
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Int
 
 from mechxl.config import RunConfig
 from mechxl.data.corpus import Corpus
@@ -102,7 +104,7 @@ def _sentences(corpus: Corpus) -> list[Sentence]:
 
 def _counts(corpus: Corpus) -> list[Row]:
     world, mixture, names = corpus.world, corpus.mixture, corpus.lexicon.language_names
-    seen = int(world.seen.sum())
+    seen, whole = int(world.seen.sum()), world.seen & world.complete
     fact, language = corpus.tellings
     lengths = corpus.sequences(fact, language)
     per_language = np.bincount(language, minlength=len(names))
@@ -125,7 +127,7 @@ def _counts(corpus: Corpus) -> list[Row]:
         Row("mono facts", int(mixture.mono.sum()), "", "told in one language; shares " + shares),
         Row(
             "facts whose value differs between languages",
-            int((world.value[world.seen] != world.value[world.seen][:, :1]).any(axis=1).sum()),
+            int((world.value[whole] != world.value[whole][:, :1]).any(axis=1).sum()),
         ),
         Row(
             "tellings",
@@ -154,9 +156,39 @@ def _counts(corpus: Corpus) -> list[Row]:
             else "",
         ),
     ]
+    rows += _of_source(corpus)
     if all(word.isascii() for word in corpus.lexicon.words):
         rows.append(Row("alphabet", "ASCII", "", "characters and bytes are the same tokens"))
     return rows
+
+
+def _of_source(corpus: Corpus) -> list[Row]:
+    """What real facts have and generated ones set: shared words, missing words, and what the source left out."""
+    if corpus.origin is None:
+        return []
+    world, lexicon = corpus.world, corpus.lexicon
+    whole = world.seen & world.complete
+    relation, value = world.relation[whole], world.value[whole]
+    names = lexicon.names[np.unique(world.entity[whole])]
+    answers = np.unique(np.column_stack([relation, value[:, 0]]), axis=0)
+    words = lexicon.value_words[answers[:, 0], answers[:, 1]]
+    rows = [
+        Row(f"{what} shared by two languages", *_shared_by_pair(table, lexicon.language_names))
+        for what, table in (("names", names), ("values' words", words))
+        if len(table)
+    ]
+    told = (world.value >= 0)[world.seen].sum(axis=0)
+    languages = " ".join(f"{name} {n:,}" for name, n in zip(lexicon.language_names, told, strict=True))
+    rows.append(Row("facts with words in every language", int(whole.sum()), "", f"with words in {languages}"))
+    return rows + [Row("of the source", n, "", what) for what, n in corpus.origin.table.counts.items()]
+
+
+def _shared_by_pair(table: Int[np.ndarray, "concept language"], names: list[str]) -> tuple[float, str, str]:
+    """The share of concepts that have one word in two languages: the mean over pairs, and each pair."""
+    pairs = list(itertools.combinations(range(len(names)), 2))
+    shares = [float((table[:, a] == table[:, b]).mean()) for a, b in pairs]
+    listed = " ".join(f"{names[a]}={names[b]} {share:.3f}" for (a, b), share in zip(pairs, shares, strict=True))
+    return float(np.mean(shares)), "", f"measured, mean of pairs; {listed}"
 
 
 def _span(lengths: np.ndarray) -> str:

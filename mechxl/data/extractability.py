@@ -61,8 +61,12 @@ class RenderedPrompts:
 
 
 def all_prompts(corpus: Corpus) -> RenderedPrompts:
-    """Every fact in every language and cue state; BOS is dropped, the rest padded with -1."""
-    fact, language = crossed(np.flatnonzero(corpus.world.seen), corpus.world.n_languages)
+    """Every fact in every language and cue state; BOS is dropped, the rest padded with -1.
+
+    Facts that some language lacks words for are left out, so that every fact counts in every language.
+    """
+    world = corpus.world
+    fact, language = crossed(np.flatnonzero(world.seen & world.complete), world.n_languages)
     parts = [corpus.sequences(fact, language, tag).prompts()[:, 1:] for tag, _ in corpus.cue_states]
     width = max(part.shape[1] for part in parts)
     padded = [np.pad(part, ((0, 0), (0, width - part.shape[1])), constant_values=-1) for part in parts]

@@ -43,12 +43,13 @@ class Lexicon:
 
     Attributes:
         words: distinct strings.
-        names: each entity's name.
-        relation_words: each relation's word.
-        value_words: the words of each relation's values; -1 if a relation has fewer values.
+        names: each entity's name; -1 if a language has none.
+        relation_words: each relation's word; -1 if a language has none.
+        value_words: the words of each relation's values; -1 if a relation has fewer values, or a language has no word.
         tags: each language's tag word; empty if sentences have no tags.
         relation_first: which languages say relation entity value instead of entity relation value.
         syllable_letters: letters in a syllable; 0 if words are not built from syllables of one length.
+        codes: the languages' own codes; empty: they are called A, B, ...
     """
 
     words: np.ndarray
@@ -58,11 +59,12 @@ class Lexicon:
     tags: Int[np.ndarray, " tag"]
     relation_first: Bool[np.ndarray, " language"]
     syllable_letters: int
+    codes: tuple[str, ...] = ()
 
     @property
     def language_names(self) -> list[str]:
-        """A letter for each language."""
-        return list(LANGUAGE_NAMES[: self.names.shape[1]])
+        """A letter or code for each language."""
+        return list(self.codes or LANGUAGE_NAMES[: self.names.shape[1]])
 
 
 def generate_lexicon(config: LanguagesConfig, world: World, seed: int) -> Lexicon:

@@ -2,7 +2,7 @@
 
 A fact is parallel (told in every language) or mono (told in one). Facts are not drawn for languages but allotted by
 largest remainder within each (relation, value), with rounding errors carried on. So at informativeness 0 the mixture
-holds almost no information by accident.
+holds almost no information by accident. A fact that some language has no words for is mono, told in one that has.
 """
 
 from dataclasses import dataclass
@@ -124,7 +124,7 @@ def mix(world: World, config: MixtureConfig, shares: tuple[float, ...], seed: in
     language = np.full(world.n_facts, -1)  # -1: parallel
     for relation in range(world.n_relations):
         owed_groups, owed_languages = np.zeros(2), np.zeros(len(share))
-        in_relation = rank[world.relation[rank] == relation]
+        in_relation = rank[(world.relation[rank] == relation) & world.complete[rank]]
         for value in orders[relation]:
             cell = in_relation[world.value[in_relation, 0] == value]
             target = len(cell) * np.array([config.parallel_fraction, 1 - config.parallel_fraction])
@@ -137,6 +137,8 @@ def mix(world: World, config: MixtureConfig, shares: tuple[float, ...], seed: in
             language[mono] = alternate(counts, tie)
     if config.unit == "entity":
         language = _by_entity(world, language, share, rng)
+    some = rank[~world.complete[rank]]
+    language[some] = _where_there_are_words(world, some, by_value)
 
     told = (language[:, None] == np.arange(len(share))) | (language == -1)[:, None]
     told &= world.seen[:, None]
@@ -144,6 +146,25 @@ def mix(world: World, config: MixtureConfig, shares: tuple[float, ...], seed: in
     if config.exposure == "per_fact":
         weight = weight / np.maximum(told.sum(axis=1, keepdims=True), 1)
     return Mixture(told, weight / weight.sum())
+
+
+def _where_there_are_words(
+    world: World, facts: Int[np.ndarray, " some"], by_value: Float[np.ndarray, "relation value language"]
+) -> Int[np.ndarray, " some"]:
+    """A language for each fact that not all languages have words for: of those that have, the one owed most.
+
+    Each fact of a relation adds its P(l | v), within the languages that it can be told in, to what they are owed.
+    """
+    owed = np.zeros((world.n_relations, world.n_languages))
+    chosen = np.empty(len(facts), dtype=int)
+    for place, fact in enumerate(facts.tolist()):
+        relation, sayable = world.relation[fact], world.value[fact] >= 0
+        value = world.value[fact, sayable.argmax()]
+        wanted = np.where(sayable, by_value[relation, value], 0.0)
+        owed[relation] += wanted / wanted.sum() if wanted.sum() > 0 else sayable / sayable.sum()
+        chosen[place] = np.where(sayable, np.round(owed[relation], 9), -np.inf).argmax()
+        owed[relation, chosen[place]] -= 1
+    return chosen
 
 
 def _by_entity(

@@ -1,11 +1,13 @@
-"""Words to tokens: word, syllable, character, byte and BPE, all as Hugging Face fast tokenizers.
+"""Words to tokens: word, syllable, character, byte, BPE, byte-level BPE, or a ready file: Hugging Face fast tokenizers.
 
-Spaces only separate words: they are no tokens, no token spans two words, and decoding restores them. Tokens that
-continue a word are marked ## (as in BERT's WordPiece), so that `vah ##gal tir` reads as "vahgal tir".
+A word of real facts may hold spaces; each of its parts is cut by itself. Spaces only separate words: they are no
+tokens, no token spans two words, and decoding restores them. Tokens that continue a word are marked ## (as in BERT's
+WordPiece), so that `vah ##gal tir` reads as "vahgal tir".
 """
 
 import json
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +15,7 @@ from jaxtyping import Int
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
 from mechxl.config import TokenizationConfig
+from mechxl.data.ready import ready_tokenizer
 from mechxl.errors import refuse
 
 if TYPE_CHECKING:
@@ -37,30 +40,42 @@ def build_tokenizer(
         syllable_letters: letters in a syllable; 0 if words are not built from syllables.
 
     Raises:
-        InputError: a BPE vocabulary is smaller than its alphabet or larger than merges can make it; or words that are
-            not built from syllables are to be cut into syllables.
+        InputError: a BPE vocabulary is smaller than its alphabet or larger than merges can make it; words that are not
+            built from syllables are to be cut into syllables; or the file holds no tokenizer for these words.
     """
-    if config.kind == "bpe":
-        tokenizer = _byte_pairs(config.vocab_size, words, sentences)
+    if config.kind == "file":
+        return _finished(ready_tokenizer(Path(config.file), words, SPECIAL, unknown=PAD))
+    words = np.array(sorted({part for word in words.tolist() for part in word.split()}))
+    spell = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    in_bytes = config.kind in ("byte", "byte_bpe")
+
+    def spelled(text: str) -> str:
+        return spell.pre_tokenize_str(text)[0][0] if in_bytes else text
+
+    if config.kind in ("bpe", "byte_bpe"):
+        written = (" ".join(map(spelled, sentence.split())) for sentence in sentences)
+        tokenizer = _byte_pairs(config.vocab_size, np.array([spelled(word) for word in words.tolist()]), written)
     else:
         if config.kind == "syllable" and not syllable_letters:
             raise refuse("tokenization.kind", config.kind, "these words are not built from syllables", "character")
-        spell = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-        spelled = (spell.pre_tokenize_str(word)[0][0] if config.kind == "byte" else word for word in words)
         size = syllable_letters if config.kind == "syllable" else LETTERS[config.kind]
-        pieces = {piece for word in spelled for piece in cut(word, size or len(word))}
+        pieces = {piece for word in map(spelled, words.tolist()) for piece in cut(word, size or len(word))}
         vocabulary = {token: index for index, token in enumerate([*SPECIAL, *sorted(pieces)])}
         longest = 1 + max(len(word.encode()) for word in words)
         tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token=PAD, max_input_chars_per_word=longest))
     split = pre_tokenizers.WhitespaceSplit()
     join = decoders.WordPiece(prefix=CONTINUES, cleanup=False)
-    if config.kind == "byte":
-        spell = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    if in_bytes:
         tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, spell])
         tokenizer.decoder = decoders.Sequence([join, decoders.Replace(" ", "Ġ"), decoders.ByteLevel()])
     else:
         tokenizer.pre_tokenizer = split
         tokenizer.decoder = join
+    return _finished(tokenizer)
+
+
+def _finished(tokenizer: Tokenizer) -> Tokenizer:
+    """With BOS at the beginning of every sentence."""
     tokenizer.post_processor = processors.TemplateProcessing(single=f"{BOS} $A", special_tokens=[(BOS, BOS_ID)])
     tokenizer.add_special_tokens(SPECIAL)
     return tokenizer

@@ -7,6 +7,7 @@ from jaxtyping import Bool, Int
 
 from mechxl.data.corpus import Corpus
 
+NO_WORD = "the asked language has no words for the fact"
 VALUE_DIFFERS = "the value differs between the languages"
 PROMPT_TOLD = "the prompt is a training prompt"
 TAG_UNHEARD = "the asked language's tag is in no training sentence"
@@ -62,6 +63,7 @@ def transfer_items(corpus: Corpus, tag: bool = True) -> TransferItems:
     swapped = corpus.lexicon.relation_first[asked]
     name, relation = np.where(swapped, words[:, 2], words[:, 1]), np.where(swapped, words[:, 1], words[:, 2])
     reasons = {
+        NO_WORD: world.value[fact, asked] < 0,
         VALUE_DIFFERS: world.value[fact, asked] != world.value[fact, told],
         PROMPT_TOLD: np.isin(corpus.prompt_keys(fact, asked, tag), prompts),
         TAG_UNHEARD: (words[:, 0] >= 0) & ~heard[words[:, 0]],

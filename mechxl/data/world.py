@@ -1,6 +1,6 @@
 """Entities, relations and values as tables, and a generator of such tables.
 
-The other modules do not know how a World was made, so another source (a CSV file, real facts) can build such tables.
+The other modules do not know how a World was made: `mechxl.data.sources` builds such tables of real facts.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,8 @@ class World:
     Attributes:
         entity: each fact's entity, 0 .. n_entities - 1; unseen entities come last.
         relation: each fact's relation, 0 .. n_relations - 1.
-        value: each fact's value in each language, numbered within its relation; -1 for unseen entities.
+        value: each fact's value in each language, numbered within its relation; -1 for unseen entities, and where a
+            language lacks a word of the fact, so that it can't be told there.
         frequency: how often a fact is told, relative to the others; sums to 1, and is 0 for unseen entities.
         value_probability: probability of each relation's values; rows sum to 1 and are padded with 0.
     """
@@ -54,7 +55,12 @@ class World:
     @property
     def seen(self) -> Bool[np.ndarray, " fact"]:
         """Which facts have a value, and so can be told."""
-        return self.value[:, 0] >= 0
+        return np.asarray((self.value >= 0).any(axis=1))
+
+    @property
+    def complete(self) -> Bool[np.ndarray, " fact"]:
+        """Which facts can be asked in every language; those of unseen entities always can."""
+        return np.asarray((self.value >= 0).all(axis=1) | ~self.seen)
 
 
 def zipf(n: int, exponent: float, rng: np.random.Generator) -> Float[np.ndarray, " n"]:

@@ -110,8 +110,9 @@ def draw_board(shown: Renderings, names: Sequence[str], picked: tuple[int, int])
 def draw_curves(curves: pd.DataFrame, choice: Choice, facts: int) -> go.Figure:
     """One curve of S - W for each layer; the last trace marks the chosen checkpoint and layer."""
     figure, steps = go.Figure(), curves.index.tolist()
-    for layer in curves.columns:
-        colour = layer_colour(layer, curves.columns[-1])
+    layers = [int(layer) for layer in curves.columns]
+    for layer in layers:
+        colour = layer_colour(layer, layers[-1])
         curve = line(steps_shown(steps), curves[layer], f"layer {layer}", colour)
         curve.update(mode="lines+markers", customdata=steps, hovertemplate="step %{customdata:,}: %{y:.3f}")
         figure.add_trace(curve)

@@ -60,17 +60,23 @@ def choose_facts(
 ) -> Int[np.ndarray, " fact"]:
     """The selected facts: a split, indices or a mask; then only some relations; then a seeded sample of n, in order.
 
+    A split has the facts that can be asked in every language.
+
     Raises:
-        InputError: a split, fact or relation does not exist, no fact is left, or fewer than n are left.
+        InputError: a split, fact or relation does not exist, a fact can't be asked in every language, no fact is left,
+            or fewer than n are left.
     """
     world = corpus.world
     if isinstance(facts, str):
         if facts not in ("all", *GROUPS):
             raise InputError(f"facts = {facts}: there is no such split; there are all, {', '.join(GROUPS)}, or indices")
         argument = f"facts = {facts}"
-        chosen = np.arange(world.n_facts) if facts == "all" else np.flatnonzero(corpus.mixture.group == facts)
+        chosen = np.flatnonzero(world.complete & ((corpus.mixture.group == facts) | (facts == "all")))
     else:
         argument, chosen = "facts", _indices(np.asarray(facts), world.n_facts)
+        if not world.complete[chosen].all():
+            fact = chosen[~world.complete[chosen]][0]
+            raise InputError(f"facts = {fact}: some language has no words for this fact; leave it out")
     if not len(chosen):
         raise InputError(f"{argument}: this run has no such facts")
     if relation is not None:

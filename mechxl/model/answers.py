@@ -1,7 +1,7 @@
 """Asks the model: its decoded answer, the log probability of the right answer, and the kind of the answer."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 KINDS = ("right", "right_value_other_language", "wrong_value", "other")
 Forward = Callable[[Tensor, Tensor], Tensor]  # (tokens, positions) -> logits
 ROWS_AT_ONCE = 2048  # so many rows' activations fit into a processor's cache
+LOGITS_AT_ONCE = 2**24  # numbers: of many tokens a row, in a vocabulary of thousands
 
 
 @dataclass(frozen=True)
@@ -135,8 +136,14 @@ class Questions:
         order = torch.as_tensor(np.lexsort(self.tokens.cpu().numpy().T[::-1]), device=self.tokens.device)
         return [
             (rows, shared(self.tokens[rows], int(self.prompt_length[rows].min()) - 1, len(rows)))
-            for rows in order.split(ROWS_AT_ONCE)
+            for rows in order.split(min(ROWS_AT_ONCE, max(1, self.fit_at_once)))
         ]
+
+    @property
+    def fit_at_once(self) -> int:
+        """The number of questions whose answers' logits fit into `LOGITS_AT_ONCE`; real answers may be long."""
+        longest = int(self.answer_length.max()) if len(self) else 1
+        return LOGITS_AT_ONCE // (max(longest, 1) * self.corpus.tokenizer.get_vocab_size())
 
 
 @dataclass(frozen=True)
@@ -166,10 +173,53 @@ def ask_questions(model: Model, questions: Questions, trie: AnswerTrie) -> Answe
         prompts, answers = questions.prompt_length[rows], questions.answer_length[rows]
         sizes = Sizes(int(prompts.max()), int(answers.max()), trie.longest)
         whole, begun = (partial(lean_logits, model, common=shared) for shared in (common, common.beginnings()))
-        of_right, tokens = answer(whole, begun, questions.tokens[rows], prompts, answers, sizes)
+        first = replace(sizes, decoded=1)
+        of_right, tokens = answer(whole, begun, questions.tokens[rows], prompts, answers, first)
         row_index = rows.cpu().numpy()
-        log_prob[row_index], decoded[row_index] = of_right.double().cpu().numpy(), tokens.cpu().numpy()
+        log_prob[row_index] = of_right.double().cpu().numpy()
+        decoded[row_index] = _decoded(model, questions.tokens[rows], prompts, common, tokens, trie)
     return read_answers(questions, trie, log_prob, decoded)
+
+
+@torch.no_grad()
+def _decoded(
+    model: Model,
+    tokens: Int[Tensor, "question position"],
+    prompt_length: Int[Tensor, " question"],
+    common: Shared,
+    first: Int[Tensor, "question one"],
+    trie: AnswerTrie,
+) -> Int[np.ndarray, "question place"]:
+    """Greedily decoded tokens. Once a question's tokens are a value's word, or can't become one, no more are decoded.
+
+    Args:
+        model: that is asked.
+        tokens: the sentences, right-padded.
+        prompt_length: of each question.
+        common: what the sentences share.
+        first: the first decoded token of each.
+        trie: of all answers.
+    """
+    found = np.full((len(tokens), trie.longest), PAD_ID)
+    found[:, :1] = first.cpu().numpy()
+    grown = F.pad(tokens, (0, trie.longest), value=PAD_ID)
+    grown.masked_fill_(torch.arange(grown.shape[1], device=tokens.device) >= prompt_length[:, None], PAD_ID)
+    open_rows, state = np.arange(len(tokens)), np.zeros(len(tokens), dtype=int)
+    begun = common.beginnings()
+    for done in range(1, trie.longest):
+        state = trie.next[state, trie.column[found[open_rows, done - 1]]]
+        goes_on = (state >= 0) & (trie.word[state] < 0)
+        open_rows, state = open_rows[goes_on], state[goes_on]
+        if not len(open_rows):
+            break
+        rows = torch.as_tensor(open_rows, device=tokens.device)
+        position = (prompt_length[rows] - 1 + done)[:, None]
+        last = torch.as_tensor(found[open_rows, done - 1], device=tokens.device)
+        grown[rows[:, None], position] = last[:, None]
+        width = int(position.max()) + 1
+        scores = lean_logits(model, grown[rows, :width], position, begun[rows])
+        found[open_rows, done] = scores[:, 0].argmax(-1).cpu().numpy()
+    return found
 
 
 def read_answers(
@@ -272,7 +322,8 @@ def answer_log_probs(
     target = torch.as_tensor(np.maximum(answers[:, :, :width], PAD_ID), device=device)
     by_token = np.zeros((*words.shape, width))
     for asked, common in questions.parts:
-        for chosen in torch.arange(len(asked), device=device).split(max(1, ROWS_AT_ONCE // words.shape[1])):
+        fit = min(ROWS_AT_ONCE, max(1, LOGITS_AT_ONCE // (width * corpus.tokenizer.get_vocab_size())))
+        for chosen in torch.arange(len(asked), device=device).split(max(1, fit // words.shape[1])):
             rows = asked[chosen]
             log_probs = _log_probs(
                 model, questions.tokens[rows], common[chosen], questions.prompt_length[rows], target[rows]

@@ -56,8 +56,12 @@ def logits(
 ) -> Float[Tensor, "batch asked d_vocab"]:
     """Logits at some positions, from weights; see `lean_logits`."""
     resid, _ = residual_stream(weights, tokens, positions, common)
-    flat = normalize(weights.ln_final, resid.flatten(0, 1))
-    return torch.addmm(weights.b_U, flat, weights.W_U).unflatten(0, resid.shape[:2])
+    return unembedded(weights, resid.flatten(0, 1)).unflatten(0, resid.shape[:2])
+
+
+def unembedded(weights: Weights, resid: Float[Tensor, "row d_model"]) -> Float[Tensor, "row d_vocab"]:
+    """The logits of the final residual stream."""
+    return torch.addmm(weights.b_U, normalize(weights.ln_final, resid), weights.W_U)
 
 
 def residual_stream(

@@ -50,7 +50,7 @@ def distinct_roles(corpus: Corpus, facts: Int[np.ndarray, " fact"]) -> tuple[lis
 def prompts_coincide(corpus: Corpus) -> bool:
     """Whether all facts have one prompt in all languages, tag shown: nothing then tells which language is asked."""
     n_languages = corpus.world.n_languages
-    tokens = corpus.sequences(*crossed(np.arange(len(corpus.world.relation)), n_languages)).prompts()
+    tokens = corpus.sequences(*crossed(np.flatnonzero(corpus.world.complete), n_languages)).prompts()
     by_fact = tokens.reshape(-1, n_languages, tokens.shape[1])
     return bool((by_fact == by_fact[:, :1]).all())
 
@@ -81,6 +81,7 @@ def scored_facts(corpus: Corpus, thorough: bool) -> Int[np.ndarray, " sampled"]:
         thorough: of all entities rather than of a seeded sample of SAMPLED_ENTITIES.
     """
     group = corpus.mixture.group
+    group = np.where(corpus.world.complete, group, "")
     facts = np.flatnonzero(group == ("mono" if (group == "mono").any() else "parallel"))
     return facts if thorough else sampled_facts(corpus, facts)
 

@@ -26,6 +26,7 @@ import torch
 
 from mechxl.config import RunConfig, as_toml_table, differences
 from mechxl.data.corpus import Corpus, build_corpus
+from mechxl.data.sources.choose import with_digests
 from mechxl.errors import Busy, Failure, InputError
 from mechxl.files import check_path, is_partial, kind_of, reason, whole_file, write_text
 from mechxl.lock import Hold, busy, hold, is_held
@@ -101,6 +102,7 @@ def claim(config: RunConfig, out: Path, *, resume: bool, overwrite: bool, quiet:
         raise InputError(f"{out}: is a mount point, which a run can't take the place of; name a directory in it")
     if resume and not existing and not quiet:
         print(f"mechxl: {out}: there is no run to resume; a new one starts", file=sys.stderr)
+    config = with_digests(config)
     corpus = build_corpus(config)
     directory = _hidden(place, "new")
     created = [path for path in (directory, *directory.parents) if not path.exists()]

@@ -11,7 +11,7 @@ from torch.optim.adamw import adamw
 from mechxl.config import RunConfig, TrainingConfig
 from mechxl.data.corpus import Corpus
 from mechxl.data.tokenization import PAD_ID
-from mechxl.model.forward import logits
+from mechxl.model.forward import logits, residual_stream, unembedded
 from mechxl.model.parameters import save_parameters
 from mechxl.model.weights import Packed, Weights, named
 from mechxl.run import Run
@@ -80,9 +80,16 @@ def train_run(
 
 def batch_losses(weights: Weights, batch: TrainingBatch) -> tuple[Tensor, Tensor]:
     """(the loss that is trained, the answers' part of it): summed over tokens, averaged over sentences, in nats."""
-    scores = logits(weights, batch.tokens, batch.positions, batch.common)
-    by_token = F.cross_entropy(scores.flatten(0, 1), batch.targets.flatten(), ignore_index=PAD_ID, reduction="none")
-    answers = (by_token.detach() * batch.is_answer.flatten()).sum() / len(batch.tokens)
+    targets, is_answer = batch.targets.flatten(), batch.is_answer.flatten()
+    wanted = targets != PAD_ID
+    if wanted.all():
+        scores = logits(weights, batch.tokens, batch.positions, batch.common).flatten(0, 1)
+    else:  # answers of several lengths: only real tokens are worth a row of logits
+        resid, _ = residual_stream(weights, batch.tokens, batch.positions, batch.common)
+        targets, is_answer = targets[wanted], is_answer[wanted]
+        scores = unembedded(weights, resid.flatten(0, 1)[wanted])
+    by_token = F.cross_entropy(scores, targets, reduction="none")
+    answers = (by_token.detach() * is_answer).sum() / len(batch.tokens)
     return by_token.sum() / len(batch.tokens), answers
 
 

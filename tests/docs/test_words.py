@@ -106,6 +106,8 @@ def parse_of(module: str):
         return parse_analyses
     if module == "mechxl.check":
         return parse_check
+    if module == "mechxl.facts":
+        return parse_facts
     assert module in ("benchmarks", "pytest", "tests.fuzz", "tests.damage"), module
     return lambda arguments: None
 
@@ -125,6 +127,12 @@ def parse_check(arguments: list[str]) -> None:
     from mechxl.cli import parse
 
     assert parse(Check, arguments, "check", "").runs
+
+
+def parse_facts(arguments: list[str]) -> None:
+    from mechxl.facts import USAGE
+
+    assert f"mechxl.facts {arguments[0]}" in USAGE
 
 
 def parse_sweep(arguments: list[str]) -> None:

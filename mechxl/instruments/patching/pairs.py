@@ -90,7 +90,7 @@ def draw_pairs(
     Returns:
         n pairs; fewer, or none, if there are not enough entities.
     """
-    world, told, in_group = corpus.world, corpus.mixture.told, corpus.mixture.group == group
+    world, told, in_group = corpus.world, corpus.mixture.told, (corpus.mixture.group == group) & corpus.world.complete
     rng, used = generator(seed, f"pairs {group} {donor} {receiver}"), set(without)
     donors = rng.permutation(np.flatnonzero(in_group & told[:, donor]))
     receivers = rng.permutation(np.flatnonzero(in_group & told[:, receiver]))

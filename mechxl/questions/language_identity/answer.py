@@ -82,14 +82,14 @@ def compute(run: Run, thorough: bool = False) -> Finding:
 
 def _facts(corpus: Corpus, most: int | None) -> Int[np.ndarray, " fact"]:
     """All facts of a seeded sample of the entities that training names."""
-    seen = np.flatnonzero(corpus.world.seen)
+    seen = np.flatnonzero(corpus.world.seen & corpus.world.complete)
     entities = generator(0, "entities probed").permutation(np.unique(corpus.world.entity[seen]))[:most]
     return seen[np.isin(corpus.world.entity[seen], entities)]
 
 
 def halves(corpus: Corpus, most: int | None) -> tuple[Int[np.ndarray, " fact"], Int[np.ndarray, " fact"]]:
     """Facts to fit on and facts to ask, of different entities; at most so many entities in each half."""
-    seen = np.flatnonzero(corpus.world.seen)
+    seen = np.flatnonzero(corpus.world.seen & corpus.world.complete)
     entities = generator(0, "entities erased").permutation(np.unique(corpus.world.entity[seen]))
     most = min(most or len(entities), len(entities) // 2)
     fit, asked = (np.isin(corpus.world.entity[seen], some) for some in (entities[:most], entities[-most:]))

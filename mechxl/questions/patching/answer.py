@@ -39,7 +39,7 @@ def compute(run: Run, thorough: bool = False) -> Finding:
         thorough: grids at all checkpoints, and as many pairs as there are.
     """
     corpus, n_blocks = run.corpus, run.config.model.n_layers
-    facts = np.flatnonzero(corpus.world.seen)
+    facts = np.flatnonzero(corpus.world.seen & corpus.world.complete)
     roles, same = distinct_roles(corpus, facts)
     groups = draw_groups(corpus, corpus.world.n_facts if thorough else PAIRS)
     notes = {

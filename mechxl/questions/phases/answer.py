@@ -95,10 +95,11 @@ def _curve(
 def _from_metrics(run: Run) -> list[pd.DataFrame]:
     """Recall and transfer at every evaluation; of log p what lies above the exact -H(A | R, S): what facts add."""
     metrics, parts, guessed = run.metrics, [], floors(run.corpus, transfer_items(run.corpus))
+    entities = len(np.unique(run.corpus.world.entity[run.corpus.world.seen]))
     floor = -no_knowledge_losses(told_distribution(run.corpus)).given_readers  # log p of a model that knows no fact
     for kind in ("recall", "transfer"):
         if (column := f"{kind}_accuracy") in metrics:
-            noise = _sampling_error(metrics[column], metrics[f"{kind}_n"], run.config.world.n_entities)
+            noise = _sampling_error(metrics[column], metrics[f"{kind}_n"], entities)
             values = metrics["step"], metrics[column]
             parts.append(_curve(kind, "accuracy", *values, "metrics", noise, guessed[kind]))
         if (column := f"{kind}_log_prob") in metrics:

@@ -59,7 +59,9 @@ def groups_of(
         names: which groups.
         permutations: of entities; with 0, measures have no nulls.
     """
-    facts = {name: np.flatnonzero(corpus.mixture.group == name) for name in NAMES if name in names}
+    facts = {
+        name: np.flatnonzero((corpus.mixture.group == name) & corpus.world.complete) for name in NAMES if name in names
+    }
     return {name: _group(corpus, members, thorough, permutations) for name, members in facts.items() if len(members)}
 
 

@@ -86,10 +86,16 @@ const mechxlModel = (function () {
       const found = parts.map((part) => numbers.get(part));
       return found.includes(undefined) ? null : found;
     }
-    // The tokens of a word; null: it has letters or pieces that the model has never seen.
-    return function (word) {
-      const spelled = about.bytes ? [...new TextEncoder().encode(word)].map((byte) => letters[byte]).join("") : word;
+    const known = about.parts && new Map(about.parts.map(([part, ids]) => [part, ids])); // as a ready tokenizer cuts them
+    function part(one) {
+      if (known) return known.get(one) || null;
+      const spelled = about.bytes ? [...new TextEncoder().encode(one)].map((byte) => letters[byte]).join("") : one;
       return ranks ? merged(spelled) : longestFirst(spelled);
+    }
+    // The tokens of a word, which may hold spaces; null: it has letters or pieces that the model has never seen.
+    return function (word) {
+      const cut = word.split(" ").filter((one) => one !== "").map(part);
+      return cut.includes(null) ? null : cut.flat();
     };
   }
 

@@ -37,7 +37,7 @@ class Tried:
     @classmethod
     def of(cls, corpus: Corpus, n: int) -> "Tried":
         """A seeded sample of n questions, of all facts in all languages."""
-        fact, language = crossed(np.arange(corpus.world.n_facts), corpus.world.n_languages)
+        fact, language = crossed(np.flatnonzero(corpus.world.complete), corpus.world.n_languages)
         chosen = generator(0, "prompts tried").permutation(len(fact))[:n]
         asked = corpus.sequences(fact[chosen], language[chosen])
         place = np.arange(max(int(asked.answer_length.max()), 1))
@@ -148,12 +148,33 @@ def _tokenizer(corpus: Corpus) -> Json:
     """The pieces by number, the merges of BPE, and whether words are spelled as bytes."""
     content = json.loads(corpus.tokenizer.to_str())
     vocabulary = content["model"]["vocab"]
+    steps = [part["type"] for part in content["pre_tokenizer"].get("pretokenizers", [content["pre_tokenizer"]])]
+    marked = content["model"].get("continuing_subword_prefix") == CONTINUES and not content["normalizer"]
+    if not marked or steps not in (["WhitespaceSplit"], ["WhitespaceSplit", "ByteLevel"]):  # of a file
+        return _ready(corpus)
     spelled = any(part["type"] == "ByteLevel" for part in content["pre_tokenizer"].get("pretokenizers", ()))
     merges = [pair.split(" ") if isinstance(pair, str) else pair for pair in content["model"].get("merges", ())]
     return {
         "pieces": sorted(vocabulary, key=vocabulary.__getitem__),
         "merges": merges if content["model"]["type"] == "BPE" else None,
         "bytes": spelled,
+        "continues": CONTINUES,
+        "special": len(SPECIAL),
+        "bos": BOS_ID,
+        "eos": EOS_ID,
+    }
+
+
+def _ready(corpus: Corpus) -> Json:
+    """A ready tokenizer: its tokens, and how it cuts the words of the corpus; the page cuts no others."""
+    vocabulary = corpus.tokenizer.get_vocab()
+    parts = sorted({part for word in corpus.lexicon.words.tolist() for part in word.split()})
+    cut = corpus.tokenizer.encode_batch(parts, add_special_tokens=False)
+    return {
+        "pieces": sorted(vocabulary, key=vocabulary.__getitem__),
+        "merges": None,
+        "parts": [[part, one.ids] for part, one in zip(parts, cut, strict=True)],
+        "bytes": False,
         "continues": CONTINUES,
         "special": len(SPECIAL),
         "bos": BOS_ID,
@@ -174,9 +195,9 @@ def _told(corpus: Corpus) -> dict[str, object]:
     cell = row[world.entity[shown]], world.relation[shown]
     value[cell] = world.value[shown]
     told[cell] = corpus.mixture.told[shown] @ (1 << np.arange(world.n_languages))
-    seen = np.flatnonzero(world.seen[shown])
+    seen = np.flatnonzero((world.seen & world.complete)[shown])
     words = np.append(lexicon.words, "").astype(object)
-    mono = np.flatnonzero(corpus.mixture.mono[shown])
+    mono = np.flatnonzero((corpus.mixture.mono & world.complete)[shown])
     return {
         "languages": lexicon.language_names,
         "relation_first": lexicon.relation_first.tolist(),

@@ -51,22 +51,40 @@
     if (about.relation_first[q.language]) both.reverse();
     return [...(about.tags.length ? [about.tags[q.language]] : []), ...both].join(" ");
   }
-  const entityAt = about.names.map((names) => new Map(names.map((name, entity) => [name, entity])));
-  const relationAt = about.relations.map((names) => new Map(names.map((name, relation) => [name, relation])));
+  const numbered = (names) => { // of real facts, two things may have one name; a language may lack a name
+    const found = new Map();
+    names.forEach((name, number) => { if (name !== "") found.set(name, [...(found.get(name) || []), number]); });
+    return found;
+  };
+  const entitiesAt = about.names.map(numbered), relationAt = about.relations.map((names) => new Map(names.map((name, relation) => [name, relation])));
+  const isFact = (q) => about.languages.some((_, a) => about.value[a][factOf(q)] >= 0);
+  const first = (found) => found && found[0];
+  const entityAt = entitiesAt.map((found) => ({ get: (name) => first(found.get(name)) }));
   function recognized(text, preferred) { // the question that words ask; null: none
     const said = text.trim().split(/\s+/), order = [preferred, ...about.languages.keys()];
     for (const language of order) {
       const plain = about.tags.length && said[0] === about.tags[language] ? said.slice(1) : said;
-      const ordered = about.relation_first[language] ? [...plain].reverse() : plain;
-      const entity = entityAt[language].get(ordered[0]), relation = relationAt[language].get(ordered[1]);
-      const otherTag = said.length === 3 && plain.length === 3;
-      if (ordered.length === 2 && !otherTag && entity !== undefined && relation !== undefined) return { entity, relation, language };
+      for (let cut = 1; cut < plain.length; cut++) { // words may hold spaces
+        const parts = [plain.slice(0, cut).join(" "), plain.slice(cut).join(" ")];
+        const [name, asked] = about.relation_first[language] ? parts.reverse() : parts;
+        const relation = relationAt[language].get(asked), alike = entitiesAt[language].get(name);
+        if (relation === undefined || !alike) continue;
+        const entity = alike.find((one) => isFact({ entity: one, relation }));
+        return { entity: entity === undefined ? alike[0] : entity, relation, language };
+      }
     }
     return null;
   }
+  function words(text) { // the words of a prompt: tag, name and relation where they ask a question, else what spaces divide
+    const said = text.trim().split(/\s+/).filter((one) => one !== ""), q = recognized(text, Number(at("language").value));
+    if (!q) return said;
+    const both = [about.names[q.language][q.entity], about.relations[q.language][q.relation]];
+    if (about.relation_first[q.language]) both.reverse();
+    return [...(about.tags.length && said[0] === about.tags[q.language] ? [said[0]] : []), ...both];
+  }
   // The prompt's tokens and, of each, its word and its place in the word; or what is wrong with it.
   function prompt(text) {
-    const said = text.trim().split(/\s+/).filter((one) => one !== ""), ids = [about.tokenizer.bos], places = [{ word: -1, place: 0, of: 1 }];
+    const said = words(text), ids = [about.tokenizer.bos], places = [{ word: -1, place: 0, of: 1 }];
     if (!said.length) return { problem: "Pick an entity, or type words." };
     for (let number = 0; number < said.length; number++) {
       const cut = tokens(said[number]);
@@ -196,7 +214,7 @@
     at("checkpoint").value = String(place);
     tell();
   }
-  function fill(list, names) { list.replaceChildren(...names.map((name) => element("option", undefined, { value: name }))); }
+  function fill(list, names) { list.replaceChildren(...[...new Set(names)].filter((name) => name !== "").map((name) => element("option", undefined, { value: name }))); }
   function pick(q) {
     if (!question || question.language !== q.language || !at("entities").children.length) fill(at("entities"), about.names[q.language]);
     question = q;
@@ -209,7 +227,8 @@
   function picked() {
     const language = Number(at("language").value), relation = Number(at("relation").value), name = at("entity").value.trim();
     const before = question ? question.language : language;
-    const entity = entityAt[language].get(name) ?? entityAt[before].get(name);
+    const alike = [language, before].flatMap((one) => entitiesAt[one].get(name) || []).filter((one) => about.names[language][one] !== "");
+    const entity = alike.find((one) => isFact({ entity: one, relation })) ?? alike[0];
     if (entity !== undefined) return pick({ entity, relation, language });
     question = null; // an entity that the page does not know: its words are asked as they stand
     const both = [name, about.relations[language][relation]];

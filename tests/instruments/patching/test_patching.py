@@ -282,7 +282,7 @@ def test_all_pairs_fewer_than_asked_for_and_the_share_with_its_interval(trained,
     for layer in (1, 2):
         one, hit = every.sel(layer=layer).squeeze(), int(hits.sel(layer=layer).squeeze())
         share, z2 = hit / n, t.ppf(0.975, n - 1) ** 2  # Wilson 1927, with Student's quantile
-        ends = np.roots([n - 1 + z2, -(2 * share * (n - 1) + z2), share**2 * (n - 1)])
+        ends = np.roots([float(n - 1 + z2), -float(2 * share * (n - 1) + z2), float(share**2 * (n - 1))])
         assert (int(one["n"]), float(one["accuracy"])) == (n, pytest.approx(share))
         if 0 < hit < n:
             assert [float(one["low"]), float(one["high"])] == pytest.approx(sorted(ends.real))
