@@ -90,7 +90,7 @@ CLAIMS = (
         "{transfer.k1_q0} where it says all that it can.",
         "seeds",
         "b.q0.p",
-        "sign test over seeds; trained null transfers {transfer.null_k0_q0.5}",
+        "sign test over seeds; with words shared the trained null is none",
     ),
     Claim(
         "Transfer depends on how easily the language is extracted.",
@@ -100,7 +100,7 @@ CLAIMS = (
         "half of them hidden.",
         "seeds",
         "a.k1.p",
-        "sign test over seeds; trained null transfers {transfer.null_k1_q0.5}",
+        "sign test over seeds; with words shared the trained null is none",
     ),
     Claim(
         "The distribution of the data changes transfer.",
@@ -274,8 +274,8 @@ BEYOND = (
     ),
     (
         "dose_map",
-        "How transfer follows from settings: error of the law in held-out cells {error.means.law}, of its "
-        "rivals {error.means.additive}, {error.means.product} and {error.means.two ways}; noise floor {floor}.",
+        "How transfer follows from settings: a law errs by {error.means.law} in cells that it was not fitted to, its "
+        "rivals {error.means.additive}, {error.means.product} and {error.means.two_ways}; noise floor {floor}.",
     ),
 )
 

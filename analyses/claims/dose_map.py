@@ -226,7 +226,7 @@ def _tests_of(text: str) -> tuple[Test, ...]:
     for name in MODELS:
         if name not in (LAW, NOTHING):
             values = errors[name] - errors[LAW]
-            tests.append(Test(f"c.{name}", f"(c) error of {name} less the law's", values, sign_test(values)))
+            tests.append(Test(f"c.{_key(name)}", f"(c) error of {name} less the law's", values, sign_test(values)))
     corrected = np.asarray(multipletests([test.p for test in tests], method="holm")[1])
     return tuple(replace(test, holm=float(p)) for test, p in zip(tests, corrected, strict=True))
 
@@ -291,6 +291,11 @@ def analyse(rows: Rows) -> dict[str, pd.DataFrame]:
     return {"map": pd.DataFrame(cells), "models": pd.DataFrame(models), "tests": pd.DataFrame(tests)}
 
 
+def _key(name: str) -> str:
+    """A model's name, as a number's name has it."""
+    return name.replace(" ", "_")
+
+
 def _parameters(name: str, means: pd.DataFrame) -> str:
     fitted = fit(name, means[means["cell"].isin(FITTED)])
     return ", ".join(f"{key} {signed(value)}" for key, value in zip(MODELS[name].names, fitted, strict=True)) or "-"
@@ -300,8 +305,8 @@ def numbers(rows: Rows) -> dict[str, str]:
     """Means of all cells, errors of the models, the noise floor, and the tests."""
     found = by_variant(rows, [f"k{k:g}_q{q:g}" for k, q in CELLS] + [*NULLS], (*MEASURED, "recall"))
     means, errors = _means(rows), _errors_by_seed(rows)
-    found |= {f"error.{name}": signed(float(values.mean()), 3) for name, values in errors.items()}
-    found |= {f"error.means.{name}": signed(held_out_error(name, means), 3) for name in MODELS}
+    found |= {f"error.{_key(name)}": signed(float(values.mean()), 3) for name, values in errors.items()}
+    found |= {f"error.means.{_key(name)}": signed(held_out_error(name, means), 3) for name in MODELS}
     found |= {"floor": signed(_floor(rows), 3), "runs": str(len(rows)), "planned": str(len(parse_study(GRID).runs))}
     found["seeds"] = str(min(len(_of(rows, *cell)) for cell in CELLS))
     found["low_recall"] = str(sum(row["recall"] < 0.99 for row in rows))
