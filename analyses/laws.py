@@ -5,11 +5,11 @@ a model says of a cell. The docstring of the study `dose_map` fixes the models.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from scipy.optimize import least_squares
 from scipy.special import expit
 
@@ -20,8 +20,34 @@ FITTED = sorted(generator(0, "cells of the map").permutation(N_CELLS)[: N_CELLS 
 LAW, NOTHING = "law", "mean"
 STARTS = 8  # of the search; the best is kept
 
-Cells = pd.DataFrame
 Logits = Float[np.ndarray, " cell"]
+
+
+@dataclass(frozen=True)
+class Cells:
+    """What models see of cells, and their transfer."""
+
+    number: Int[np.ndarray, " cell"]
+    informativeness: Float[np.ndarray, " cell"]
+    hidden: Float[np.ndarray, " cell"]
+    bits: Float[np.ndarray, " cell"]
+    guess: Float[np.ndarray, " cell"]
+    transfer: Float[np.ndarray, " cell"]
+
+    @classmethod
+    def of(cls, table: pd.DataFrame) -> "Cells":
+        """From rows with cell, informativeness, hidden, data_bits, guess and transfer."""
+        names = ("informativeness", "hidden", "data_bits", "guess", "transfer")
+        return cls(table["cell"].to_numpy(dtype=int), *(table[name].to_numpy(dtype=float) for name in names))
+
+    def where(self, chosen: Bool[np.ndarray, " cell"]) -> "Cells":
+        """Some of the cells."""
+        return Cells(*(getattr(self, part.name)[chosen] for part in fields(self)))
+
+    @property
+    def fitted(self) -> Bool[np.ndarray, " cell"]:
+        """Which cells models are fitted to; the others are held out."""
+        return np.isin(self.number, FITTED)
 
 
 @dataclass(frozen=True)
@@ -41,26 +67,26 @@ class Model:
 
 def _law(p: Float[np.ndarray, " parameter"], cells: Cells) -> Logits:
     a, b, q0, c, power = p
-    return a + b * np.log(_hidden(cells) + q0) - c * _bits(cells) ** power
+    return a + b * np.log(cells.hidden + q0) - c * cells.bits**power
 
 
 def _additive(p: Float[np.ndarray, " parameter"], cells: Cells) -> Logits:
     a, b, c = p
-    return a + b * _hidden(cells) - c * cells["informativeness"].to_numpy(dtype=float)
+    return a + b * cells.hidden - c * cells.informativeness
 
 
 def _product(p: Float[np.ndarray, " parameter"], cells: Cells) -> Logits:
     a, c = p
-    return a - c * (1 - _hidden(cells)) * _bits(cells)
+    return a - c * (1 - cells.hidden) * cells.bits
 
 
 def _two_ways(p: Float[np.ndarray, " parameter"], cells: Cells) -> Logits:
     a, b, c = p
-    return a + b * _hidden(cells) - c * (1 - _hidden(cells)) * _bits(cells)
+    return a + b * cells.hidden - c * (1 - cells.hidden) * cells.bits
 
 
 def _mean(p: Float[np.ndarray, " parameter"], cells: Cells) -> Logits:
-    return np.full(len(cells), p[0])
+    return np.full(len(cells.hidden), p[0])
 
 
 MODELS = {
@@ -72,43 +98,29 @@ MODELS = {
 }
 
 
-def _hidden(cells: Cells) -> Float[np.ndarray, " cell"]:
-    return cells["hidden"].to_numpy(dtype=float)
-
-
-def _bits(cells: Cells) -> Float[np.ndarray, " cell"]:
-    return cells["data_bits"].to_numpy(dtype=float)
-
-
 def predicted(name: str, parameters: Float[np.ndarray, " parameter"], cells: Cells) -> Float[np.ndarray, " cell"]:
     """Transfer of cells."""
-    guess = cells["guess"].to_numpy(dtype=float)
-    return guess + (1 - guess) * expit(MODELS[name].logit(parameters, cells))
+    return cells.guess + (1 - cells.guess) * expit(MODELS[name].logit(parameters, cells))
 
 
 def fit(name: str, cells: Cells) -> Float[np.ndarray, " parameter"]:
-    """The parameters of least squared error in transfer, the best of several searches.
-
-    Args:
-        name: of the model.
-        cells: rows with informativeness, hidden, data_bits, guess and transfer.
-    """
-    model, observed, rng = MODELS[name], cells["transfer"].to_numpy(dtype=float), generator(0, f"starts of {name}")
+    """The parameters of a model with the least squared error in transfer, the best of several searches."""
+    model, rng = MODELS[name], generator(0, f"starts of {name}")
     bound = np.array([key in model.positive for key in model.names])
 
     def natural(p: Float[np.ndarray, " parameter"]) -> Float[np.ndarray, " parameter"]:
         return np.where(bound, np.exp(np.clip(p, -12, 4)), p)
 
     def error(p: Float[np.ndarray, " parameter"]) -> Float[np.ndarray, " cell"]:
-        return predicted(name, natural(p), cells) - observed
+        return predicted(name, natural(p), cells) - cells.transfer
 
     starts = rng.normal(0, 1.5, size=(STARTS, len(bound)))
-    found = [least_squares(error, np.clip(start, -4, 3), max_nfev=2000) for start in starts]
+    found = [least_squares(error, np.clip(start, -4, 3), method="lm", max_nfev=5000) for start in starts]
     return natural(min(found, key=lambda one: one.cost).x)
 
 
 def held_out_error(name: str, cells: Cells) -> float:
-    """The root of the mean squared error in the cells that are not in FITTED, of a fit to those that are."""
-    known = cells["cell"].isin(FITTED)
-    rest = cells[~known]
-    return float(np.sqrt(np.mean((predicted(name, fit(name, cells[known]), rest) - rest["transfer"]) ** 2)))
+    """The root of the mean squared error in the cells that are held out, of a fit to the others."""
+    rest = cells.where(~cells.fitted)
+    parameters = fit(name, cells.where(cells.fitted))
+    return float(np.sqrt(np.mean((predicted(name, parameters, rest) - rest.transfer) ** 2)))

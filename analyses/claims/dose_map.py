@@ -47,7 +47,7 @@ import plotly.graph_objects as go
 from jaxtyping import Float
 from statsmodels.stats.multitest import multipletests
 
-from analyses.laws import FITTED, LAW, MODELS, NOTHING, fit, held_out_error, predicted
+from analyses.laws import FITTED, LAW, MODELS, NOTHING, Cells, fit, held_out_error, predicted
 from analyses.statistics import Rows, by_variant, p_value, said, sign_test, with_interval
 from analyses.study import variant
 from mechxl.data.guesses import no_fact_accuracies
@@ -242,17 +242,22 @@ def _table_of(rows: Rows) -> pd.DataFrame:
     return frame.assign(cell=frame["run"].map(cells))
 
 
-def _errors_by_seed(rows: Rows) -> dict[str, Float[np.ndarray, " seed"]]:
-    """The error in the held-out cells of fits to each seed's own transfer."""
-    frame = _table_of(rows)
-    parts = [part for _, part in frame.groupby("seed") if len(part) == len(CELLS)]
+@lru_cache(maxsize=4)
+def _errors_of(text: str) -> dict[str, Float[np.ndarray, " seed"]]:
+    frame = _table_of(json.loads(text))
+    parts = [Cells.of(part) for _, part in frame.groupby("seed") if len(part) == len(CELLS)]
     return {name: np.array([held_out_error(name, part) for part in parts]) for name in MODELS}
 
 
-def _means(rows: Rows) -> pd.DataFrame:
-    """The means over seeds, a row a cell."""
+def _errors_by_seed(rows: Rows) -> dict[str, Float[np.ndarray, " seed"]]:
+    """The error in the held-out cells of fits to each seed's own transfer."""
+    return _errors_of(json.dumps(list(rows)))
+
+
+def _means(rows: Rows) -> Cells:
+    """The means over seeds."""
     columns = ["informativeness", "hidden", "data_bits", "guess", "transfer"]
-    return _table_of(rows).groupby("cell", as_index=False)[columns].mean()
+    return Cells.of(_table_of(rows).groupby("cell", as_index=False)[columns].mean())
 
 
 def _floor(rows: Rows) -> float:
@@ -296,8 +301,8 @@ def _key(name: str) -> str:
     return name.replace(" ", "_")
 
 
-def _parameters(name: str, means: pd.DataFrame) -> str:
-    fitted = fit(name, means[means["cell"].isin(FITTED)])
+def _parameters(name: str, means: Cells) -> str:
+    fitted = fit(name, means.where(means.fitted))
     return ", ".join(f"{key} {signed(value)}" for key, value in zip(MODELS[name].names, fitted, strict=True)) or "-"
 
 
@@ -354,15 +359,14 @@ def _mean(points: Float[np.ndarray, " seed"]) -> float:
     return float(known.mean()) if len(known) else float("nan")
 
 
-def _predictions(means: pd.DataFrame) -> go.Figure:
+def _predictions(means: Cells) -> go.Figure:
     shown = [name for name in MODELS if name != NOTHING]
-    figure, fitted = small_multiples(shown), means["cell"].isin(FITTED).to_numpy()
-    observed = means["transfer"].to_numpy()
+    figure, fitted = small_multiples(shown), means.fitted
     hover = [f"informativeness {k:g}, hidden {q:g}" for k, q in CELLS]
     for place, name in enumerate(shown):
-        guess = predicted(name, fit(name, means[fitted]), means)
+        guess = predicted(name, fit(name, means.where(fitted)), means)
         marker = {"color": BLUE, "size": 8, "symbol": np.where(fitted, "circle", "circle-open")}
-        dots = go.Scatter(x=guess, y=observed, mode="markers", marker=marker, text=hover, showlegend=False)
+        dots = go.Scatter(x=guess, y=means.transfer, mode="markers", marker=marker, text=hover, showlegend=False)
         diagonal = go.Scatter(x=[0, 1], y=[0, 1], mode="lines", line={"color": GREY, "width": 1}, showlegend=False)
         for trace in (diagonal, dots):
             figure.add_trace(trace, row=place // 2 + 1, col=place % 2 + 1)

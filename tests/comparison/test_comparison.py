@@ -1,6 +1,7 @@
 """Comparisons: groups by what differs, clocks in closed form, paired tests against scipy, what stands in the way."""
 
 import shutil
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,11 @@ from mechxl.comparison.across import across_words, correlations, pearson
 from mechxl.comparison.compute import _by_group, _differences, clocks, compare
 from mechxl.comparison.ends import ends_by_group, ends_words
 from mechxl.comparison.figures import figures, overview
+from mechxl.comparison.finals import finals_by_group, settings_map
 from mechxl.comparison.words import words
 from mechxl.errors import InputError
 from mechxl.findings import Finding
+from mechxl.measures.rises import RESOLVED
 from mechxl.report.__main__ import main
 from mechxl.report.comparison import render_comparison
 from mechxl.run import Run
@@ -139,23 +142,28 @@ def test_what_no_run_has_a_curve_of_is_said_and_the_rest_compared(tmp_path):
     assert "transfer" not in found.notes["quantities"]
     assert "recall" in found.notes["quantities"]
     assert "No run has a curve of transfer: nothing is compared there." in found.summary
-    assert [panel.name for panel in [overview(found), *figures(found)]] == [
-        "overview",
-        "curves",
-        "onsets",
-        "after-recall",
-    ]
+    assert [panel.name for panel in [overview(found), *figures(found)]] == ["overview", "curves"]  # so short: no onset
 
 
-def test_it_has_figures_with_n_and_survives_json(finding):
+@pytest.fixture
+def dated(finding):
+    """The comparison, as if every quantity of every run had an onset at step 5."""
+    onsets = finding.tables["onsets"].assign(outcome=RESOLVED[0], step=5.0)
+    return replace(finding, tables=finding.tables | {"onsets": onsets})
+
+
+def test_it_has_figures_with_n_and_survives_json(finding, dated):
     finding.to_json("x")
-    assert [panel.name for panel in figures(finding)][:2] == ["curves", "onsets"]
+    assert figures(finding)[0].name == "curves"
+    assert "onsets" not in [panel.name for panel in figures(finding)], "an empty figure"
+    assert [panel.name for panel in figures(dated)][:2] == ["curves", "onsets"]
     for panel in figures(finding):
         assert "seeds" in panel.caption
         assert "null" in panel.caption.lower()
 
 
-def test_the_menu_puts_every_trace_on_each_clock(finding):
+def test_the_menu_puts_every_trace_on_each_clock(dated):
+    finding = dated
     for panel in figures(finding)[:2]:
         drawn = panel.figure.to_plotly_json()
         traces, menu = drawn["data"], drawn["layout"]["updatemenus"][0]
@@ -197,7 +205,7 @@ def test_refusals_name_the_run(runs, capsys):
     with pytest.raises(InputError, match="given twice"):
         compare([runs[0], runs[0]])
     assert main([str(run.path) for run in runs[:2]] + ["--only", "learning"]) == 2
-    assert "leave it out" in capsys.readouterr().err
+    assert "leave them out" in capsys.readouterr().err
     assert main([]) == 2
     assert "no run" in capsys.readouterr().err
 
@@ -218,6 +226,49 @@ def test_the_command_writes_the_page(runs, tmp_path):
     page = out.read_text()
     assert "kind character" in page
     assert (tmp_path / "plotly.min.js").is_file()
+
+
+def planted_curves():
+    """Two runs of a, one of b, at two steps: recall ends at .9, 1.0 and .2; transfer is known of one run of a alone."""
+    rows = [
+        {"group": group, "run": run, "quantity": quantity, "step": step, "value": value}
+        for group, run, quantity, values in (
+            ("a", "a0", "recall", (0.1, 0.9)),
+            ("a", "a1", "recall", (0.3, 1.0)),
+            ("b", "b0", "recall", (0.1, 0.2)),
+            ("a", "a0", "transfer", (0.5, np.nan)),
+        )
+        for step, value in zip((1, 12), values, strict=True)
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_where_groups_end_is_the_mean_of_last_values_with_a_t_interval():
+    rows = finals_by_group(planted_curves(), ["a", "b"]).to_dict("records")
+    at = {(row["quantity"], row["group"]): row for row in rows}
+    assert at["recall", "a"]["value"] == pytest.approx(0.95)
+    low, high = stats.t.interval(0.95, 1, 0.95, stats.sem([0.9, 1.0]))
+    assert [at["recall", "a"][end] for end in ("low", "high")] == pytest.approx([low, high])
+    assert at["recall", "b"]["n"] == 1
+    assert "no interval" in at["recall", "b"]["reason"]
+    assert at["transfer", "a"]["value"] == 0.5, "the last that is known"
+    assert at["transfer", "b"]["n"] == 0
+
+
+def test_two_settings_that_differ_make_a_map_whose_cells_know_their_runs():
+    curves = planted_curves()
+    settings = [("x", "a", 1), ("x", "b", 2), ("y", "a", 10), ("y", "b", 9)]
+    tables = {
+        "settings": pd.DataFrame(settings, columns=["setting", "group", "value"]),
+        "runs": pd.DataFrame({"group": ["a", "a", "b"], "run": ["a0", "a1", "b0"]}),
+        "finals_by_group": finals_by_group(curves, ["a", "b"]),
+    }
+    shown = settings_map(Finding("comparison", [], tables, {"differ": ["x", "y"], "groups": ["a", "b"]}))
+    assert shown is not None
+    assert (shown.rows, shown.columns) == (("1", "2"), ("9", "10"))
+    cells = [[cell.runs if cell else None for cell in line] for line in shown.cells]
+    assert cells == [[None, ("a0", "a1")], [("b0",), None]]
+    assert settings_map(Finding("comparison", [], tables, {"differ": ["x"], "groups": ["a", "b"]})) is None
 
 
 def test_not_finished_is_not_called_no_onset():
@@ -243,7 +294,9 @@ def test_not_finished_is_not_called_no_onset():
     ends = ends_by_group(planted_ends(), ["a", "b"])
     tables = {"by_group": pd.DataFrame(rows), "runs": runs, "differences": differences, "ends_by_group": ends}
     tables |= {"verdicts": pd.DataFrame(), "correlations": correlations(pd.DataFrame())}
+    tables |= {"finals_by_group": finals_by_group(planted_curves(), ["a", "b"])}
     said = words(tables, notes)
+    assert said[0] == "At the end, a: recall .95 [.31, 1.59], transfer .50 (n = 2 runs)."
     assert "a: transfer is not finished in 2 of 2 runs." in said
     assert "b: transfer has no onset in 1 of 2 runs and is not finished in 1 of 2 runs." in said
     assert any("Nothing is said of unification" in sentence and "a-0 has none" in sentence for sentence in said)

@@ -10,6 +10,7 @@ import pytest
 
 from mechxl.config import RunConfig
 from tests.instruments.runs import small_run
+from tests.unpacked import unpacked
 from tests.zygote import Zygote
 
 ROOT = Path(__file__).parents[2]
@@ -75,7 +76,7 @@ def test_a_measure_appears_in_the_finding_its_words_and_its_figure(copy, zygote)
     assert any(value is not None and value > 0 for value in values)
     assert any("spread" in sentence for sentence in finding["summary"])
     page = (copy / "unification.html").read_text(encoding="utf-8")
-    assert '"text":"spread"' in page.replace(": ", ":")
+    assert '"text":"spread"' in unpacked(page).replace(": ", ":")
 
 
 def test_a_question_of_one_s_own_and_then_of_the_report(copy, zygote):

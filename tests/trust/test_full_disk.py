@@ -67,13 +67,14 @@ def test_a_full_disk_under_a_run_that_is_replaced(tmp_path: Path, whole: Run, ca
 
 def test_pages_on_a_small_disk(run: Path, tmp_path: Path, own, capsys: pytest.CaptureFixture[str]):
     argv = ["report", str(run), "--only", own(), "--quiet", "--out"]
-    with disk(tmp_path / "disk", 4600) as place:
+    with disk(tmp_path / "disk", 500) as place:
         for plotly in ("inline", "beside"):
             refused(capsys, [*argv, place / "page.html", "--plotly", plotly], FULL)
             assert list(place.iterdir()) == []
-        resize(place, 9000)
+        resize(place, 1000)  # room for one page, and not for another beside it
         assert mechxl([*argv, str(place / "page.html")]) == 0
         earlier = (place / "page.html").read_bytes()
+        assert 500 < len(earlier) / 1024 < 1000 < 2 * len(earlier) / 1024
         refused(capsys, [*argv, place / "page.html"], FULL)
         assert contents(place) == {"page.html": earlier}
 

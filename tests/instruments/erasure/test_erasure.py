@@ -19,7 +19,7 @@ from mechxl.instruments.erasure.intervention import (
 from mechxl.instruments.erasure.leace import affine_maps, erasers, within_eraser
 from mechxl.instruments.erasure.steering import directions, mean_streams, slots_in_relations
 from mechxl.model.answers import Questions, answer_trie, ask_questions
-from tests.model.plain import learned_model, small_corpus, small_model
+from tests.model.plain import hooked_greedy, learned_model, small_corpus, small_model
 
 CORPORA = {
     "default": {},
@@ -81,18 +81,17 @@ def test_answers_under_edits_are_those_of_the_hooked_model(corpus):
     def edit(x, slot):
         return torch.where((slot == slots.last)[:, None], x @ turned.to(x), x)
 
-    ((order, _),) = questions.parts  # questions are asked in this order
-    last = questions.prompt_length[order] - 1
+    expected = []
+    for prompt, length in zip(questions.tokens, questions.prompt_length.tolist(), strict=True):
 
-    def hook(stream, hook):
-        row = torch.arange(len(stream))
-        stream[row, last] = stream[row, last] @ turned.to(stream)
-        return stream
+        def hook(stream, hook, last=length - 1):
+            stream[:, last] = stream[:, last] @ turned.to(stream)
+            return stream
 
-    with torch.no_grad(), model.hooks(fwd_hooks=[(stream_hook(layer), hook) for layer in (0, 1)]):
-        expected = ask_questions(model, questions, trie)  # its own forward runs, with the hooks
+        with model.hooks(fwd_hooks=[(stream_hook(layer), hook) for layer in (0, 1)]):
+            expected.append(hooked_greedy(model, prompt[:length].tolist(), trie.longest))
     found = edited_answers(model, questions, slots.index, {0: edit, 1: edit}, trie)
-    np.testing.assert_array_equal(found, expected.word)
+    np.testing.assert_array_equal(found, trie.read(np.array(expected)))
     assert (found != plain.word).any()
 
 
