@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from analyses import study as studying
 from analyses.quotes import numbers_of
-from analyses.study import PAGES, with_results
+from analyses.study import with_results
 
 Numbers = Mapping[str, str]  # of one study, by name without the study's
 HOLDS, IN_PART, NOT, OPEN = "holds", "holds in part", "does not hold", "not decided"
@@ -353,14 +354,14 @@ def write_gallery() -> Path:
     """Writes reports/studies/index.html."""
     from mechxl.report.study import write_index
 
-    return write_index(PAGES / "index.html", content())
+    return write_index(studying.PAGES / "index.html", content())
 
 
 def outdated() -> list[str]:
     """A line if the gallery is not what the results say."""
     from mechxl.report.study import index_page
 
-    path = PAGES / "index.html"
+    path = studying.PAGES / "index.html"
     if path.is_file() and path.read_text(encoding="utf-8") == index_page(content()):
         return []
     return ["reports/studies/index.html: is not what the results say"]
