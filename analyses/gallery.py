@@ -91,7 +91,7 @@ CLAIMS = (
         "{transfer.k1_q0} where it says all that it can.",
         "seeds",
         "b.q0.p",
-        "sign test over seeds; with words shared the trained null is none",
+        "sign test over seeds; no trained null fits where words are shared",
     ),
     Claim(
         "Transfer depends on how easily the language is extracted.",
@@ -101,7 +101,7 @@ CLAIMS = (
         "half of them hidden.",
         "seeds",
         "a.k1.p",
-        "sign test over seeds; with words shared the trained null is none",
+        "sign test over seeds; no trained null fits where words are shared",
     ),
     Claim(
         "The distribution of the data changes transfer.",

@@ -74,8 +74,8 @@ def test_cards_name_numbers_that_are_there(card):
         assert 150 <= bar["low"] <= bar["at"] <= bar["high"] <= 300
 
 
-def test_every_study_of_claims_has_a_card_and_every_claim_of_the_paper_a_row():
+def test_every_claim_of_the_paper_has_a_row_and_its_study_a_card():
     assert len(CLAIMS) == 7
-    assert {card.study for card in CARDS} == {claim.study for claim in CLAIMS} | {card.study for card in CARDS}
+    assert {claim.study for claim in CLAIMS} <= {card.study for card in CARDS}
     assert len(content()["cards"]) == len([card for card in CARDS if card.study in KNOWN])
     assert filled("{a} and {b.c}", {"a": "1", "b.c": "2"}) == "1 and 2"
