@@ -130,9 +130,9 @@ CELLS = [(k, q) for k in INFORMATIVENESS for q in HIDDEN]
 NULLS = ("null_k0_q0.5", "null_k1_q0.5")
 MEASURED = {
     "transfer": "transfer",
-    "score_1": "score S − W, layer 1",
-    "causal_unification": "causal unification, mono facts that transfer",
-    "probe_bits": "language probe, layer 1, bits",
+    "score_1": "score S − W",
+    "causal_unification": "causal unification",
+    "probe_bits": "language probe",
 }
 
 
@@ -329,7 +329,8 @@ def figures(rows: Rows) -> list[Panel]:
     seeds = numbers(rows)["seeds"]
     maps = (
         f"Means over {seeds} seeds. Across: the share of hidden tags. Up: informativeness. Empty: not defined in any "
-        "run. Mono facts at the end of training, tag shown."
+        "run. Mono facts at the end of training, tag shown. Score and probe (bits): layer 1. Causal unification: of "
+        "facts that transfer."
     )
     predicted = (
         f"Transfer of each cell, means over {seeds} seeds, against the prediction of each model. Filled: cells that "
@@ -351,6 +352,7 @@ def _maps(rows: Rows) -> go.Figure:
         figure.add_trace(heat, row=place // 2 + 1, col=place % 2 + 1)
     figure.update_xaxes(type="category")
     figure.update_yaxes(type="category")
+    figure.update_yaxes(showticklabels=False, col=2)  # the same as at the left: a phone has no room for both
     return themed(figure, height=640)
 
 
@@ -370,6 +372,8 @@ def _predictions(means: Cells) -> go.Figure:
         diagonal = go.Scatter(x=[0, 1], y=[0, 1], mode="lines", line={"color": GREY, "width": 1}, showlegend=False)
         for trace in (diagonal, dots):
             figure.add_trace(trace, row=place // 2 + 1, col=place % 2 + 1)
-    figure.update_xaxes(title_text="predicted transfer", range=[-0.03, 1.03])
-    figure.update_yaxes(title_text="observed", range=[-0.03, 1.03])
+    figure.update_xaxes(range=[-0.03, 1.03])
+    figure.update_xaxes(title_text="predicted", row=2)
+    figure.update_yaxes(range=[-0.03, 1.03])
+    figure.update_yaxes(title_text="observed", col=1)
     return themed(figure, height=640)
