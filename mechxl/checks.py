@@ -28,6 +28,7 @@ BELONGS = {
     "world.file": ("csv",),
     **dict.fromkeys((f"world.{name}" for name in ("digest", "relations", "unseen_share")), _REAL),
 }  # settings that not all sources of facts have: those that do
+PULL = ("training.pull", "training.pull_layer", "training.pull_pairs", "training.pull_facts")
 
 
 def hold_together(config: "RunConfig") -> None:
@@ -43,9 +44,10 @@ def hold_together(config: "RunConfig") -> None:
 
 
 def idle_settings(config: "RunConfig") -> list[str]:
-    """The settings that belong to other sources of facts, or to a tokenizer's file, by dotted name."""
+    """The settings without effect, by dotted name: of other sources of facts, a tokenizer's file, or an absent pull."""
     names = [name for name, sources in BELONGS.items() if config.world.source not in sources]
-    return names + ([] if config.tokenization.kind == "file" else ["tokenization.file", "tokenization.digest"])
+    names += [] if config.tokenization.kind == "file" else ["tokenization.file", "tokenization.digest"]
+    return names + ([] if config.training.pull else [*PULL])
 
 
 def _check_source(config: "RunConfig") -> None:
@@ -57,6 +59,9 @@ def _check_source(config: "RunConfig") -> None:
         default = type(settings).model_fields[field].default
         if (value := getattr(settings, field)) != default:
             shown = list(value) if isinstance(value, tuple) else repr(value) if isinstance(value, str) else value
+            if name in PULL:
+                reason = "with training.pull = 0 it has no effect"
+                raise refuse(name, shown, reason, f"{name} = {default} or training.pull = 1")
             choice = "world.source" if name in BELONGS else "tokenization.kind"
             found = source if name in BELONGS else config.tokenization.kind
             owners = BELONGS.get(name, ("file",))
@@ -210,6 +215,10 @@ def _check_choices(config: "RunConfig") -> None:
         nearest = min(divisors, key=lambda n: abs(n - model.n_heads))
         reason = f"it must divide d_model, which is {model.d_model}"
         raise refuse("model.n_heads", model.n_heads, reason, f"model.n_heads = {nearest}")
+    if training.pull and training.pull_layer > model.n_layers:
+        reason = f"the model has {model.n_layers} layers after the embeddings"
+        works = f"training.pull_layer = {model.n_layers}"
+        raise refuse("training.pull_layer", training.pull_layer, reason, works)
     if not all(0 <= beta < 1 for beta in training.betas):
         nearest = " ".join(f"{min(max(np.nan_to_num(beta), 0.0), 0.999):g}" for beta in training.betas)
         raise refuse(

@@ -194,6 +194,24 @@ class TrainingConfig(Settings):
     objective: Literal["answer", "all"] = setting(
         "answer", "answer: loss on the answer's tokens; all: loss on every token"
     )
+    pull: float = setting(
+        0.0,
+        "weight of an added loss on representations: above 0 it pulls a fact's vectors in the languages together, "
+        "below 0 it pushes them apart; 0: no such loss (docs/unification.md)",
+        low=-1000,
+        high=1000,
+    )
+    pull_layer: int = setting(
+        1,
+        "layer of the residual stream on which pull acts, at the prompt's last token (l: after l blocks)",
+        low=1,
+        high=64,
+    )
+    pull_pairs: Literal["same", "permuted"] = setting(
+        "same",
+        "same: pull joins a fact's own vectors; permuted (control): those of two entities, always the same two",
+    )
+    pull_facts: Literal["all", "mono", "parallel"] = setting("all", "the facts that pull acts on")
     checkpoints: int = setting(
         30,
         "checkpoints, step 0 and the last included: half are spaced geometrically up to steps/10, half linearly",

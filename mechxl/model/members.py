@@ -110,6 +110,15 @@ def member_logits(
         positions: a slice if they are the same for all sequences, else indices for each sequence.
     """
     weights = members.weights
+    resid = member_stream(weights, tokens, positions)
+    scores = _product(_normalize(weights.ln_final, resid), weights.W_U, weights.b_U) + members.padding
+    return scores.unflatten(1, (tokens.shape[1], -1))
+
+
+def member_stream(
+    weights: Weights, tokens: Int[Tensor, "member batch pos"], positions: Positions
+) -> Float[Tensor, "member asked_row d_model"]:
+    """Each member's residual stream after the last block of `weights`, at the positions of `member_logits`."""
     n, batch, length = tokens.shape
     places = torch.arange(length, device=tokens.device)
     asked = places[positions] if isinstance(positions, slice) else positions.flatten(0, 1)
@@ -135,8 +144,7 @@ def member_logits(
         resid = resid + _product(mixed, block.W_O, block.b_O)
         hidden = _product(_normalize(block.ln2, resid), block.W_in, block.b_in)
         resid = resid + _product(ACTIVATIONS[weights.act_fn](hidden), block.W_out, block.b_out)
-    scores = _product(_normalize(weights.ln_final, resid), weights.W_U, weights.b_U) + members.padding
-    return scores.unflatten(1, (batch, -1))
+    return resid
 
 
 def _product(

@@ -6,7 +6,7 @@ optimizer updates: a step then copies nothing.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -179,6 +179,11 @@ def tensors_of(weights: Weights) -> list[Tensor]:
 
     changed(weights, collect)
     return parts
+
+
+def first_blocks(weights: Weights, n: int) -> Weights:
+    """The same model up to the residual stream after its first n blocks."""
+    return replace(weights, blocks=weights.blocks[:n])
 
 
 def changed(weights: Weights, change: Callable[[Tensor], Tensor]) -> Weights:

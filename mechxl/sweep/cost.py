@@ -23,6 +23,7 @@ from mechxl.training.members import MemberQuestions
 from mechxl.training.memory import kept_memory
 from mechxl.training.metrics import Evaluation
 from mechxl.training.products import quick_products
+from mechxl.training.pull import pull_of
 from mechxl.training.record import longest_sentence
 from mechxl.training.stepper import Stepper
 
@@ -70,13 +71,14 @@ def _alone(config: RunConfig, corpus: Corpus, packed: Packed, evaluation: Evalua
     """Seconds of an update and of an evaluation of one run on one thread."""
     training = config.training
     batches = TrainingBatches(corpus, training.objective, training.batch_size, config.seeds.order, "cpu")
-    moments: dict[str, torch.Tensor] = {}
+    pull, moments = pull_of(config, corpus, "cpu"), dict[str, torch.Tensor]()
     step = 0
 
     def update() -> None:
         nonlocal step
         packed.gradient.zero_()
-        batch_losses(packed.weights, batches[step])[0].backward()
+        loss, _ = batch_losses(packed.weights, batches[step])
+        (loss + pull.loss(packed.weights, step) if pull else loss).backward()
         adamw_step(packed, moments, training, training.learning_rate)
         step += 1
 
@@ -95,10 +97,11 @@ def _together(
     """Seconds of an update and of an evaluation of runs that train together."""
     training = config.training.model_copy(update={"steps": max(config.training.steps, MOST + WARM_UP)})
     batches = TrainingBatches(corpus, training.objective, training.batch_size, config.seeds.order, "cpu")
-    members = join([packed.weights] * together, device)
+    pull, members = pull_of(config, corpus, "cpu"), join([packed.weights] * together, device)
     questions = MemberQuestions([evaluation] * together, False, device)
     with exact_products(device), kept_memory():
-        stepper = Stepper(members, [batches] * together, [training] * together, device, [None] * together, False)
+        each = ([batches] * together, [training] * together, device, [None] * together)
+        stepper = Stepper(members, *each, compiled=False, pulls=[pull] * together if pull else ())
         with closing(stepper):
             return _timed(stepper.update, device), _timed(lambda: questions.ask(members), device, most=1)
 

@@ -30,6 +30,7 @@ from mechxl.training.members import MemberQuestions
 from mechxl.training.memory import kept_memory
 from mechxl.training.metrics import Evaluation
 from mechxl.training.progress import Progress
+from mechxl.training.pull import pull_of
 from mechxl.training.record import Record
 from mechxl.training.state import Position, State, load_state, write_state
 from mechxl.training.stepper import Stepper, optimizer_key
@@ -53,6 +54,7 @@ def shape_key(config: RunConfig) -> tuple[object, ...]:
         *(model.n_layers, model.d_model, model.n_heads, model.d_mlp, model.act_fn, model.normalization),
         *(training.steps, training.batch_size, training.evaluate_every, training.checkpoints, training.objective),
         *(training.device, training.precision, training.threads),
+        *((training.pull_layer, languages.count) if training.pull else ()),
         *(config.tokenization.kind, languages.name_length, languages.word_length, languages.cue),
     )
 
@@ -121,6 +123,7 @@ class _Member:
         self.record = Record(config, claimed, corpus, device, started)
         self.packed = self.record.initial("cpu")
         self.batches = TrainingBatches(corpus, training.objective, training.batch_size, seeds.order, "cpu")
+        self.pull = pull_of(config, corpus, "cpu")
         self.evaluation = Evaluation(corpus, training.evaluate_items, seeds.order, "cpu")
         self.state: State | None = None
         if claimed.resume:
@@ -160,6 +163,7 @@ class _Ensemble:
             device,
             [member.state for member in members],
             compiled,
+            [member.pull for member in members if member.pull],
         )
         self.saved_at = time.monotonic()
         self.in_place = members[0].state is not None  # new runs move there after their first update

@@ -24,6 +24,7 @@ from mechxl.training.memory import kept_memory
 from mechxl.training.metrics import Evaluation
 from mechxl.training.products import quick_products
 from mechxl.training.progress import Progress
+from mechxl.training.pull import pull_of
 from mechxl.training.record import Record
 from mechxl.training.schedule import learning_rate
 from mechxl.training.state import MOMENTS, Position, State, load_state, save_state
@@ -132,6 +133,7 @@ class _Trainer:
         self.packed = self.record.initial(device)
         self.moments: dict[str, Tensor] = {}  # none before any update
         self.batches = TrainingBatches(corpus, training.objective, training.batch_size, seeds.order, device)
+        self.pull = pull_of(config, corpus, device)
         self.evaluation = Evaluation(corpus, training.evaluate_items, seeds.order, device)
         self.checkpoints = set(training.checkpoint_steps())
         self.step = 0
@@ -180,7 +182,7 @@ class _Trainer:
     def _update(self) -> None:
         self.packed.gradient.zero_()
         loss, answers = batch_losses(self.packed.weights, self.batches[self.step])
-        loss.backward()
+        (loss if self.pull is None else loss + self.pull.loss(self.packed.weights, self.step)).backward()
         adamw_step(self.packed, self.moments, self.training, learning_rate(self.training, self.step))
         self.losses += torch.stack([loss.detach(), answers])
         self.step += 1

@@ -12,9 +12,11 @@ from torch import Tensor
 
 from mechxl.data.tokenization import PAD_ID
 from mechxl.model.answers import Answers, AnswerTrie, Sizes, answer, read_answers
-from mechxl.model.members import Members, Positions, member_logits
+from mechxl.model.members import Members, Positions, member_logits, member_stream
+from mechxl.model.weights import first_blocks
 from mechxl.training.batches import TrainingBatches
 from mechxl.training.metrics import Evaluation, EvaluationQuestions
+from mechxl.training.pull import Pull, added_loss
 
 ROWS_AT_ONCE = {"cpu": 2048, "cuda": 131_072}  # questions, of all members together
 
@@ -58,6 +60,41 @@ def tellings(batches: Sequence[TrainingBatches], device: str) -> Tellings:
     if len(fixed) == 1 and (same := fixed.pop()):
         return Tellings(tokens, slice(*same), targets, answers)
     return Tellings(tokens, _stacked([one.positions for one in batches], device), targets, answers)
+
+
+@dataclass(frozen=True)
+class Pulls:
+    """The added losses of all members, which act at one layer, each with its weight.
+
+    Attributes:
+        tokens: all prompts.
+        last: the position of each prompt's last token.
+        weight: of each member's loss.
+        layer: where they act.
+        n_languages: of all members.
+    """
+
+    tokens: Int[Tensor, "member prompt pos"]
+    last: Int[Tensor, "member prompt"]
+    weight: Float[Tensor, " member"]
+    layer: int
+    n_languages: int
+
+    @classmethod
+    def of(cls, pulls: Sequence[Pull], like: Tensor) -> "Pulls":
+        """Of members of one layer and one number of languages, on the device and with the precision of `like`."""
+        tokens, last = (
+            _stacked([getattr(one, name) for one in pulls], str(like.device)) for name in ("tokens", "last")
+        )
+        weight = torch.tensor([one.weight for one in pulls], dtype=like.dtype, device=like.device)
+        return cls(tokens, last, weight, pulls[0].layer, pulls[0].n_languages)
+
+    def losses(self, members: Members, rows: Int[Tensor, "member drawn"]) -> Float[Tensor, " member"]:
+        """Each member's added loss, as `Pull.loss` has it for one, from the prompts drawn."""
+        weights = first_blocks(members.weights, self.layer)
+        resid = member_stream(weights, _rows(self.tokens, rows), _rows(self.last, rows)[..., None])
+        vectors = resid.to(members.matrix.dtype).unflatten(1, (-1, self.n_languages))
+        return added_loss(vectors, self.weight)
 
 
 class MemberQuestions:

@@ -16,7 +16,8 @@ from mechxl.config import TrainingConfig
 from mechxl.model.members import Members
 from mechxl.training.batches import STEPS_A_BLOCK, TrainingBatches
 from mechxl.training.device import half_precision, rounded_products
-from mechxl.training.members import tellings
+from mechxl.training.members import Pulls, tellings
+from mechxl.training.pull import Pull
 from mechxl.training.schedule import learning_rate
 from mechxl.training.state import MOMENTS, Position, State
 
@@ -39,6 +40,7 @@ class Stepper:
         device: of the parameters.
         states: what each member continues from; None: a new run.
         compiled: whether torch's compiler fuses the loss.
+        pulls: the added loss of each member; empty if they have none.
     """
 
     def __init__(
@@ -49,13 +51,17 @@ class Stepper:
         device: str,
         states: Sequence[State | None],
         compiled: bool,
+        pulls: Sequence[Pull] = (),
     ) -> None:
         self.joined, self.batches, self.trainings = joined, batches, trainings
         self.device, self.on_gpu = device, device.startswith("cuda")
         self.tellings = tellings(batches, device)
         self.step, self.since = (states[0].position.step, states[0].position.since) if states[0] else (0, 0)
         self.sums = torch.zeros(len(batches), 2, dtype=torch.float64, device=device)
-        self.drawn = torch.zeros(len(batches), *batches[0].shape, dtype=torch.long, device=device)
+        self.pulls_of, self.pulls = pulls, Pulls.of(pulls, joined.matrix) if pulls else None
+        steps, self.batch_size = batches[0].shape
+        width = self.batch_size + (pulls[0].width if pulls else 0)
+        self.drawn = torch.zeros(len(batches), steps, width, dtype=torch.long, device=device)
         self.block, self.coming = -1, dict[int, "Future[np.ndarray]"]()
         self.threads = ThreadPoolExecutor(1)
         groups = [list(part) for _, part in groupby(trainings, key=optimizer_key)]
@@ -117,12 +123,15 @@ class Stepper:
         """Ends its thread."""
         self.threads.shutdown(cancel_futures=True)
 
-    def _compute(self, rows: Int[Tensor, "member batch"]) -> None:
+    def _compute(self, drawn: Int[Tensor, "member drawn"]) -> None:
         precision = self.trainings[0].precision
         with rounded_products(precision):
             with half_precision(precision, self.device):
-                losses, answers = self._losses(self.joined, rows)
-            self.joined.differentiate(losses.sum())
+                losses, answers = self._losses(self.joined, drawn[:, : self.batch_size])
+                trained = losses.sum()
+                if self.pulls is not None:
+                    trained = trained + self.pulls.losses(self.joined, drawn[:, self.batch_size :]).sum()
+            self.joined.differentiate(trained)
         self.optimizer.step()
         self.sums += torch.stack([losses.detach(), answers], dim=1)
 
@@ -183,5 +192,7 @@ class Stepper:
         if (block + 1) * STEPS_A_BLOCK < self.trainings[0].steps:
             self.coming[block + 1] = self.threads.submit(self._draw, block + 1)
 
-    def _draw(self, block: int) -> Int[np.ndarray, "member step batch"]:
-        return np.stack([one.draw(block) for one in self.batches])
+    def _draw(self, block: int) -> Int[np.ndarray, "member step drawn"]:
+        """Each member's sentences, and behind them the prompts of its added loss."""
+        parts = [[one.draw(block) for one in each] for each in (self.batches, self.pulls_of) if each]
+        return np.concatenate([np.stack(part) for part in parts], axis=2)

@@ -34,6 +34,7 @@ def settings(seed: int = 0, **sections: dict[str, Any]) -> RunConfig:
 
 
 TAG = {"cue": "tag", "cue_dropout": 0.4}
+TWO = {"name_syllables": 12, "shared_names": 0.0}  # names and prompts of another number
 OTHER_PARTS = {"normalization": "RMS", "act_fn": "relu"}
 TOGETHER: dict[str, Callable[[], list[RunConfig]]] = {
     "optimizer and schedule": lambda: [
@@ -45,6 +46,11 @@ TOGETHER: dict[str, Callable[[], list[RunConfig]]] = {
         settings(0, mixture={"parallel_fraction": 0.2}),
         settings(1, languages={"count": 3, "shared_names": 0.5, "shared_words": 0.5}, world={"n_entities": 30}),
         settings(2, model={"init_std": 0.05}, languages={"word_order": "varied"}, world={"frequency": "zipf"}),
+    ],
+    "pulls and pushes": lambda: [
+        settings(0, training={"pull": 0.7}),
+        settings(1, training={"pull": -2.0, "pull_pairs": "permuted", "learning_rate": 1e-3}),
+        settings(2, training={"pull": 1.0, "pull_facts": "mono"}, tokenization={"kind": "syllable"}, languages=TWO),
     ],
     "cue dropout, RMS and relu": lambda: [
         settings(0, languages=TAG, model=OTHER_PARTS),
