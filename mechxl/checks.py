@@ -28,7 +28,8 @@ BELONGS = {
     "world.file": ("csv",),
     **dict.fromkeys((f"world.{name}" for name in ("digest", "relations", "unseen_share")), _REAL),
 }  # settings that not all sources of facts have: those that do
-PULL = ("training.pull", "training.pull_layer", "training.pull_pairs", "training.pull_facts")
+PULL = tuple(f"training.{name}" for name in ("pull", "pull_layer", "pull_pairs", "pull_facts"))
+LATE = tuple(f"training.{name}" for name in ("late_step", "late_weight_decay", "late_frozen", "late_facts"))
 
 
 def hold_together(config: "RunConfig") -> None:
@@ -39,15 +40,16 @@ def hold_together(config: "RunConfig") -> None:
     """
     _check_source(config)
     generated = (_check_size, _check_names, _check_words) if config.world.source == "generated" else ()
-    for check in (*generated, _check_shares, _check_choices):
+    for check in (*generated, _check_shares, _check_choices, _check_interventions):
         check(config)
 
 
 def idle_settings(config: "RunConfig") -> list[str]:
-    """The settings without effect, by dotted name: of other sources of facts, a tokenizer's file, or an absent pull."""
+    """The settings without effect, by dotted name: of other sources, a tokenizer's file, no pull, no late change."""
     names = [name for name, sources in BELONGS.items() if config.world.source not in sources]
     names += [] if config.tokenization.kind == "file" else ["tokenization.file", "tokenization.digest"]
-    return names + ([] if config.training.pull else [*PULL])
+    names += [] if config.training.pull else PULL
+    return names + ([] if config.training.late_step else [*LATE])
 
 
 def _check_source(config: "RunConfig") -> None:
@@ -59,9 +61,11 @@ def _check_source(config: "RunConfig") -> None:
         default = type(settings).model_fields[field].default
         if (value := getattr(settings, field)) != default:
             shown = list(value) if isinstance(value, tuple) else repr(value) if isinstance(value, str) else value
-            if name in PULL:
-                reason = "with training.pull = 0 it has no effect"
-                raise refuse(name, shown, reason, f"{name} = {default} or training.pull = 1")
+            if name in PULL or name in LATE:
+                switch, on = ("pull", 1) if name in PULL else ("late_step", config.training.steps // 2)
+                reason = f"with training.{switch} = 0 it has no effect"
+                works = f"training.{switch} = {on}"
+                raise refuse(name, shown, reason, works if default is None else f"{name} = {default} or {works}")
             choice = "world.source" if name in BELONGS else "tokenization.kind"
             found = source if name in BELONGS else config.tokenization.kind
             owners = BELONGS.get(name, ("file",))
@@ -215,12 +219,28 @@ def _check_choices(config: "RunConfig") -> None:
         nearest = min(divisors, key=lambda n: abs(n - model.n_heads))
         reason = f"it must divide d_model, which is {model.d_model}"
         raise refuse("model.n_heads", model.n_heads, reason, f"model.n_heads = {nearest}")
-    if training.pull and training.pull_layer > model.n_layers:
-        reason = f"the model has {model.n_layers} layers after the embeddings"
-        works = f"training.pull_layer = {model.n_layers}"
-        raise refuse("training.pull_layer", training.pull_layer, reason, works)
     if not all(0 <= beta < 1 for beta in training.betas):
         nearest = " ".join(f"{min(max(np.nan_to_num(beta), 0.0), 0.999):g}" for beta in training.betas)
         raise refuse(
             "training.betas", list(training.betas), "each beta must lie in [0, 1)", f"training.betas = {nearest}"
         )
+
+
+def _check_interventions(config: "RunConfig") -> None:
+    """Refuses a pull at a layer that is not there, and late changes that come after the end or change nothing."""
+    model, training = config.model, config.training
+    if training.pull and training.pull_layer > model.n_layers:
+        reason = f"the model has {model.n_layers} layers after the embeddings"
+        works = f"training.pull_layer = {model.n_layers}"
+        raise refuse("training.pull_layer", training.pull_layer, reason, works)
+    if not training.late_step:
+        return
+    if training.late_step >= training.steps:
+        reason = f"the last of {training.steps:,} steps is over then"
+        raise refuse("training.late_step", training.late_step, reason, f"training.late_step = {training.steps // 2}")
+    if (training.late_weight_decay, training.late_frozen, training.late_facts) == (None, "none", "all"):
+        reason = "late_weight_decay, late_frozen and late_facts change nothing"
+        raise refuse("training.late_step", training.late_step, reason, "training.late_step = 0")
+    if training.late_facts == "mono" and config.mixture.parallel_fraction == 1:
+        works = "mixture.parallel_fraction = 0.5"
+        raise refuse("training.late_facts", "mono", "with mixture.parallel_fraction = 1 no fact is mono", works)

@@ -212,6 +212,16 @@ class TrainingConfig(Settings):
         "same: pull joins a fact's own vectors; permuted (control): those of two entities, always the same two",
     )
     pull_facts: Literal["all", "mono", "parallel"] = setting("all", "the facts that pull acts on")
+    late_step: int = setting(
+        0, "updates after which the late_ settings hold (on the CPU only); 0: never", low=0, high=1_000_000_000
+    )
+    late_weight_decay: float | None = setting(None, "weight decay from late_step on; None: as before", low=0, high=10)
+    late_frozen: Literal["none", "embeddings", "attention", "mlp"] = setting(
+        "none",
+        "parameters that stay as they are from late_step on: embeddings of tokens and positions, or attention or MLP "
+        "of every block, with the norm before it",
+    )
+    late_facts: Literal["all", "mono"] = setting("all", "mono: from late_step on only mono facts are told")
     checkpoints: int = setting(
         30,
         "checkpoints, step 0 and the last included: half are spaced geometrically up to steps/10, half linearly",
@@ -409,5 +419,5 @@ def as_toml_table(config: RunConfig) -> dict[str, Any]:
     table = config.model_dump(mode="json", exclude_none=True)
     for name in idle_settings(config):
         section, field = name.split(".")
-        del table[section][field]
+        table[section].pop(field, None)  # None is left out before
     return table

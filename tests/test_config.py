@@ -95,6 +95,13 @@ REFUSED = [
     ({"training": {"betas": [0.9, 1.0]}}, "training.betas = [0.9, 1.0]"),
     ({"training": {"pull": 1, "pull_layer": 3}}, "training.pull_layer = 3"),
     ({"training": {"pull": 1, "pull_layer": 0}}, "training.pull_layer = 0"),
+    ({"training": {"late_step": 3000, "late_facts": "mono"}}, "training.late_step = 3000"),
+    ({"training": {"late_step": 30}}, "training.late_step = 30"),
+    ({"training": {"late_frozen": "mlp"}}, "training.late_frozen = 'mlp'"),
+    (
+        {"training": {"late_step": 30, "late_facts": "mono"}, "mixture": {"parallel_fraction": 1.0}},
+        "training.late_facts = mono",
+    ),
     ({"training": {"pull_pairs": "permuted"}}, "training.pull_pairs = 'permuted'"),
     ({"world": {"n_entities": 1}}, "world.n_entities = 1"),
     ({"languages": {"count": 9}}, "languages.count = 9"),

@@ -14,6 +14,7 @@ from mechxl.data.corpus import Corpus
 from mechxl.data.extractability import extractability
 from mechxl.data.guesses import no_fact_accuracies
 from mechxl.data.information import (
+    draws_by_group,
     informativeness,
     mean_visits,
     no_knowledge_losses,
@@ -285,17 +286,18 @@ def _listed(bits: list[float]) -> str:
 
 
 def _visits(corpus: Corpus, config: RunConfig) -> list[Row]:
-    draws = config.training.steps * config.training.batch_size
-    visits = mean_visits(corpus, draws)
+    mono, parallel = (
+        mean_visits(corpus, draws) for draws in draws_by_group(corpus, config.training, config.training.steps)
+    )
     note = f"mean expected draws in {config.training.steps:,} steps of {config.training.batch_size:,}"
     return [
-        Row("of a mono fact", visits.mono, "visits", "no fact is mono" if np.isnan(visits.mono) else note),
+        Row("of a mono fact", mono.mono, "visits", "no fact is mono" if np.isnan(mono.mono) else note),
         Row(
             "of a parallel fact",
-            visits.parallel,
+            parallel.parallel,
             "visits",
             "no fact is parallel"
-            if np.isnan(visits.parallel)
-            else f"all its tellings together; {visits.parallel_telling:.1f} each",
+            if np.isnan(parallel.parallel)
+            else f"all its tellings together; {parallel.parallel_telling:.1f} each",
         ),
     ]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from mechxl.config import TrainingConfig
 from mechxl.data.corpus import Corpus
 from mechxl.random import generator
 
@@ -231,7 +232,15 @@ class Visits:
     parallel_telling: float
 
 
-def mean_visits(corpus: Corpus, draws: int) -> Visits:
+def draws_by_group(corpus: Corpus, training: TrainingConfig, step: int) -> tuple[float, float]:
+    """To how many draws of all tellings the first `step` updates come: for mono facts, and for parallel ones."""
+    both = min(step, training.late_step) if training.late_facts == "mono" else step
+    alone = step - both
+    share = float(corpus.mixture.weight[corpus.mixture.mono].sum()) if alone else 1.0
+    return training.batch_size * (both + alone / share), float(training.batch_size * both)
+
+
+def mean_visits(corpus: Corpus, draws: int | float) -> Visits:
     """How often `draws` draws with replacement visit a mono and a parallel fact, on average over such facts."""
     visits = draws * corpus.mixture.weight.sum(axis=1)
 

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from mechxl.config import TrainingConfig
 from mechxl.data.corpus import Corpus
 from mechxl.data.tokenization import PAD_ID
 from mechxl.model.forward import Positions
@@ -43,12 +44,17 @@ class TrainingBatches:
         batch_size: sentences a step.
         seed: of the order of batches.
         device: the tensors' device.
+        mono_from: updates after which only mono facts are drawn; None: never.
     """
 
-    def __init__(self, corpus: Corpus, objective: str, batch_size: int, seed: int, device: str) -> None:
+    def __init__(
+        self, corpus: Corpus, objective: str, batch_size: int, seed: int, device: str, mono_from: int | None = None
+    ) -> None:
         fact, language = corpus.tellings
         self.shape, self.seed = (STEPS_A_BLOCK, batch_size), seed
-        self.cumulative = np.cumsum(corpus.mixture.weight[fact, language])
+        weight = corpus.mixture.weight[fact, language]
+        self.cumulative = np.cumsum(weight)
+        self.mono_from, self.cumulative_mono = mono_from, np.cumsum(weight * corpus.mixture.mono[fact])
         self.tag_dropout = corpus.cue_dropout if corpus.has_tags else 0.0
         parts = [corpus.sequences(fact, language, tag=True)]
         if self.tag_dropout > 0:
@@ -91,7 +97,11 @@ class TrainingBatches:
     def draw(self, block: int) -> Int[np.ndarray, "step batch"]:
         """The rows of the `STEPS_A_BLOCK` steps of a block."""
         rng = np.random.Generator(np.random.Philox(key=np.array([self.seed, block], dtype=np.uint64)))
-        drawn = _search(self.cumulative, rng.random(self.shape))
+        uniform = rng.random(self.shape)
+        drawn = _search(self.cumulative, uniform)
+        if self.mono_from is not None:
+            late = np.arange(STEPS_A_BLOCK) + block * STEPS_A_BLOCK >= self.mono_from
+            drawn[late] = _search(self.cumulative_mono, uniform[late])
         if self.tag_dropout > 0:
             drawn += len(self.cumulative) * (rng.random(self.shape) < self.tag_dropout)
         return drawn
@@ -100,6 +110,11 @@ class TrainingBatches:
         rows = torch.as_tensor(self.rows(step), device=self.tokens.device)
         positions = self.fixed if self.fixed is not None else self.positions[rows]
         return TrainingBatch(self.tokens[rows], positions, self.targets[rows], self.is_answer[rows], self.common[rows])
+
+
+def mono_from(training: TrainingConfig) -> int | None:
+    """The updates after which only mono facts are drawn; None: never."""
+    return training.late_step if training.late_facts == "mono" else None
 
 
 def _search(

@@ -16,12 +16,12 @@ from torch import Tensor
 
 from mechxl.config import RunConfig
 from mechxl.data.corpus import Corpus
-from mechxl.errors import InputError
+from mechxl.errors import InputError, refuse
 from mechxl.files import whole_file
 from mechxl.model.members import join
 from mechxl.model.parameters import save_parameters
 from mechxl.model.weights import named
-from mechxl.training.batches import TrainingBatches
+from mechxl.training.batches import TrainingBatches, mono_from
 from mechxl.training.behind import Behind
 from mechxl.training.claim import Claim, claim
 from mechxl.training.device import exact_products, pick_device
@@ -55,6 +55,7 @@ def shape_key(config: RunConfig) -> tuple[object, ...]:
         *(training.steps, training.batch_size, training.evaluate_every, training.checkpoints, training.objective),
         *(training.device, training.precision, training.threads),
         *((training.pull_layer, languages.count) if training.pull else ()),
+        training.late_step,
         *(config.tokenization.kind, languages.name_length, languages.word_length, languages.cue),
     )
 
@@ -90,6 +91,9 @@ def train_together(
         return []
     training, started = runs[0][0].training, time.perf_counter()
     device, threads = pick_device(training.device, training.precision), torch.get_num_threads()
+    if training.late_step and device.startswith("cuda"):
+        works = "training.device = cpu"  # a GPU's graph of an update is made once
+        raise refuse("training.late_step", training.late_step, "late changes are for training on the CPU", works)
     if training.threads:
         torch.set_num_threads(training.threads)
     errors: dict[Path, Exception] = {}
@@ -122,7 +126,9 @@ class _Member:
         self.error: Exception | None = None
         self.record = Record(config, claimed, corpus, device, started)
         self.packed = self.record.initial("cpu")
-        self.batches = TrainingBatches(corpus, training.objective, training.batch_size, seeds.order, "cpu")
+        self.batches = TrainingBatches(
+            corpus, training.objective, training.batch_size, seeds.order, "cpu", mono_from(training)
+        )
         self.pull = pull_of(config, corpus, "cpu")
         self.evaluation = Evaluation(corpus, training.evaluate_items, seeds.order, "cpu")
         self.state: State | None = None

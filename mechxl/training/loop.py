@@ -15,11 +15,12 @@ from mechxl.model.forward import logits, residual_stream, unembedded
 from mechxl.model.parameters import save_parameters
 from mechxl.model.weights import Packed, Weights, named
 from mechxl.run import Run
-from mechxl.training.batches import TrainingBatch, TrainingBatches
+from mechxl.training.batches import TrainingBatch, TrainingBatches, mono_from
 from mechxl.training.claim import Claim, claim
 from mechxl.training.device import pick_device
 from mechxl.training.ensemble import train_together
 from mechxl.training.interrupt import interrupts
+from mechxl.training.late import held, part, weight_decay
 from mechxl.training.memory import kept_memory
 from mechxl.training.metrics import Evaluation
 from mechxl.training.products import quick_products
@@ -94,7 +95,9 @@ def batch_losses(weights: Weights, batch: TrainingBatch) -> tuple[Tensor, Tensor
     return by_token.sum() / len(batch.tokens), answers
 
 
-def adamw_step(packed: Packed, moments: dict[str, Tensor], training: TrainingConfig, rate: float) -> None:
+def adamw_step(
+    packed: Packed, moments: dict[str, Tensor], training: TrainingConfig, rate: float, decay: float | None = None
+) -> None:
     """One update by AdamW. torch's optimizer classes do the same, and import torch's compiler, which takes a second.
 
     Args:
@@ -102,6 +105,7 @@ def adamw_step(packed: Packed, moments: dict[str, Tensor], training: TrainingCon
         moments: the optimizer's state; the first update begins it.
         training: gives betas and weight decay.
         rate: the learning rate.
+        decay: the weight decay, where it is another one now.
     """
     vector, (beta1, beta2) = packed.vector.data, training.betas
     if not moments:
@@ -114,7 +118,7 @@ def adamw_step(packed: Packed, moments: dict[str, Tensor], training: TrainingCon
         lr=rate,
         beta1=beta1,
         beta2=beta2,
-        weight_decay=training.weight_decay,
+        weight_decay=training.weight_decay if decay is None else decay,
         eps=1e-8,
         amsgrad=False,
         maximize=False,
@@ -132,7 +136,10 @@ class _Trainer:
         self.record = Record(config, claimed, corpus, device, started)
         self.packed = self.record.initial(device)
         self.moments: dict[str, Tensor] = {}  # none before any update
-        self.batches = TrainingBatches(corpus, training.objective, training.batch_size, seeds.order, device)
+        self.batches = TrainingBatches(
+            corpus, training.objective, training.batch_size, seeds.order, device, mono_from(training)
+        )
+        self.frozen = part(self.packed.weights, training.late_frozen)
         self.pull = pull_of(config, corpus, device)
         self.evaluation = Evaluation(corpus, training.evaluate_items, seeds.order, device)
         self.checkpoints = set(training.checkpoint_steps())
@@ -183,7 +190,9 @@ class _Trainer:
         self.packed.gradient.zero_()
         loss, answers = batch_losses(self.packed.weights, self.batches[self.step])
         (loss if self.pull is None else loss + self.pull.loss(self.packed.weights, self.step)).backward()
-        adamw_step(self.packed, self.moments, self.training, learning_rate(self.training, self.step))
+        rate, decay = learning_rate(self.training, self.step), weight_decay(self.training, self.step)
+        with held(self.frozen if self.step >= self.training.late_step else ()):
+            adamw_step(self.packed, self.moments, self.training, rate, decay)
         self.losses += torch.stack([loss.detach(), answers])
         self.step += 1
         self.since_row += 1

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 
 from mechxl.config import RunConfig
 from mechxl.data.corpus import Corpus
-from mechxl.data.information import least_loss, mean_visits
+from mechxl.data.information import draws_by_group, least_loss, mean_visits
 from mechxl.errors import Failure, InputError
 from mechxl.files import parse_rows, reason, whole_file, write_bytes, write_json
 from mechxl.manifest import FORMAT, Base, Manifest, Seal, changed_files, seal_of, sealed
@@ -162,8 +162,8 @@ class Record:
             raise self._diverged(self.row["loss"], step)
         if since:
             self.row |= {"train_loss": losses[0] / since, "train_answer_loss": losses[1] / since}
-        draws = step * training.batch_size
-        for name, mean in (("mono_visits", self.visits.mono), ("parallel_visits", self.visits.parallel)):
+        means = {"mono_visits": self.visits.mono, "parallel_visits": self.visits.parallel}
+        for (name, mean), draws in zip(means.items(), draws_by_group(self.corpus, training, step), strict=True):
             if not math.isnan(mean):
                 self.row[name] = draws * mean
         line = _json_line(self.row)

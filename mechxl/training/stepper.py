@@ -5,6 +5,7 @@ Draws come in blocks of steps from each member's own generator; a thread prepare
 
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from itertools import groupby
 
 import numpy as np
@@ -16,6 +17,7 @@ from mechxl.config import TrainingConfig
 from mechxl.model.members import Members
 from mechxl.training.batches import STEPS_A_BLOCK, TrainingBatches
 from mechxl.training.device import half_precision, rounded_products
+from mechxl.training.late import held, part, weight_decay
 from mechxl.training.members import Pulls, tellings
 from mechxl.training.pull import Pull
 from mechxl.training.schedule import learning_rate
@@ -27,7 +29,7 @@ WARM_UPS = 3  # updates before a graph is captured, as PyTorch's documentation a
 def optimizer_key(training: TrainingConfig) -> tuple[object, ...]:
     """Members with equal keys have equal rates, betas and weight decay, and share a group of the optimizer."""
     t = training
-    return (t.schedule, t.decay_share, t.learning_rate, t.warmup_steps, t.betas, t.weight_decay)
+    return (*(t.schedule, t.decay_share, t.learning_rate, t.warmup_steps, t.betas, t.weight_decay), t.late_weight_decay)
 
 
 class Stepper:
@@ -64,9 +66,15 @@ class Stepper:
         self.drawn = torch.zeros(len(batches), steps, width, dtype=torch.long, device=device)
         self.block, self.coming = -1, dict[int, "Future[np.ndarray]"]()
         self.threads = ThreadPoolExecutor(1)
-        groups = [list(part) for _, part in groupby(trainings, key=optimizer_key)]
+        groups = [list(same) for _, same in groupby(trainings, key=optimizer_key)]
         rates = [[learning_rate(group[0], at) for group in groups] for at in range(trainings[0].steps)]
         self.rates = np.array(rates)
+        self.decays = np.array([[weight_decay(group[0], at) for group in groups] for at in range(trainings[0].steps)])
+        parts = {training.late_frozen for training in trainings} - {"none"}
+        self.frozen = [
+            (part(joined.weights, name), [row for row, one in enumerate(trainings) if one.late_frozen == name])
+            for name in sorted(parts)
+        ]
         self.optimizer = self._optimizer(groups)
         self._losses = torch.compile(self.tellings.losses) if compiled else self.tellings.losses
         self.graph = self._captured() if self.on_gpu else None
@@ -92,9 +100,13 @@ class Stepper:
         if self.graph is not None:
             self.graph.replay()
         else:
-            for group, rate in zip(self.optimizer.param_groups, self.rates[self.step].tolist(), strict=True):
-                group["lr"] = rate
-            self._compute(self.drawn[:, place])
+            values = (self.rates[self.step].tolist(), self.decays[self.step].tolist())
+            for group, rate, decay in zip(self.optimizer.param_groups, *values, strict=True):
+                group |= {"lr": rate, "weight_decay": decay}
+            with ExitStack() as holding:
+                for tensors, rows in self.frozen if self.step >= self.trainings[0].late_step else ():
+                    holding.enter_context(held(tensors, rows))
+                self._compute(self.drawn[:, place])
         self.step += 1
         self.since += 1
 

@@ -52,6 +52,11 @@ TOGETHER: dict[str, Callable[[], list[RunConfig]]] = {
         settings(1, training={"pull": -2.0, "pull_pairs": "permuted", "learning_rate": 1e-3}),
         settings(2, training={"pull": 1.0, "pull_facts": "mono"}, tokenization={"kind": "syllable"}, languages=TWO),
     ],
+    "late changes": lambda: [
+        settings(0, training={"late_step": 30, "late_weight_decay": 0.0, "late_frozen": "mlp"}),
+        settings(1, training={"late_step": 30, "late_frozen": "embeddings", "late_facts": "mono"}),
+        settings(2, training={"late_step": 30, "late_frozen": "attention", "late_weight_decay": 0.5}),
+    ],
     "cue dropout, RMS and relu": lambda: [
         settings(0, languages=TAG, model=OTHER_PARTS),
         settings(1, languages={"cue": "tag"}, model=OTHER_PARTS),
