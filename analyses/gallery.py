@@ -74,14 +74,20 @@ CLAIMS = (
     ),
     Claim(
         "Unification is essential for transfer.",
-        "patching",
-        lambda n: OPEN,
-        "Causal unification is {parallel_unification.default} by default and {parallel_unification.shared_facts_0} "
-        "without shared facts, and goes with transfer over runs (Spearman {b.transfer}). No training has been pulled "
-        "together or apart yet, so a cause is not shown.",
+        "pulled_together",
+        # a cause in both directions, and nothing left where the vectors are pushed apart
+        lambda n: (
+            (HOLDS if value(n["left.low"]) <= 0 else IN_PART)
+            if n["cause"] == "both"
+            else NOT
+            if n["cause"] == "none"
+            else IN_PART
+        ),
+        "Transfer is {transfer.none}, {transfer.pull_.3} where training pulls the languages' vectors of a fact "
+        "together, and {transfer.push_.3} where it pushes them apart: {left} above the best guess.",
         "seeds",
-        "b.transfer.p",
-        "a permuted donor; trained null",
+        "a.push.p",
+        "pulls of the wrong pairs: {transfer.pull_.1_permuted}; trained null pulled: {transfer.null_pull_.3}",
     ),
     Claim(
         "Transfer depends on the information between facts and language.",
@@ -165,6 +171,25 @@ CARDS = (
             "says nothing, hidden": "transfer.k0_q0.5",
             "says all, shown": "transfer.k1_q0",
             "says all, hidden": "transfer.k1_q0.5",
+        },
+    ),
+    Card(
+        "pulled_together",
+        lambda n: {
+            "both": "A cause of transfer",
+            "pull": "A cause of transfer: pulling helps",
+            "push": "A cause of transfer: pushing harms",
+            "none": "Not shown to be a cause",
+        }[n["cause"]],
+        "A loss that shows no answer pulls a fact's vectors in the languages together, or pushes them apart; transfer "
+        "is {transfer.pull_.3}, {transfer.none}, {transfer.push_.3}.",
+        "transfer",
+        {
+            "pulled together": "transfer.pull_.3",
+            "neither": "transfer.none",
+            "pushed apart": "transfer.push_.3",
+            "wrong pairs pulled": "transfer.pull_.1_permuted",
+            "null, pulled": "transfer.null_pull_.3",
         },
     ),
     Card(

@@ -53,10 +53,11 @@ import pandas as pd
 from jaxtyping import Bool, Float, Int
 
 from analyses.contrasts import Contrast, Tested, all_tested, as_numbers, as_table
-from analyses.statistics import Rows, by_variant, points_panel, values, with_interval
+from analyses.statistics import Rows, by_variant, points_panel, t_interval, values, with_interval
 from analyses.study import variant
 from mechxl.data.guesses import no_fact_accuracies
 from mechxl.data.transfer import transfer_items
+from mechxl.findings import signed
 from mechxl.measures.sample import draw_sample
 from mechxl.measures.score import score
 from mechxl.measures.vectors import centre, unit
@@ -220,6 +221,9 @@ def numbers(rows: Rows) -> dict[str, str]:
     found |= as_numbers(tests, 2) | {"runs": str(len(rows)), "planned": str(len(parse_study(GRID).runs))}
     found |= {f"low_recall.{arm}": _low(rows, arm).partition(" ")[0] for arm in ARMS}
     found["seeds"] = str(min(len(values(rows, arm, "transfer")) for arm in ARMS))
+    left = values(rows, "push_.3", "transfer") - values(rows, "push_.3", "guess")
+    _, low, _ = t_interval(left)
+    found |= {"left": signed(float(left.mean())), "left.interval": with_interval(left), "left.low": signed(low)}
     found["cause"] = _cause(tests, {arm for arm in ARMS if found[f"low_recall.{arm}"] != "0"})
     return found
 

@@ -44,6 +44,9 @@ def test_marks_lie_where_the_numbers_are():
     [
         ("excess", 1, {"c.alignment.1.p": ".009", "e.score.1.p": ".300"}, IN_PART),
         ("excess", 1, {"c.alignment.1.p": ".300", "e.score.1.p": ".300"}, OPEN),
+        ("pulled_together", 2, {"cause": "both", "left.low": ".050"}, IN_PART),
+        ("pulled_together", 2, {"cause": "both", "left.low": "−.010"}, HOLDS),
+        ("pulled_together", 2, {"cause": "none", "left.low": ".050"}, NOT),
         ("dose_map", 3, {"b.q0.p": ".005", "b.q0": ".700"}, HOLDS),
         ("dose_map", 3, {"b.q0.p": ".005", "b.q0": "−.700"}, NOT),
         ("dose_map", 4, {"a.k1.p": ".060", "a.k1": ".700"}, NOT),
