@@ -4,6 +4,7 @@ import torch
 
 from mechxl.config import RunConfig
 from mechxl.training.members import ROWS_AT_ONCE
+from mechxl.training.pull import SHARE as SHARE_OF_PULL
 
 SHARE = 0.7  # of the free memory that an ensemble may take
 SENTENCE = 24  # tokens of a sentence where its length is not known yet
@@ -27,5 +28,6 @@ def room(config: RunConfig, device: str) -> int:
     parameters = model.n_layers * (4 * model.d_model**2 + 2 * model.d_model * model.d_mlp)
     parameters += 2 * vocabulary * model.d_model
     asked = ROWS_AT_ONCE["cuda"] * SENTENCE * (8 * model.d_model + 2 * model.d_mlp)
-    per_run = training.batch_size * by_sentence + 12 * parameters
+    sentences = training.batch_size + (training.batch_size // SHARE_OF_PULL if training.pull else 0)
+    per_run = sentences * by_sentence + 12 * parameters
     return max(1, min(MOST, int((SHARE * free - width * asked) / (width * per_run))))
