@@ -47,7 +47,7 @@ import plotly.graph_objects as go
 from jaxtyping import Float
 from statsmodels.stats.multitest import multipletests
 
-from analyses.laws import FITTED, LAW, MODELS, NOTHING, Cells, fit, held_out_error, predicted
+from analyses.laws import FITTED, LAW, MODELS, NOTHING, Cells, fit, held_out_error, predicted, width
 from analyses.statistics import Rows, by_variant, p_value, said, sign_test, with_interval
 from analyses.study import variant
 from mechxl.data.guesses import no_fact_accuracies
@@ -267,6 +267,13 @@ def _floor(rows: Rows) -> float:
     return float(np.sqrt((groups.var(ddof=1) / groups.count()).mean()))
 
 
+def interval_width(rows: Rows) -> float:
+    """The width of the law's interval (`mechxl.data.prediction`), from runs of cells that it was not fitted to."""
+    means, table = _means(rows), _table_of(rows)
+    held_out = Cells.of(pd.DataFrame(table[~table["cell"].isin(FITTED)]))
+    return width(held_out.transfer, predicted(LAW, fit(LAW, means.where(means.fitted)), held_out))
+
+
 def analyse(rows: Rows) -> dict[str, pd.DataFrame]:
     """The map's transfer, the models' errors, and the tests."""
     cells = [
@@ -316,6 +323,7 @@ def numbers(rows: Rows) -> dict[str, str]:
     found["seeds"] = str(min(len(_of(rows, *cell)) for cell in CELLS))
     found["low_recall"] = str(sum(row["recall"] < 0.99 for row in rows))
     found["rest"] = str(sum(row["rests"] is True for row in rows))
+    found["width"] = signed(interval_width(rows))
     found["fitted"], found["held_out"] = str(len(FITTED)), str(len(CELLS) - len(FITTED))
     for test in _tests(rows):
         found |= {test.name: signed(float(test.numbers.mean()), 3), f"{test.name}.p": p_value(test.holm)}
