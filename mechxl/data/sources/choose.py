@@ -8,6 +8,7 @@ import numpy as np
 from mechxl.config import RunConfig
 from mechxl.data.ready import ready_digest
 from mechxl.data.sources.csvfile import file_digest, read_csv
+from mechxl.data.sources.letters import in_other_letters
 from mechxl.data.sources.table import FactTable
 from mechxl.errors import InputError, refuse
 
@@ -28,7 +29,7 @@ def source_table(config: RunConfig) -> FactTable:
         from mechxl.data.sources.cldr import cldr_table
 
         table = cldr_table(config.languages.codes)
-    return narrowed(table, config)
+    return in_other_letters(narrowed(table, config), config.languages.letters, config.seeds.languages)
 
 
 def narrowed(table: FactTable, config: RunConfig) -> FactTable:
