@@ -20,8 +20,8 @@ UNCASED = [range(0xA000, 0xA48D), range(0xAC00, 0xD7A4), range(0x3400, 0x4DC0)] 
 def in_other_letters(table: FactTable, letters: Letters, seed: int) -> FactTable:
     """The table with the letters of every language after the first exchanged, one for one.
 
-    Capitals become capitals and small letters small ones, as far as there are some. Digits, signs and spaces stay. Equal
-    words stay equal, and different ones different; what the languages had in common in word is gone.
+    Capitals become capitals and small letters small ones, as far as there are some. Digits, signs and spaces stay.
+    Within a language, equal words stay equal, and different ones different. Words in common are gone.
 
     Args:
         table: the facts and words.
