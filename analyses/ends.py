@@ -1,0 +1,77 @@
+"""What studies measure of a run at its last checkpoint: recall, transfer, scores, causal unification, moved weights."""
+
+from typing import Any
+
+import numpy as np
+
+from analyses.study import variant
+from mechxl.data.guesses import no_fact_accuracies
+from mechxl.data.transfer import transfer_items
+from mechxl.measures.sample import draw_sample
+from mechxl.measures.score import score
+from mechxl.measures.vectors import centre, unit
+from mechxl.questions.ask import ask
+from mechxl.random import generator
+from mechxl.run import Run
+
+RECALLED = 0.99  # recall is complete at the first evaluation that reaches it
+
+
+def ends(run: Run) -> dict[str, Any]:
+    """A run's row: seed and variant, recall, transfer (all items) and the best guess that knows no fact, and so on.
+
+    `recalled` is the first evaluation at which recall is .99 or more (None: never). `score_1` and `alignment_1` are
+    S - W and S - X of mono facts at layer 1 (whole-sample centring, same relation), `causal_unification` that of mono
+    facts that transfer (None: too few).
+    """
+    corpus, metrics = run.corpus, run.metrics
+    last = metrics.iloc[-1]
+    complete = metrics[metrics["recall_accuracy"] >= RECALLED]["step"]
+    row: dict[str, Any] = {"run": variant(run), "seed": run.config.seed}
+    row |= {"recall": float(last["recall_accuracy"]), "transfer": float(last["transfer_accuracy"])}
+    row |= {"recalled": int(complete.iloc[0]) if len(complete) else None, "rests": run.rest.rests}
+    items = transfer_items(corpus)
+    row |= {"guess": no_fact_accuracies(corpus, items).by_asked, "items": len(items.fact)}
+    row |= mono_scores(run) | mono_causal(run)
+    return {key: plain(value) for key, value in row.items()}
+
+
+def mono_scores(run: Run, layer: int = 1) -> dict[str, float | None]:
+    """S - W and S - X of mono facts at the last checkpoint; None if there are fewer than two facts in a relation."""
+    from mechxl.instruments.activations.store import activations  # torch, which kept results do without
+
+    corpus = run.corpus
+    facts = np.flatnonzero(corpus.mixture.group == "mono")
+    relation, entity = corpus.world.relation[facts], corpus.world.entity[facts]
+    h = activations(run, "resid_post", facts=facts, role="prompt_last", steps=run.steps[-1], layers=[layer]).squeeze()
+    x = h.transpose("fact", "language", "d_model").values.astype(float)
+    sample = draw_sample(relation, entity, run.config.languages.count, generator(0, "score"), draws=0, permutations=0)
+    found = score(unit(centre(x, "whole")), sample)
+    return {f"{name}_{layer}": found[name].pooled.value for name in ("score", "alignment")}
+
+
+def mono_causal(run: Run) -> dict[str, Any]:
+    """Causal unification of mono facts that transfer, at the last checkpoint, and of how many pairs."""
+    curve = ask(run, "patching").tables["curve"]
+    at_end = curve[(curve["step"] == run.steps[-1]) & (curve["direction"] == "both")]
+    part = at_end[at_end["group"] == "mono, transferred"]
+    if not len(part):
+        return {"causal_unification": None, "pairs": 0}
+    return {"causal_unification": float(part["unification"].iloc[0]), "pairs": int(part["n"].iloc[0])}
+
+
+def moved(run: Run) -> float:
+    """How far training moved the weights: |W_end - W_0| / |W_0|, over all parameters."""
+    from safetensors.numpy import load
+
+    first, last = (load(run.read_checkpoint(step)[0]) for step in (run.steps[0], run.steps[-1]))
+    squares = [(np.square(last[name] - first[name]).sum(), np.square(first[name]).sum()) for name in first]
+    change, start = np.sum(np.array(squares, dtype=float), axis=0)
+    return float(np.sqrt(change / start))
+
+
+def plain(value: Any) -> Any:
+    """A number with four digits; None for NaN."""
+    if isinstance(value, float | np.floating):
+        return round(float(value), 4) if np.isfinite(value) else None
+    return value
