@@ -35,7 +35,7 @@ def train_pair(
     how = {"resume": resume, "overwrite": overwrite, "quiet": quiet}
     try:
         run = train_run(config, out, **how)
-        train_run(null, place, **how)
+        train_run(null, place, **how, facts_of=Run(run.path))
     except KeyboardInterrupt as interrupt:
         if overwrite:
             _remove_replaced(null, place)

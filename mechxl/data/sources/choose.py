@@ -89,5 +89,12 @@ def with_digests(config: RunConfig) -> RunConfig:
     return config.model_copy(update={"world": world, "tokenization": tokenization})
 
 
+def with_digests_of(config: RunConfig, other: RunConfig) -> RunConfig:
+    """The settings with the digests of others, which were made from the same facts."""
+    world = config.world.model_copy(update={"digest": other.world.digest})
+    tokenization = config.tokenization.model_copy(update={"digest": other.tokenization.digest})
+    return config.model_copy(update={"world": world, "tokenization": tokenization})
+
+
 def _distinct(names: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(names))
