@@ -42,7 +42,7 @@ def test_letters_are_exchanged_one_for_one(letters: str):
         assert len(swaps) == len({old for old, _ in swaps}) == len({new for _, new in swaps})
         assert all(old == new for old, new in swaps if not (old.isalpha() or new.isalpha()))
         same_case = [(old.isupper(), old.islower()) == (new.isupper(), new.islower()) for old, new in swaps]
-        assert np.mean(same_case) > (0.95 if code != "vi" else 0.6)  # Vietnamese has more small letters than there are
+        assert code != "de" or all(same_case)  # later languages, as far as capitals and small letters are left
         assert in_other_letters(changed, "own", 3) is changed
     if letters == "apart":
         old, new = ({code: alphabet(each, code) for code in each.languages} for each in (table, changed))
@@ -50,8 +50,8 @@ def test_letters_are_exchanged_one_for_one(letters: str):
             assert not new[one] & new[other]
         assert not (new["de"] | new["ru"] | new["vi"]) & set().union(*old.values())
     else:
-        assert alphabet(changed, "ru") <= alphabet(table, "en") | {chr(c) for c in range(0x3400, 0xD7A4)}
-        assert len(alphabet(changed, "de") & alphabet(table, "en")) > 40
+        for code in ("de", "ru"):
+            assert len(alphabet(changed, code) & alphabet(table, "en")) > 0.8 * len(alphabet(table, code))
 
 
 def test_facts_tellings_and_lengths_stay_and_words_in_common_go():
@@ -74,4 +74,5 @@ def test_a_run_of_generated_facts_has_no_letters_to_exchange():
 def test_serbian_in_latin_letters_has_its_own_phrases():
     table = cldr_table(("hr", "sr", "sr_Latn", "zh_Latn"))
     assert table.relations["currency"] == {"hr": "valuta", "sr": "валута", "sr_Latn": "valuta", "zh_Latn": "¤"}
-    assert not alphabet(table, "sr_Latn") & alphabet(table, "sr")
+    japan = table.entities["territory JP"]
+    assert [japan[code] for code in ("hr", "sr", "sr_Latn")] == ["Japan", "Јапан", "Japan"]
