@@ -216,8 +216,8 @@ def explained(rows: Rows) -> dict[str, Float[np.ndarray, " seed"]]:
         both = residual(transfer, [columns["names"], columns["letters"]])
         found.setdefault("r2.both", []).append(1 - both.var() / transfer.var())
         for name, given in (("names", "letters"), ("letters", "names")):
-            left = [residual(x, [columns[given]]) for x in (transfer, columns[name])]
-            found.setdefault(f"partial.{name}", []).append(float(np.corrcoef(*left)[0, 1]))
+            one, other = (residual(x, [columns[given]]) for x in (transfer, columns[name]))
+            found.setdefault(f"partial.{name}", []).append(float(np.corrcoef(one, other)[0, 1]))
     return {name: np.array(points) for name, points in found.items()}
 
 

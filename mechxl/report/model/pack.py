@@ -137,7 +137,7 @@ def packed(corpus: Corpus, config: ModelConfig, n_ctx: int, checkpoints: Mapping
         "eps": EPS,
         "context": n_ctx,
         "tried": len(tried.tokens),
-        "tokenizer": _tokenizer(corpus) | _texts(corpus),
+        "tokenizer": {**_tokenizer(corpus), **_texts(corpus)},
         **_told(corpus),
     }
     planes = b"".join(plane for one in coded.values() for plane in one.planes)

@@ -58,8 +58,8 @@ def test_facts_tellings_and_lengths_stay_and_words_in_common_go():
     own, apart, again = corpus_of("own"), corpus_of("apart"), corpus_of("apart", seed=1)
     assert (own.world.value == apart.world.value).all()
     assert (own.mixture.told == apart.mixture.told).all()
-    sequences = [corpus.sequences(*corpus.tellings).length for corpus in (own, apart)]
-    np.testing.assert_array_equal(*sequences)
+    one, other = (corpus.sequences(*corpus.tellings).length for corpus in (own, apart))
+    np.testing.assert_array_equal(one, other)
     for corpus, shared in ((own, True), (apart, False)):
         names = corpus.lexicon.names
         assert any((names[:, a] == names[:, b]).any() for a, b in itertools.combinations(range(4), 2)) == shared
@@ -67,7 +67,7 @@ def test_facts_tellings_and_lengths_stay_and_words_in_common_go():
 
 
 def test_a_run_of_generated_facts_has_no_letters_to_exchange():
-    with pytest.raises(InputError, match="languages.letters = 'apart': .*it belongs to csv and cldr"):
+    with pytest.raises(InputError, match=r"languages.letters = 'apart': .*it belongs to csv and cldr"):
         parse_config({"languages": {"letters": "apart"}})
 
 
