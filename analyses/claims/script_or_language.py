@@ -48,23 +48,22 @@ Described beside: the share of the variance over cells, within a seed, that each
 and letters together. A run whose recall is below .99 is counted, and stays in.
 """
 
-from collections import Counter
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 from analyses.contrasts import Contrast, Tested, all_tested, as_numbers, as_table
 from analyses.ends import RECALLED, plain
-from analyses.statistics import Rows, by_variant, points_panel, values, with_interval
+from analyses.overlap import equal_names, heard_in_asked, mean, overlaps
+from analyses.statistics import Rows, by_variant, t_interval, values, with_interval
 from analyses.study import variant
-from mechxl.data.corpus import Corpus
 from mechxl.data.guesses import no_fact_accuracies
 from mechxl.data.transfer import TransferItems, transfer_items
 from mechxl.findings import signed
-from mechxl.plots import Panel, group_colour, small_multiples, themed
+from mechxl.plots import GREY, Panel, group_colour, small_multiples, themed
 from mechxl.run import Run
 from mechxl.sweep.study import parse_study
 
@@ -99,13 +98,19 @@ GRID = {
     ],
 }
 CELLS = tuple(run["name"] for run in GRID["runs"] if run["name"] != "null")
-MEASURED = {
-    "transfer": "transfer",
-    "names": "names in common",
-    "letters": "token types in common",
-    "pieces": "tokens of a name in common",
+SAYS = {
+    "slovene": "Slovene",
+    "slovene_apart": "Slovene, apart",
+    "slovene_first": "Slovene, in Croatian letters",
+    "hungarian": "Hungarian",
+    "hungarian_apart": "Hungarian, apart",
+    "hungarian_first": "Hungarian, in Croatian letters",
+    "serbian_latin": "Serbian, Latin",
+    "serbian": "Serbian, Cyrillic",
+    "greek": "Greek",
 }
-OVERLAPS = ("names", "answers", "letters", "pieces")
+LANGUAGES = ("slovene", "hungarian", "serbian", "greek")
+OVERLAPS = {"names": "names", "answers": "answers", "letters": "token types", "pieces": "tokens of a name"}
 CONTRASTS = (
     Contrast("a.slovene", "(a) Slovene: real less apart", "transfer", "slovene", "slovene_apart"),
     Contrast("a.hungarian", "(a) Hungarian: real less apart", "transfer", "hungarian", "hungarian_apart"),
@@ -137,70 +142,14 @@ def measure(run: Run) -> list[dict[str, Any]]:
         "run": variant(run),
         "seed": run.config.seed,
         "recall": float(last["recall_accuracy"]),
-        "transfer": _mean(right),
-        "transfer_all": _mean(asked.astype(float)),
-        "transfer_equal": _mean(right[equal]),
-        "transfer_unequal": _mean(right[~equal]),
+        "transfer": mean(right),
+        "transfer_all": mean(asked.astype(float)),
+        "transfer_equal": mean(right[equal]),
+        "transfer_unequal": mean(right[~equal]),
         "items": len(right),
         "guess": no_fact_accuracies(corpus, kept).by_asked,
     } | overlaps(corpus, kept)
     return [{key: plain(value) for key, value in row.items()}]
-
-
-def heard_in_asked(corpus: Corpus, items: TransferItems) -> Bool[np.ndarray, " item"]:
-    """Whether other facts tell the item's name, and other facts its value, in the asked language."""
-    world, (fact, language) = corpus.world, corpus.tellings
-    names = set(zip(world.entity[fact].tolist(), language.tolist(), strict=True))
-    values = world.value[fact, language]
-    answers = set(zip(world.relation[fact].tolist(), values.tolist(), language.tolist(), strict=True))
-    asked = zip(items.fact.tolist(), items.asked.tolist(), strict=True)
-    return np.array(
-        [
-            (world.entity[f], language) in names and (world.relation[f], world.value[f, language], language) in answers
-            for f, language in asked
-        ],
-        dtype=bool,
-    )
-
-
-def equal_names(corpus: Corpus, items: TransferItems) -> Bool[np.ndarray, " item"]:
-    """Whether an item's name is the same word in both languages."""
-    names = corpus.lexicon.names[corpus.world.entity[items.fact]]
-    rows = np.arange(len(names))
-    return names[rows, items.asked] == names[rows, items.told]
-
-
-def overlaps(corpus: Corpus, items: TransferItems) -> dict[str, float]:
-    """What the two languages have in common, as the docstring defines it."""
-    world, lexicon = corpus.world, corpus.lexicon
-    relation, value = world.relation[items.fact], world.value[items.fact, items.asked]
-    answers = lexicon.value_words[relation, value]
-    names = lexicon.names[world.entity[items.fact]]
-    types = [_types(corpus, language) for language in (0, 1)]
-    return {
-        "names": _mean(equal_names(corpus, items).astype(float)),
-        "answers": _mean((answers[:, 0] == answers[:, 1]).astype(float)),
-        "letters": len(types[0] & types[1]) / len(types[0] | types[1]),
-        "pieces": _mean(np.array([dice(*(_tokens(corpus, word) for word in pair)) for pair in names])),
-    }
-
-
-def dice(one: list[int], other: list[int]) -> float:
-    """Twice the number of tokens in common, counted with repetition, over the number of all tokens."""
-    return 2 * (Counter(one) & Counter(other)).total() / (len(one) + len(other))
-
-
-def _tokens(corpus: Corpus, word: int) -> list[int]:
-    return [token for token in corpus.word_tokens[word].tolist() if token >= 0]
-
-
-def _types(corpus: Corpus, language: int) -> set[int]:
-    words = np.concatenate([corpus.lexicon.names[:, language], corpus.lexicon.value_words[:, :, language].flatten()])
-    return {token for word in words[words >= 0].tolist() for token in _tokens(corpus, word)}
-
-
-def _mean(points: Float[np.ndarray, " item"]) -> float:
-    return float(points.mean()) if len(points) else float("nan")
 
 
 def explained(rows: Rows) -> dict[str, Float[np.ndarray, " seed"]]:
@@ -230,8 +179,8 @@ def residual(y: Float[np.ndarray, " cell"], columns: list[Float[np.ndarray, " ce
 def _tests(rows: Rows) -> list[Tested]:
     found = explained(rows)
     further = {
-        "e.names": ("(e) partial correlation with names, given letters", found["partial.names"]),
-        "e.letters": ("(e) partial correlation with letters, given names", found["partial.letters"]),
+        "e.names": ("(e) partial correlation with names, given token types", found["partial.names"]),
+        "e.letters": ("(e) partial correlation with token types, given names", found["partial.letters"]),
     }
     return all_tested(rows, CONTRASTS, further)
 
@@ -240,12 +189,15 @@ def analyse(rows: Rows) -> dict[str, pd.DataFrame]:
     """Transfer and overlap by cell, the tests, and what each overlap explains."""
     lines = []
     for cell in (*CELLS, "null"):
-        parts = {"cell": cell.replace("_", " "), "transfer": with_interval(values(rows, cell, "transfer"))}
+        parts = {
+            "with Croatian": SAYS.get(cell, "trained null, Slovene"),
+            "transfer": with_interval(values(rows, cell, "transfer")),
+        }
         parts |= {"best guess": signed(float(np.nanmean(values(rows, cell, "guess"))), 2)}
-        parts |= {name: signed(float(np.nanmean(values(rows, cell, name))), 2) for name in OVERLAPS}
+        parts |= {words: signed(float(np.nanmean(values(rows, cell, name))), 2) for name, words in OVERLAPS.items()}
         lines.append(parts)
     found = explained(rows)
-    says = {f"r2.{name}": name for name in OVERLAPS} | {"r2.both": "names and letters"}
+    says = {f"r2.{name}": words for name, words in OVERLAPS.items()} | {"r2.both": "names and token types"}
     shares = [{"overlap": words, "share of the variance": with_interval(found[key])} for key, words in says.items()]
     return {"cells": pd.DataFrame(lines), "tests": as_table(_tests(rows)), "explained": pd.DataFrame(shares)}
 
@@ -266,25 +218,54 @@ def numbers(rows: Rows) -> dict[str, str]:
 
 
 def figures(rows: Rows) -> list[Panel]:
-    """Every run by cell, and transfer against what the languages have in common."""
-    caption = (
-        f"{numbers(rows)['seeds']} seeds a cell, means with 95 % t intervals. Items whose name and value were told in "
-        "the asked language. Names in common: share of the items; tokens: types of the languages, pieces of a name."
+    """Transfer by cell, and transfer against what the languages have in common."""
+    seeds, found = numbers(rows)["seeds"], explained(rows)
+    cells = (
+        f"{seeds} seeds a cell: every run, the mean and its 95 % t interval; crosses: the best guess without facts. "
+        "Items whose name and value were both told in the asked language. Apart: letters exchanged for those that "
+        "nothing else is written in. In Croatian letters: exchanged for the first language's."
     )
-    figure = small_multiples(list(MEASURED.values())[1:])
-    for place, key in enumerate(list(MEASURED)[1:]):
-        for number, cell in enumerate(CELLS):
+    shares = ", ".join(f"{words} {with_interval(found[f'r2.{name}'])}" for name, words in OVERLAPS.items())
+    overlap = f"A dot a run. Share of the variance over the cells of a seed that each explains by itself: {shares}."
+    return [
+        Panel("cells", "Transfer by script and language", cells, _by_cell(rows)),
+        Panel("overlap", "Transfer and what the languages have in common", overlap, _by_overlap(rows)),
+    ]
+
+
+def _by_cell(rows: Rows) -> go.Figure:
+    figure = go.Figure()
+    for cell, says in reversed(SAYS.items()):
+        points, colour = values(rows, cell, "transfer"), _colour(cell)
+        marker = {"color": colour, "size": 6, "opacity": 0.5}
+        figure.add_trace(go.Scatter(x=points, y=[says] * len(points), mode="markers", marker=marker, showlegend=False))
+        guess = float(np.nanmean(values(rows, cell, "guess")))
+        cross = {"color": GREY, "size": 7, "symbol": "x-thin-open"}
+        figure.add_trace(go.Scatter(x=[guess], y=[says], mode="markers", marker=cross, showlegend=False))
+        if len(points) > 1:
+            mean, low, high = t_interval(points)
+            bar = {"type": "data", "array": [high - mean], "arrayminus": [mean - low], "color": colour}
+            mark = {"color": colour, "size": 12, "symbol": "line-ns-open"}
+            figure.add_trace(go.Scatter(x=[mean], y=[says], error_x=bar, mode="markers", marker=mark, showlegend=False))
+    figure.update_xaxes(title_text="transfer", range=[0, 1])
+    return themed(figure, height=420)
+
+
+def _by_overlap(rows: Rows) -> go.Figure:
+    figure = small_multiples(list(OVERLAPS.values()))
+    for place, key in enumerate(OVERLAPS):
+        for cell, says in SAYS.items():
             x, y = (values(rows, cell, name) for name in (key, "transfer"))
-            marker = {"color": group_colour(number), "size": 6, "opacity": 0.7}
-            name = cell.replace("_", " ")
-            dots = go.Scatter(
-                x=x, y=y, mode="markers", marker=marker, name=name, legendgroup=name, showlegend=place == 0
-            )
-            figure.add_trace(dots, row=place // 2 + 1, col=place % 2 + 1)
+            symbol = "x" if cell.endswith("apart") else "diamond-open" if cell.endswith("first") else "circle"
+            marker = {"color": _colour(cell), "size": 7, "symbol": symbol, "opacity": 0.8}
+            dots = go.Scatter(x=x, y=y, mode="markers", marker=marker, name=says, legendgroup=says)
+            figure.add_trace(dots.update(showlegend=place == 0), row=place // 2 + 1, col=place % 2 + 1)
+    figure.update_xaxes(range=[-0.05, 1])
+    figure.update_yaxes(range=[0, 1])
     figure.update_yaxes(title_text="transfer", col=1)
-    shares = {name: with_interval(explained(rows)[f"r2.{name}"]) for name in ("names", "letters", "pieces")}
-    told = (
-        "A dot a run. Share of the variance over the cells of a seed that is explained by names "
-        f"{shares['names']}, by token types {shares['letters']}, by tokens of a name {shares['pieces']}."
-    )
-    return [points_panel(rows, CELLS, MEASURED, caption), Panel("overlap", "Overlap", told, themed(figure, height=640))]
+    return themed(figure, height=640)
+
+
+def _colour(cell: str) -> str:
+    """One for each language, whatever its letters."""
+    return group_colour(LANGUAGES.index(cell.split("_")[0]))

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from analyses.claims.script_or_language import CELLS, GRID, dice, explained, heard_in_asked, overlaps
+from analyses.claims.script_or_language import CELLS, GRID, explained
+from analyses.overlap import dice, heard_in_asked, overlaps
 from mechxl.config import parse_config
 from mechxl.data.corpus import Corpus, build_corpus
 from mechxl.data.transfer import transfer_items
