@@ -253,23 +253,6 @@ CARDS = (
         },
     ),
     Card(
-        "script_or_language",
-        lambda n: {
-            "holds": "Script ends transfer by ending common names",
-            "refuted": "Script or relatedness does more than names say",
-        }.get(n["verdict"], "Names in common, or more: not decided"),
-        "Real words of CLDR, with Croatian. Equal names explain {r2.names} of the variance of transfer over pairs; "
-        "{names.slovene} of the names are equal with Slovene, none once its letters are exchanged.",
-        "transfer",
-        {
-            "Slovene": "transfer.slovene",
-            "letters apart": "transfer.slovene_apart",
-            "Croatian letters": "transfer.slovene_first",
-            "Serbian, Latin": "transfer.serbian_latin",
-            "Serbian, Cyrillic": "transfer.serbian",
-        },
-    ),
-    Card(
         "unification_controls",
         lambda n: "A measure alone proves nothing",
         "{all_clear.1.shared_facts_0} of {measures} measures claim a shared fact where there is none.",
@@ -294,12 +277,6 @@ BEYOND = (
         "dose_map",
         "How transfer follows from settings: a law errs by {error.means.law} in cells that it was not fitted to, its "
         "rivals {error.means.additive}, {error.means.product} and {error.means.two_ways}; noise floor {floor}.",
-    ),
-    (
-        "script_or_language",
-        "With real words, transfer fails by script where script takes equal names away: {transfer.serbian_latin} "
-        "between Croatian and Serbian in Latin letters, {transfer.serbian} in Cyrillic ones, where the best guess has "
-        "{guess.serbian}. Letters in common without names in common change transfer by {b.slovene}.",
     ),
 )
 
