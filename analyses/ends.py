@@ -61,12 +61,13 @@ def mono_causal(run: Run) -> dict[str, Any]:
 
 
 def moved(run: Run) -> float:
-    """How far training moved the weights: |W_end - W_0| / |W_0|, over all parameters."""
+    """How far training moved the weight matrices: |W_end - W_0| / |W_0|, over all of them together."""
     from safetensors.numpy import load
 
     first, last = (load(run.read_checkpoint(step)[0]) for step in (run.steps[0], run.steps[-1]))
-    squares = [(np.square(last[name] - first[name]).sum(), np.square(first[name]).sum()) for name in first]
-    change, start = np.sum(np.array(squares, dtype=float), axis=0)
+    matrices = [name for name in first if "W_" in name]
+    change = sum(float(np.square(last[name].astype(float) - first[name]).sum()) for name in matrices)
+    start = sum(float(np.square(first[name].astype(float)).sum()) for name in matrices)
     return float(np.sqrt(change / start))
 
 

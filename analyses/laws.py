@@ -124,3 +124,12 @@ def held_out_error(name: str, cells: Cells) -> float:
     rest = cells.where(~cells.fitted)
     parameters = fit(name, cells.where(cells.fitted))
     return float(np.sqrt(np.mean((predicted(name, parameters, rest) - rest.transfer) ** 2)))
+
+
+def width(transfer: Float[np.ndarray, " run"], prediction: Float[np.ndarray, " run"], share: float = 0.95) -> float:
+    """How wide an interval must be to hold a share of runs that a law was not fitted to (split conformal prediction).
+
+    In units of sqrt(t (1 - t)), t the prediction: the ceil(share (n + 1))-th smallest error in these units.
+    """
+    errors = np.sort(np.abs(transfer - prediction) / np.sqrt(prediction * (1 - prediction)))
+    return float(errors[min(int(np.ceil(share * (len(errors) + 1))), len(errors)) - 1])

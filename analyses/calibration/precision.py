@@ -97,27 +97,14 @@ def ten_bits(x: Any) -> Any:
     return ((x.contiguous().view(torch.int32) + 0x1000) & ~0x1FFF).view(torch.float32)
 
 
-def _ends(out: Path) -> dict[str, float]:
-    from mechxl.instruments.activations.store import activations
-    from mechxl.measures.sample import draw_sample
-    from mechxl.measures.score import score
-    from mechxl.measures.vectors import centre, unit
-    from mechxl.random import generator
+def _ends(out: Path) -> dict[str, float | None]:
+    from analyses.ends import mono_scores, plain
     from mechxl.run import Run
 
     run = Run(out)
-    corpus, last = run.corpus, run.metrics.iloc[-1]
-    facts = np.flatnonzero(corpus.mixture.group == "mono")
-    h = activations(run, "resid_post", facts=facts, role="prompt_last", steps=run.steps[-1], layers=[1]).squeeze()
-    x = h.transpose("fact", "language", "d_model").values.astype(float)
-    relation, entity = corpus.world.relation[facts], corpus.world.entity[facts]
-    sample = draw_sample(relation, entity, 2, generator(0, "score"), draws=0, permutations=0)
-    found = {
-        "recall": float(last["recall_accuracy"]),
-        "transfer": float(last["transfer_accuracy"]),
-        "score_1": score(unit(centre(x, "whole")), sample)["score"].pooled.value,
-    }
-    return {key: round(value, 4) for key, value in found.items()}
+    last = run.metrics.iloc[-1]
+    found = {"recall": float(last["recall_accuracy"]), "transfer": float(last["transfer_accuracy"])}
+    return {key: plain(value) for key, value in found.items()} | {"score_1": plain(mono_scores(run)["score_1"])}
 
 
 def analyse(rows: Rows) -> dict[str, pd.DataFrame]:

@@ -47,7 +47,8 @@ import plotly.graph_objects as go
 from jaxtyping import Float
 from statsmodels.stats.multitest import multipletests
 
-from analyses.laws import FITTED, LAW, MODELS, NOTHING, Cells, fit, held_out_error, predicted
+from analyses.ends import mono_causal, mono_scores, plain
+from analyses.laws import FITTED, LAW, MODELS, NOTHING, Cells, fit, held_out_error, predicted, width
 from analyses.statistics import Rows, by_variant, p_value, said, sign_test, with_interval
 from analyses.study import variant
 from mechxl.data.guesses import no_fact_accuracies
@@ -55,11 +56,7 @@ from mechxl.data.information import informativeness
 from mechxl.data.transfer import transfer_items
 from mechxl.findings import signed
 from mechxl.measures.probes import entity_folds, probe
-from mechxl.measures.sample import draw_sample
-from mechxl.measures.score import score
-from mechxl.measures.vectors import centre, unit
 from mechxl.plots import BLUE, GREY, Panel, small_multiples, themed
-from mechxl.questions.ask import ask
 from mechxl.random import generator
 from mechxl.run import Run
 from mechxl.sweep.study import parse_study
@@ -142,10 +139,9 @@ def measure(run: Run) -> list[dict[str, Any]]:
 
     corpus, last, step = run.corpus, run.metrics.iloc[-1], run.steps[-1]
     facts = np.flatnonzero(corpus.mixture.group == "mono")
-    relation, entity = corpus.world.relation[facts], corpus.world.entity[facts]
+    entity = corpus.world.entity[facts]
     h = activations(run, "resid_post", facts=facts, role="prompt_last", steps=step, layers=[1]).squeeze()
     x = h.transpose("fact", "language", "d_model").values.astype(float)
-    sample = draw_sample(relation, entity, 2, generator(0, "score"), draws=0, permutations=0)
     language, rows = np.tile([0, 1], len(facts)), x.reshape(-1, x.shape[-1])
     entities = np.repeat(entity, 2)
     reading = probe(rows, language, entities, entity_folds(entities, 5, generator(0, "folds")), generator(0, "probe"))
@@ -160,26 +156,10 @@ def measure(run: Run) -> list[dict[str, Any]]:
         "recall": float(last["recall_accuracy"]),
         "transfer": float(last["transfer_accuracy"]),
         "rests": run.rest.rests,
-        "score_1": score(unit(centre(x, "whole")), sample)["score"].pooled.value,
+        "score_1": mono_scores(run)["score_1"],
         "probe_bits": reading.bits,
-    } | _causal(run)
-    return [{key: _plain(value) for key, value in row.items()}]
-
-
-def _causal(run: Run) -> dict[str, Any]:
-    curve = ask(run, "patching").tables["curve"]
-    at_end = curve[(curve["step"] == run.steps[-1]) & (curve["direction"] == "both")]
-    part = at_end[at_end["group"] == "mono, transferred"]
-    if not len(part):
-        return {"causal_unification": None, "pairs": 0}
-    return {"causal_unification": float(part["unification"].iloc[0]), "pairs": int(part["n"].iloc[0])}
-
-
-def _plain(value: Any) -> Any:
-    """Four digits; None for NaN."""
-    if isinstance(value, float | np.floating):
-        return round(float(value), 4) if np.isfinite(value) else None
-    return value
+    } | mono_causal(run)
+    return [{key: plain(value) for key, value in row.items()}]
 
 
 def _of(rows: Rows, k: float, q: float) -> Rows:
@@ -267,6 +247,13 @@ def _floor(rows: Rows) -> float:
     return float(np.sqrt((groups.var(ddof=1) / groups.count()).mean()))
 
 
+def interval_width(rows: Rows) -> float:
+    """The width of the law's interval (`mechxl.data.prediction`), from runs of cells that it was not fitted to."""
+    means, table = _means(rows), _table_of(rows)
+    held_out = Cells.of(pd.DataFrame(table[~table["cell"].isin(FITTED)]))
+    return width(held_out.transfer, predicted(LAW, fit(LAW, means.where(means.fitted)), held_out))
+
+
 def analyse(rows: Rows) -> dict[str, pd.DataFrame]:
     """The map's transfer, the models' errors, and the tests."""
     cells = [
@@ -316,6 +303,7 @@ def numbers(rows: Rows) -> dict[str, str]:
     found["seeds"] = str(min(len(_of(rows, *cell)) for cell in CELLS))
     found["low_recall"] = str(sum(row["recall"] < 0.99 for row in rows))
     found["rest"] = str(sum(row["rests"] is True for row in rows))
+    found["width"] = signed(interval_width(rows))
     found["fitted"], found["held_out"] = str(len(FITTED)), str(len(CELLS) - len(FITTED))
     for test in _tests(rows):
         found |= {test.name: signed(float(test.numbers.mean()), 3), f"{test.name}.p": p_value(test.holm)}

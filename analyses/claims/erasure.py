@@ -34,6 +34,7 @@ import pandas as pd
 from jaxtyping import Float
 from statsmodels.stats.multitest import multipletests
 
+from analyses.ends import plain
 from analyses.statistics import (
     Rows,
     all_points,
@@ -108,13 +109,7 @@ def measure(run: Run) -> list[dict[str, Any]]:
             row["n"] = int(effects[effects["asked"] == "transfer"]["n"].iloc[0])
             row["rank"] = int(effects[effects["erased"] == "language"]["rank"].max())
             row["outcome"] = "everything" if after["everything"].any() else outcome(after)
-    return [{key: _plain(value) for key, value in row.items()}]
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, float | np.floating):
-        return round(float(value), 4) if np.isfinite(value) else None
-    return value
+    return [{key: plain(value) for key, value in row.items()}]
 
 
 def analyse(rows: Rows) -> dict[str, pd.DataFrame]:

@@ -47,6 +47,7 @@ import plotly.graph_objects as go
 from jaxtyping import Float
 from statsmodels.stats.multitest import multipletests
 
+from analyses.ends import plain
 from analyses.statistics import Rows, by_variant, least_p, p_value, sign_test, t_interval, values, with_interval
 from analyses.study import variant
 from mechxl.findings import signed
@@ -91,14 +92,7 @@ def measure(run: Run) -> list[dict[str, Any]]:
                 row |= {f"{name}_onset": one["step"] if resolved else None, f"{name}_outcome": one.get("outcome")}
                 part = curves[(curves["quantity"] == quantity) & (curves["unit"] == unit)].sort_values("step")
                 row[f"{name}_curve"] = [round(float(value), 4) for value in part["value"]]
-    return [{key: _plain(value) for key, value in row.items()}]
-
-
-def _plain(value: Any) -> Any:
-    """A number with four digits; None for NaN."""
-    if isinstance(value, str | list | int) or value is None:
-        return value
-    return round(float(value), 4) if np.isfinite(value) else None
+    return [{key: plain(value) for key, value in row.items()}]
 
 
 @dataclass(frozen=True)

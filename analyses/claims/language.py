@@ -29,6 +29,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
+from analyses.ends import mono_scores
 from analyses.statistics import (
     Rows,
     all_points,
@@ -46,9 +47,6 @@ from analyses.statistics import (
 from analyses.study import variant
 from mechxl.data.information import informativeness
 from mechxl.findings import signed
-from mechxl.measures.sample import draw_sample
-from mechxl.measures.score import score
-from mechxl.measures.vectors import centre, unit
 from mechxl.plots import Panel
 from mechxl.questions.ask import ask
 from mechxl.random import generator
@@ -83,8 +81,7 @@ COLUMNS = {
 
 def measure(run: Run) -> list[dict[str, Any]]:
     """One run's row."""
-    from mechxl.instruments.activations.store import activations  # torch, which kept results do without
-    from mechxl.questions.language_identity.verified import outcome
+    from mechxl.questions.language_identity.verified import outcome  # torch, which kept results do without
 
     corpus, last = run.corpus, run.metrics.iloc[-1]
     tables = ask(run, "language_identity").tables
@@ -92,15 +89,11 @@ def measure(run: Run) -> list[dict[str, Any]]:
     at_end = (probes["step"] == run.steps[-1]) & (probes["role"] == "prompt_last") & (probes["labels"] == "true")
     erased = (erasure["step"] == run.steps[-1]) & (erasure["from_layer"] == 1) & (erasure["erased"] == "language")
     facts = np.flatnonzero(corpus.mixture.group == "mono")
-    h = activations(run, "resid_post", facts=facts, steps=run.steps[-1], layers=[1, 2]).squeeze()
     row: dict[str, Any] = {"run": variant(run), "seed": run.config.seed, "n_facts": len(facts)}
     row["data_bits"] = informativeness(corpus, 0, mono_only=True).bits
     for layer in (1, 2):
         row[f"model_bits_{layer}"] = float(probes[at_end & (probes["layer"] == layer)]["bits"].iloc[0])
-        x = h.sel(layer=layer).transpose("fact", "language", "d_model").values.astype(float)
-        relation, entity = corpus.world.relation[facts], corpus.world.entity[facts]
-        sample = draw_sample(relation, entity, 2, generator(0, "score"), draws=0, permutations=0)
-        row[f"score_{layer}"] = score(unit(centre(x, "whole")), sample)["score"].pooled.value
+        row[f"score_{layer}"] = mono_scores(run, layer)[f"score_{layer}"]
     row["recall"], row["transfer"] = float(last["recall_accuracy"]), float(last["transfer_accuracy"])
     checks = checks[(checks["step"] == run.steps[-1]) & (checks["from_layer"] == 1) & (checks["erased"] == "language")]
     holds = outcome(checks) == "gone" and not checks["everything"].any()

@@ -19,6 +19,7 @@ from mechxl.data.information import (
     no_knowledge_losses,
     told_distribution,
 )
+from mechxl.data.prediction import predict, why_no_prediction
 from mechxl.data.tokenization import CONTINUES, token_texts
 from mechxl.data.transfer import TransferItems, matching_ceiling, transfer_items
 
@@ -80,6 +81,7 @@ def describe(config: RunConfig, corpus: Corpus) -> Description:
         "No-fact accuracies on the transfer items": _no_fact(corpus, items),
         "Extractability of the language from the prompt": _extractability(corpus, config.seeds.languages),
         "Visits in this training": _visits(corpus, config),
+        "Predicted before training": _predicted(corpus, config),
     }
     return Description(_sentences(corpus), tables)
 
@@ -300,3 +302,11 @@ def _visits(corpus: Corpus, config: RunConfig) -> list[Row]:
             else f"all its tellings together; {visits.parallel_telling:.1f} each",
         ),
     ]
+
+
+def _predicted(corpus: Corpus, config: RunConfig) -> list[Row]:
+    found = predict(config, corpus)
+    if found is None:
+        return [Row("transfer at the end", "no law holds here", "", why_no_prediction(config))]
+    note = f"95 % of runs: {found.low:.3f} to {found.high:.3f}; from {found.law.says} (study {found.law.study})"
+    return [Row("transfer at the end", found.value, "", note)]

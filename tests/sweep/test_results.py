@@ -11,6 +11,7 @@ import mechxl
 from mechxl.config import parse_config
 from mechxl.errors import InputError
 from mechxl.measures.transitions import onset, quick_half_rise
+from mechxl.questions.phases.curves import metric_onsets
 from mechxl.run import Run
 from mechxl.sweep import parse_study, results, sweep, twins
 from mechxl.sweep.__main__ import main
@@ -111,6 +112,14 @@ def test_runs_are_a_table_that_opens_each(four: tuple[pd.DataFrame, Path]):
         assert own["megabytes"] == pytest.approx(size / 1e6, rel=0.06)
     with pytest.raises(InputError, match="holds no runs; name a directory"):
         mechxl.runs(out / "later")
+    dated = mechxl.runs(out, onsets=True)
+    assert dated[found.columns[:-1]].equals(found[found.columns[:-1]])
+    assert pd.isna(dated["recall_outcome"]["later"])
+    ended = dated[dated["status"] == "complete"]
+    for row in ended.to_dict("records"):
+        own = metric_onsets(row["run"]).set_index("quantity").loc["recall"]
+        assert row["recall_outcome"] == own["outcome"]
+        assert str(row["recall_onset_high"]) == str(own["high"])
 
 
 def test_the_dry_run_counts_and_writes_nothing(

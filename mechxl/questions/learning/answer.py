@@ -14,6 +14,7 @@ from jaxtyping import Bool, Int
 from mechxl.data.corpus import Corpus
 from mechxl.data.guesses import floors, no_fact_accuracies, recall_guesses
 from mechxl.data.information import Told, no_knowledge_losses, told_distribution
+from mechxl.data.prediction import predict
 from mechxl.data.transfer import TransferItems, transfer_items
 from mechxl.findings import Finding
 from mechxl.measures.statistics import EntityBootstrap
@@ -82,8 +83,17 @@ def compute(run: Run, thorough: bool = False) -> Finding:
         "cue_dropout": run.config.languages.cue_dropout if corpus.has_tags else 0.0,
         "sampled": bool(len(recall) < len(fact)),
         "rest": asdict(run.rest),
+        "predicted": _predicted(run),
     }
     return Finding("learning", words(tables, notes), tables, notes)
+
+
+def _predicted(run: Run) -> dict[str, object] | None:
+    """Transfer as a law predicts it from the settings; None where none holds, or the run has not ended."""
+    found = predict(run.config, run.corpus) if run.complete else None
+    if found is None:
+        return None
+    return {"value": found.value, "low": found.low, "high": found.high, "study": found.law.study}
 
 
 def _hidden(

@@ -15,7 +15,13 @@ MARGINALS = {"P(A | R)": "given_relation", "P(A | R, S)": "given_readers"}
 
 def words(tables: dict[str, pd.DataFrame], notes: Mapping[str, Any]) -> list[str]:
     """Recall and transfer at the end, rest, and the plateau before recall."""
-    return [_headline(tables, notes["rest"]), *_hidden(tables, notes), _rest(notes["rest"]), *_plateau_words(tables)]
+    return [
+        _headline(tables, notes["rest"]),
+        *_predicted(tables, notes["predicted"]),
+        *_hidden(tables, notes),
+        _rest(notes["rest"]),
+        *_plateau_words(tables),
+    ]
 
 
 def _headline(tables: dict[str, pd.DataFrame], rest: Mapping[str, Any]) -> str:
@@ -38,6 +44,20 @@ def _headline(tables: dict[str, pd.DataFrame], rest: Mapping[str, Any]) -> str:
         f"{counted(int(transfer['n']), 'question')} about mono facts in a language that training did not tell them in "
         f"(transfer); the best guess without facts reaches {floors['transfer']:.1%}."
     )
+
+
+def _predicted(tables: Mapping[str, pd.DataFrame], predicted: Mapping[str, Any] | None) -> list[str]:
+    """Transfer as a law predicted it before training, beside what was observed."""
+    if predicted is None:
+        return []
+    rates = tables["rates"]
+    last = rates[(rates["step"] == rates["step"].max()) & (rates["group"] == "all") & (rates["kind"] == "transfer")]
+    observed, low, high = float(last["accuracy"].iloc[0]), predicted["low"], predicted["high"]
+    where = "inside" if low <= observed <= high else "outside"
+    return [
+        f"Predicted before training: transfer {predicted['value']:.1%} [{low:.1%}, {high:.1%}] (a law of the study "
+        f"{predicted['study']}; the interval holds 95 % of runs). Observed: {observed:.1%}, {where} of it."
+    ]
 
 
 def _hidden(tables: Mapping[str, pd.DataFrame], notes: Mapping[str, Any]) -> list[str]:

@@ -15,16 +15,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mechxl.data.guesses import floors
-from mechxl.data.information import no_knowledge_losses, told_distribution
-from mechxl.data.transfer import transfer_items
 from mechxl.findings import Finding
-from mechxl.measures.rises import FEWEST_POINTS, ends
-from mechxl.measures.transitions import NO_HALF, NO_STAGE, Onset, change_points, lag, onset, precedes
+from mechxl.measures.rises import FEWEST_POINTS
+from mechxl.measures.transitions import NO_HALF, NO_STAGE, Onset, change_points, lag, precedes
 from mechxl.questions import language_identity, learning, patching
 from mechxl.questions.common import null_notes, scores_over_training
 from mechxl.questions.kept import kept_finding
 from mechxl.questions.phases.after_recall import after_recall
+from mechxl.questions.phases.curves import DRAWS, LOG_P, curve, dated, from_metrics, onset_row, series
 from mechxl.questions.phases.evidence import separation_of, verdict_of
 from mechxl.questions.phases.named import EXCESS, RAW, Named, layer_of
 from mechxl.questions.phases.words import words
@@ -33,10 +31,7 @@ from mechxl.questions.verdict import Verdict
 from mechxl.random import generator
 from mechxl.run import Run
 
-LOG_P = "log p beyond H(A | R, S)"
-
 NOT_ABOVE = "its excess over the trained null is not above 0 at the end"
-DRAWS = 200
 NEAR = 0.03  # nats: KL(P || model) below which the model has learned a marginal
 PENALTIES = (1, 2, 4, 8, 16, 32)
 MARGINALS = {"P(A | R)": "given_relation", "P(A | R, S)": "given_readers"}
@@ -51,7 +46,7 @@ def compute(run: Run, thorough: bool = False) -> Finding:
     """
     scores = scores_over_training(run, thorough)
     others, undefined = _kept(run, thorough)
-    parts = [*_from_metrics(run), *_scores(scores, RAW), *_excess(run, scores, thorough), *others]
+    parts = [*from_metrics(run), *_scores(scores, RAW), *_excess(run, scores, thorough), *others]
     curves = pd.concat(parts, ignore_index=True)
     headline = _headline_layer(curves)
     found = verdict_of(run, thorough)
@@ -83,46 +78,10 @@ def compute(run: Run, thorough: bool = False) -> Finding:
     return Finding("phases", words(tables, notes), tables, notes)
 
 
-def _curve(
-    quantity: str, unit: str, step: Any, value: Any, source: str, noise: float = 0.0, floor: float = 0.0
-) -> pd.DataFrame:
-    """Rows of one curve. noise: sampling error of one evaluation, where it is known; floor: above which it rises."""
-    values = np.asarray(value, dtype=float)
-    table = pd.DataFrame({"quantity": quantity, "unit": unit, "step": step, "value": values, "from": source})
-    return table.assign(noise=noise, floor=floor)[table["value"].notna()]
-
-
-def _from_metrics(run: Run) -> list[pd.DataFrame]:
-    """Recall and transfer at every evaluation; of log p what lies above the exact -H(A | R, S): what facts add."""
-    metrics, parts, guessed = run.metrics, [], floors(run.corpus, transfer_items(run.corpus))
-    entities = len(np.unique(run.corpus.world.entity[run.corpus.world.seen]))
-    floor = -no_knowledge_losses(told_distribution(run.corpus)).given_readers  # log p of a model that knows no fact
-    for kind in ("recall", "transfer"):
-        if (column := f"{kind}_accuracy") in metrics:
-            noise = _sampling_error(metrics[column], metrics[f"{kind}_n"], entities)
-            values = metrics["step"], metrics[column]
-            parts.append(_curve(kind, "accuracy", *values, "metrics", noise, guessed[kind]))
-        if (column := f"{kind}_log_prob") in metrics:
-            values = (metrics[column].astype(float) - floor).clip(lower=0)
-            parts.append(_curve(kind, LOG_P, metrics["step"], values, "metrics"))
-    return [part for part in parts if len(part)]
-
-
-def _sampling_error(accuracy: pd.Series, questions: pd.Series, entities: int) -> float:
-    """Standard error of one evaluation's accuracy, the largest over training.
-
-    Of p and n questions about m entities it is sqrt(p (1 - p) / min(n, m)): the facts of an entity share its name, so
-    entities count. With one right and one wrong answer added (Agresti and Coull 1998), so that it is never 0.
-    """
-    n = np.minimum(questions.astype(float), entities)
-    p = (accuracy.astype(float) * n + 1) / (n + 2)
-    return float(np.sqrt(p * (1 - p) / (n + 2)).max()) if p.notna().any() else 0.0
-
-
 def _scores(table: pd.DataFrame, named: Named) -> list[pd.DataFrame]:
     """S - X and S - W at each layer from 1 on, every checkpoint."""
     return [
-        _curve(named.at(int(str(layer))), unit, rows["step"], rows[column], "checkpoints")
+        curve(named.at(int(str(layer))), unit, rows["step"], rows[column], "checkpoints")
         for layer, rows in table.groupby("layer")
         for unit, column in zip(named.units, ("alignment", "score"), strict=True)
     ]
@@ -158,7 +117,7 @@ def _kept(run: Run, thorough: bool) -> tuple[list[pd.DataFrame], dict[str, str]]
         ]
         for layer, rows in at_prompt_end.groupby("layer"):
             parts.append(
-                _curve(f"language lost, layer {layer}", "bits", rows["step"], -rows["bits"], "language_identity")
+                curve(f"language lost, layer {layer}", "bits", rows["step"], -rows["bits"], "language_identity")
             )
         if not at_prompt_end["bits"].notna().any():
             undefined["language_identity"] = _last_reason(probes)
@@ -169,7 +128,7 @@ def _kept(run: Run, thorough: bool) -> tuple[list[pd.DataFrame], dict[str, str]]
         both = finding.tables["curve"][finding.tables["curve"]["direction"] == "both"]
         for group, rows in both.groupby("group"):
             values = rows["unification"]
-            parts.append(_curve(f"causal unification, {group}", "ratio", rows["step"], values, "patching"))
+            parts.append(curve(f"causal unification, {group}", "ratio", rows["step"], values, "patching"))
         if not both["unification"].notna().any():
             undefined["patching"] = _last_reason(both)
     return parts, undefined
@@ -185,15 +144,8 @@ def _headline_layer(curves: pd.DataFrame) -> int:
     ends = {}
     for unit in (EXCESS.units[0], RAW.units[0]):
         for quantity in curves[curves["unit"] == unit]["quantity"].unique() if not ends else ():
-            ends[layer_of(quantity)] = _series(curves, quantity, unit)["value"].iloc[-1]
+            ends[layer_of(quantity)] = series(curves, quantity, unit)["value"].iloc[-1]
     return max(ends, key=lambda layer: ends[layer]) if ends else 1
-
-
-def _series(curves: pd.DataFrame, quantity: str, unit_name: str) -> pd.DataFrame:
-    """One curve by step; of a curve with a floor, what lies above it."""
-    rows = curves[(curves["quantity"] == quantity) & (curves["unit"] == unit_name)].sort_values("step")
-    above = (rows["value"] - rows["floor"]).clip(lower=0)
-    return rows.assign(value=above.where(rows["floor"] > 0, rows["value"]))
 
 
 def _dated(quantity: str, found: Verdict | None) -> bool:
@@ -204,19 +156,11 @@ def _dated(quantity: str, found: Verdict | None) -> bool:
 def _onsets(curves: pd.DataFrame, found: Verdict | None) -> pd.DataFrame:
     rows = []
     for quantity, name in curves[["quantity", "unit"]].drop_duplicates().itertuples(index=False):
-        part, rng = _series(curves, quantity, name), generator(0, f"onset {quantity} {name}")
-        y, noise = part["value"].to_numpy(), float(part["noise"].iloc[0])
-        told = onset(part["step"].to_numpy(), y, rng, noise=noise, draws=DRAWS)
+        part = series(curves, quantity, name)
+        told = dated(part)
         if not _dated(quantity, found):
             told = Onset("no rise", NO_STAGE, NO_STAGE, NO_HALF, NOT_ABOVE, told.start, {})
-        row: dict[str, Any] = {"quantity": quantity, "unit": name, "outcome": told.outcome}
-        for prefix, when in (("", told.first), ("second_", told.second), ("half_", told.half)):
-            row |= {f"{prefix}{end}": getattr(when, end) for end in ("step", "low", "high")}
-        first, last = ends(y)
-        row |= {"n": len(part), "first": first, "last": last, "noise": noise, "from_step": told.start}
-        row["floor"] = float(part["floor"].iloc[0])
-        row |= {key: told.fit.get(key, np.nan) for key in ("c", "A", "m", "w", "A2", "m2", "w2", "rho", "sd")}
-        rows.append(row | {"reason": told.reason or {"rises": "one rise"}.get(told.outcome, "")})
+        rows.append(onset_row(part, told))
     return pd.DataFrame(rows)
 
 
@@ -235,7 +179,7 @@ def _lags(curves: pd.DataFrame, headline: int, found: Verdict | None) -> pd.Data
         lags_of_pair = []
         for one in units[first]:
             for other in units[second] if layer in (first, second) else (one,):
-                both = _series(curves, first, one), _series(curves, second, other)
+                both = series(curves, first, one), series(curves, second, other)
                 step = np.union1d(*(part["step"] for part in both))
                 y = [part.set_index("step")["value"].reindex(step).to_numpy() for part in both]
                 rng = generator(0, f"lag {first} {one} {second} {other}")
@@ -268,7 +212,7 @@ def _second_opinion(curves: pd.DataFrame, headline: int) -> pd.DataFrame:
     penalties = np.array(PENALTIES, dtype=float)
     named = (("recall", "accuracy"), (EXCESS.at(headline), EXCESS.units[0]), ("transfer", "accuracy"))
     for quantity, name in named:
-        part = _series(curves, quantity, name)
+        part = series(curves, quantity, name)
         part = part[part["step"] >= 1]
         if len(part) < FEWEST_POINTS:
             continue

@@ -19,6 +19,7 @@ from mechxl.questions.kept import finding_path
 from mechxl.questions.phases import answer
 from mechxl.questions.phases import words as phase_words
 from mechxl.questions.phases.after_recall import _nothing, after_recall
+from mechxl.questions.phases.curves import metric_onsets
 from mechxl.questions.phases.named import EXCESS, RAW
 from mechxl.questions.phases.words import _onset, _order, words
 from mechxl.questions.verdict import LayerEvidence, verdict
@@ -340,3 +341,11 @@ def test_a_curve_that_is_high_from_where_it_is_defined_is_not_called_no_rise_on_
     timeline = phases.figures(Finding("phases", [], at_once.tables | both, at_once.notes))[0].figure
     texts = [note["text"] for note in timeline.to_dict()["layout"]["annotations"]]
     assert sorted(texts) == ["near .80 from step 200 on", "no rise"]  # the other is transfer, which stays low
+
+
+def test_onsets_of_metrics_alone_are_those_of_the_whole_question(trained, answered):
+    alone = metric_onsets(trained).set_index("quantity")
+    table = answered("phases").tables["onsets"]
+    assert set(alone.index) == {"recall", "transfer"}
+    for quantity, row in table[table["unit"] == "accuracy"].set_index("quantity").iterrows():
+        pd.testing.assert_series_equal(alone.loc[quantity], row, check_names=False, check_dtype=False)
