@@ -22,5 +22,5 @@ def test_a_page_has_named_languages_and_isolated_words(tmp_path: Path):
     text = write_report(run, tmp_path / "page.html", only=["learning"]).read_text(encoding="utf-8")
     assert "<bdi>البرازيل</bdi> <bdi>" in text
     rates = figures(ask(run, "learning"))[1].figure
-    names = {trace.name for trace in rates.data}
+    names = {trace["name"] for trace in rates.to_dict()["data"] if "name" in trace}
     assert {"in en", "in ar", "told→asked en→ar", "told→asked ar→en"} <= names
