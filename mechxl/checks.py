@@ -24,7 +24,7 @@ BELONGS = {
     **dict.fromkeys((f"languages.{part}" for part in ("word_syllables", "word_length")), _GENERATED),
     **dict.fromkeys((f"languages.{part}" for part in ("shared_names", "shared_words", "script")), _GENERATED),
     "languages.word_order": ("generated", "csv"),
-    "languages.codes": _REAL,
+    **dict.fromkeys(("languages.codes", "languages.letters"), _REAL),
     "world.file": ("csv",),
     **dict.fromkeys((f"world.{name}" for name in ("digest", "relations", "unseen_share")), _REAL),
 }  # settings that not all sources of facts have: those that do

@@ -88,6 +88,11 @@ class LanguagesConfig(Settings):
     codes: tuple[str, ...] = setting(
         (), "csv, cldr: the languages, as the file names them, or as locales (en de ru ar)"
     )
+    letters: Literal["own", "apart", "first"] = setting(
+        "own",
+        "csv, cldr: the letters of the languages after the first; own: as the source has them; apart: each exchanged, "
+        "by seed, for one that no word has; first: for one of the first language's",
+    )
     name_syllables: int = setting(36, "syllables in a language's inventory for names", low=1, high=1_000_000)
     name_length: int = setting(2, "syllables in a name", low=1, high=8)
     word_syllables: int = setting(

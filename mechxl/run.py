@@ -115,15 +115,23 @@ class Run(RunFiles):
         Raises:
             InputError: the settings give other data.
         """
-        real = self.config.world.source != "generated"
-        table = kept_table(self.facts, self.config.languages.codes) if real else None
-        corpus = build_corpus(self.config, table, lambda: self.tokenizer)
+        corpus = self.corpus_with(self.config)
         if corpus.digest != self.environment["data_digest"]:
             raise InputError(
                 f"{self.path}: these settings give other data than the run was trained on: {self._why_other_data()}, "
                 "or train it again"
             )
         return corpus
+
+    def corpus_with(self, config: RunConfig) -> Corpus:
+        """What other settings make of the run's own facts and ready tokenizer, without the files that these came from.
+
+        Args:
+            config: settings with the run's source, languages and relations.
+        """
+        real = config.world.source != "generated"
+        table = kept_table(self.facts, config.languages.codes) if real else None
+        return build_corpus(config, table, lambda: self.tokenizer)
 
     def _why_other_data(self) -> str:
         """What differs from the training, and what helps."""

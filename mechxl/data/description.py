@@ -21,7 +21,7 @@ from mechxl.data.information import (
     told_distribution,
 )
 from mechxl.data.prediction import predict, why_no_prediction
-from mechxl.data.tokenization import CONTINUES
+from mechxl.data.tokenization import CONTINUES, token_texts
 from mechxl.data.transfer import TransferItems, matching_ceiling, transfer_items
 
 
@@ -92,13 +92,14 @@ def _sentences(corpus: Corpus) -> list[Sentence]:
     first = [np.flatnonzero(group == "parallel")[:1]]
     first += [np.flatnonzero((group == "mono") & told[:, language])[:1] for language in range(count)]
     first.append(np.flatnonzero(group == "unseen")[:1])
+    shown = token_texts(corpus.tokenizer)
     return [
         Sentence(
             group=str(group[fact]),
             language=corpus.lexicon.language_names[language],
             told=bool(told[fact, language]),
             text=(text := corpus.text(fact, language)) + (" ?" if group[fact] == "unseen" else ""),
-            tokens=" ".join(corpus.tokenizer.encode(text).tokens),
+            tokens=" ".join(shown[token] for token in corpus.tokenizer.encode(text).ids),
         )
         for fact in np.concatenate(first).tolist()
         for language in range(count)

@@ -127,6 +127,34 @@ def word_tokens(tokenizer: Tokenizer, words: np.ndarray) -> Int[np.ndarray, "wor
     return table
 
 
+def token_texts(tokenizer: Tokenizer) -> list[str]:
+    """What each token stands for, by number, as a person reads it.
+
+    Tokens of bytes are stored as letters that stand for bytes. They are shown as the text of these bytes: a space as
+    ␣, and bytes that are no whole letter in hexadecimal, \\xd0. Other tokens are shown as they are.
+    """
+    vocabulary = tokenizer.get_vocab()
+    tokens = sorted(vocabulary, key=vocabulary.__getitem__)
+    steps = json.loads(tokenizer.to_str())["pre_tokenizer"]
+    if all(step["type"] != "ByteLevel" for step in steps.get("pretokenizers", [steps])):
+        return tokens
+    value = {letter: byte for byte, letter in _byte_letters().items()}
+
+    def text(token: str) -> str:
+        mark = CONTINUES if token.startswith(CONTINUES) and token != CONTINUES else ""
+        content = bytes(value[letter] for letter in token.removeprefix(mark))
+        return mark + content.decode(errors="backslashreplace").replace(" ", "␣")
+
+    return [token if token in SPECIAL or set(token) - set(value) else text(token) for token in tokens]
+
+
+def _byte_letters() -> dict[int, str]:
+    """The letter that stands for each byte, as in GPT-2: printable ones for themselves, the others from U+0100 on."""
+    plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = [byte for byte in range(256) if byte not in plain]
+    return {byte: chr(byte) for byte in plain} | {byte: chr(256 + place) for place, byte in enumerate(others)}
+
+
 def transformers_tokenizer(tokenizer: Tokenizer) -> "PreTrainedTokenizerFast":
     """The tokenizer as a transformers `PreTrainedTokenizerFast`, in the form that HookedTransformer takes offline."""
     from transformers import PreTrainedTokenizerFast

@@ -8,6 +8,7 @@ import pandas as pd
 import xarray as xr
 from jaxtyping import Float, Int
 
+from mechxl.data.tokenization import token_texts
 from mechxl.explorer.choice import Choice, compared_facts, shown_indices
 from mechxl.instruments.activations.store import activations
 from mechxl.instruments.patching.pairs import OUTCOMES
@@ -117,7 +118,8 @@ def attention(run: Run, choice: Choice, fact: int, language: int) -> tuple[pd.Da
     """
     sentence = run.corpus.sequences(np.array([fact]), np.array([language]))
     length = int(sentence.prompt_length[0])
-    tokens = [str(run.tokenizer.id_to_token(int(token))) for token in sentence.tokens[0, :length]]
+    shown = token_texts(run.tokenizer)
+    tokens = [shown[token] for token in sentence.tokens[0, :length].tolist()]
     if choice.layer == 0:
         return pd.DataFrame(columns=range(length)), tokens
     pattern = activations(run, "pattern", steps=choice.step, layers=[choice.layer], facts=[fact], role="all")

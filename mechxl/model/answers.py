@@ -1,7 +1,7 @@
 """Asks the model: its decoded answer, the log probability of the right answer, and the kind of the answer."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
@@ -171,10 +171,9 @@ def ask_questions(model: Model, questions: Questions, trie: AnswerTrie) -> Answe
     log_prob, decoded = np.zeros(len(questions)), np.zeros((len(questions), trie.longest), dtype=int)
     for rows, common in questions.parts if len(questions) else ():
         prompts, answers = questions.prompt_length[rows], questions.answer_length[rows]
-        sizes = Sizes(int(prompts.max()), int(answers.max()), trie.longest)
+        sizes = Sizes(int(prompts.max()), int(answers.max()), decoded=1, context=questions.tokens.shape[1])
         whole, begun = (partial(lean_logits, model, common=shared) for shared in (common, common.beginnings()))
-        first = replace(sizes, decoded=1)
-        of_right, tokens = answer(whole, begun, questions.tokens[rows], prompts, answers, first)
+        of_right, tokens = answer(whole, begun, questions.tokens[rows], prompts, answers, sizes)
         row_index = rows.cpu().numpy()
         log_prob[row_index] = of_right.double().cpu().numpy()
         decoded[row_index] = _decoded(model, questions.tokens[rows], prompts, common, tokens, trie)
@@ -243,11 +242,16 @@ def read_answers(
 
 @dataclass(frozen=True)
 class Sizes:
-    """Numbers of tokens: of the longest prompt, of the longest right answer, and how many are decoded."""
+    """Numbers of tokens: of the longest prompt, of the longest right answer, how many are decoded, and the context's.
+
+    A model's context holds each of its prompts with each of its answers. Of several models, one may have the longest
+    prompt and another the longest answer: what a row decodes beyond the context is no answer of its own, and not read.
+    """
 
     prompt: int
     answer: int
     decoded: int
+    context: int
 
 
 @torch.no_grad()
@@ -282,9 +286,10 @@ def answer(
     grown = torch.cat([tokens, tokens.new_full((len(tokens), sizes.decoded), PAD_ID)], dim=1)
     grown.masked_fill_(torch.arange(grown.shape[1], device=tokens.device) >= prompt_length[:, None], PAD_ID)
     for done in range(1, sizes.decoded):
-        position = (prompt_length - 1 + done)[:, None]
+        position = (prompt_length - 1 + done).clamp(max=sizes.context - 1)[:, None]
         grown.scatter_(1, position, decoded[-1][:, None])
-        decoded.append(begun(grown[:, : sizes.prompt + done], position)[:, 0].argmax(-1))
+        width = min(sizes.prompt + done, sizes.context)
+        decoded.append(begun(grown[:, :width], position)[:, 0].argmax(-1))
     return log_prob, torch.stack(decoded, dim=1)
 
 

@@ -240,7 +240,7 @@ def _settings(config: RunConfig) -> list[tuple[str, str, str]]:
 
 def _plain(value: Any) -> str:
     if isinstance(value, list | tuple):
-        return " ".join(f"{part:g}" for part in value)
+        return " ".join(part if isinstance(part, str) else f"{part:g}" for part in value)
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

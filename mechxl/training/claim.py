@@ -26,7 +26,7 @@ import torch
 
 from mechxl.config import RunConfig, as_toml_table, differences
 from mechxl.data.corpus import Corpus, build_corpus
-from mechxl.data.sources.choose import with_digests
+from mechxl.data.sources.choose import with_digests, with_digests_of
 from mechxl.errors import Busy, Failure, InputError
 from mechxl.files import check_path, is_partial, kind_of, reason, whole_file, write_text
 from mechxl.lock import Hold, busy, hold, is_held
@@ -80,8 +80,18 @@ class Claim:
 
 
 @contextmanager
-def claim(config: RunConfig, out: Path, *, resume: bool, overwrite: bool, quiet: bool) -> Iterator[Claim]:
+def claim(
+    config: RunConfig, out: Path, *, resume: bool, overwrite: bool, quiet: bool, facts_of: Run | None = None
+) -> Iterator[Claim]:
     """Decides what to do at `out`, and holds its lock until the training ends.
+
+    Args:
+        config: the settings.
+        out: the run's directory.
+        resume: continue what was stopped.
+        overwrite: replace what is there.
+        quiet: no messages.
+        facts_of: a run whose facts these are too, so that their source is not read again.
 
     Raises:
         InputError: nothing can be trained there, for one of the reasons that `train_run` lists.
@@ -102,8 +112,12 @@ def claim(config: RunConfig, out: Path, *, resume: bool, overwrite: bool, quiet:
         raise InputError(f"{out}: is a mount point, which a run can't take the place of; name a directory in it")
     if resume and not existing and not quiet:
         print(f"mechxl: {out}: there is no run to resume; a new one starts", file=sys.stderr)
-    config = with_digests(config)
-    corpus = build_corpus(config)
+    if facts_of is None:
+        config = with_digests(config)
+        corpus = build_corpus(config)
+    else:
+        config = with_digests_of(config, facts_of.config)
+        corpus = facts_of.corpus_with(config)
     directory = _hidden(place, "new")
     created = [path for path in (directory, *directory.parents) if not path.exists()]
     try:

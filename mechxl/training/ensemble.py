@@ -21,6 +21,7 @@ from mechxl.files import whole_file
 from mechxl.model.members import join
 from mechxl.model.parameters import save_parameters
 from mechxl.model.weights import named
+from mechxl.run import Run
 from mechxl.training.batches import TrainingBatches, mono_from
 from mechxl.training.behind import Behind
 from mechxl.training.claim import Claim, claim
@@ -68,6 +69,7 @@ def train_together(
     quiet: bool = False,
     compiled: bool | None = None,
     stopping: Callable[[], bool] | None = None,
+    facts_of: Run | None = None,
 ) -> list[Ending]:
     """Trains runs of one shape at once, each into a run directory of its own, and says how each ended.
 
@@ -80,6 +82,7 @@ def train_together(
         quiet: no progress bar.
         compiled: whether torch's compiler fuses the loss; None: on a GPU, if there is much to do.
         stopping: whether to save and stop, asked after each update; None: when the user presses Ctrl-C.
+        facts_of: a run whose facts all of these are told of too: their source is not read again. None: it is read.
 
     Raises:
         InputError: the runs' shapes differ, or this machine lacks the device.
@@ -101,7 +104,8 @@ def train_together(
     try:
         with ExitStack() as claims, exact_products(device), kept_memory():
             for config, path in runs:
-                claiming = claim(config, Path(path), resume=resume, overwrite=overwrite, quiet=quiet or len(runs) > 1)
+                still = quiet or len(runs) > 1
+                claiming = claim(config, Path(path), resume=resume, overwrite=overwrite, quiet=still, facts_of=facts_of)
                 try:
                     claimed = claims.enter_context(claiming)
                     if claimed.corpus is not None:

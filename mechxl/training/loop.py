@@ -32,7 +32,13 @@ from mechxl.training.state import MOMENTS, Position, State, load_state, save_sta
 
 
 def train_run(
-    config: RunConfig, out: str | Path, *, resume: bool = False, overwrite: bool = False, quiet: bool = False
+    config: RunConfig,
+    out: str | Path,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    quiet: bool = False,
+    facts_of: Run | None = None,
 ) -> Run:
     """Trains a run and returns it; an existing complete run with the same settings is returned as it is.
 
@@ -45,6 +51,7 @@ def train_run(
         resume: continue a run that was stopped, from its newest state; where there is no run yet, a new one starts.
         overwrite: replace the run at `out`, as soon as the new one's first evaluation and update have succeeded.
         quiet: no progress bar and no messages.
+        facts_of: a run whose facts these are too (its null's): their source is not read again. None: it is read.
 
     Example:
         >>> from mechxl import RunConfig
@@ -62,7 +69,7 @@ def train_run(
     started = time.perf_counter()
     device = pick_device(config.training.device, config.training.precision)
     if device.startswith("cuda"):
-        (ending,) = train_together([(config, out)], resume=resume, overwrite=overwrite, quiet=quiet)
+        (ending,) = train_together([(config, out)], resume=resume, overwrite=overwrite, quiet=quiet, facts_of=facts_of)
         if ending.error:
             raise ending.error
         return Run(_relative(Path(out).resolve()))
@@ -70,7 +77,7 @@ def train_run(
     if config.training.threads:
         torch.set_num_threads(config.training.threads)
     try:
-        claiming = claim(config, Path(out), resume=resume, overwrite=overwrite, quiet=quiet)
+        claiming = claim(config, Path(out), resume=resume, overwrite=overwrite, quiet=quiet, facts_of=facts_of)
         with claiming as claimed, quick_products(), kept_memory():
             if claimed.corpus is not None:
                 _Trainer(config, claimed, claimed.corpus, device, started, quiet).train()

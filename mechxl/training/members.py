@@ -17,6 +17,7 @@ from mechxl.model.weights import first_blocks
 from mechxl.training.batches import TrainingBatches
 from mechxl.training.metrics import Evaluation, EvaluationQuestions
 from mechxl.training.pull import Pull, added_loss
+from mechxl.training.record import longest_sentence
 
 ROWS_AT_ONCE = {"cpu": 2048, "cuda": 131_072}  # questions, of all members together
 
@@ -124,7 +125,10 @@ class MemberQuestions:
         self.prompt_length = _stacked(prompts, device).clamp(min=1)
         self.answer_length = _stacked(answers, device)
         self.sizes = Sizes(
-            int(self.prompt_length.max()), int(self.answer_length.max()), max(trie.longest for trie in self.tries)
+            int(self.prompt_length.max()),
+            int(self.answer_length.max()),
+            decoded=max(trie.longest for trie in self.tries),
+            context=max(longest_sentence(one.corpus) for one in evaluations),
         )
         self.at_once = max(1, ROWS_AT_ONCE.get(device.split(":")[0], 8192) // len(evaluations))
 

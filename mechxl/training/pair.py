@@ -32,10 +32,9 @@ def train_pair(
     place = null_place(out)
     if not overwrite:
         _refuse_other_settings(null, place, out)
-    how = {"resume": resume, "overwrite": overwrite, "quiet": quiet}
     try:
-        run = train_run(config, out, **how)
-        train_run(null, place, **how)
+        run = train_run(config, out, resume=resume, overwrite=overwrite, quiet=quiet)
+        train_run(null, place, resume=resume, overwrite=overwrite, quiet=quiet, facts_of=Run(run.path))
     except KeyboardInterrupt as interrupt:
         if overwrite:
             _remove_replaced(null, place)

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from tokenizers import Tokenizer
 
-from mechxl.config import RunConfig, parse_config
+from mechxl.config import RunConfig, TokenizationConfig, parse_config
 from mechxl.data.corpus import Corpus, build_corpus
-from mechxl.data.tokenization import transformers_tokenizer
+from mechxl.data.tokenization import SPECIAL, build_tokenizer, token_texts, transformers_tokenizer
 from mechxl.errors import InputError
 from tests.data.settings import FEW, KINDS, said, small_corpus, small_settings
 
@@ -160,3 +160,17 @@ def test_bpe_merges_the_most_frequent_pair_of_every_fact_in_every_language_each_
 def test_default_tokens_are_words_of_one_syllable_and_names_of_two():
     corpus = build_corpus(RunConfig())
     assert [len(tokens(corpus, word)) for word in said(corpus, 0, 0)] == [2, 1, 1]
+
+
+def test_tokens_of_bytes_are_shown_as_their_text():
+    words = np.array(["ab", "Жа", "日"])
+
+    def shown(config: TokenizationConfig) -> set[str]:
+        texts = token_texts(build_tokenizer(config, words, words.tolist(), 0))
+        assert texts[:3] == SPECIAL
+        return set(texts[3:])
+
+    by_byte = {"a", "##b", "\\xd0", "##\\x96", "##\\xd0", "##\\xb0", "\\xe6", "##\\x97", "##\\xa5"}
+    assert shown(TokenizationConfig(kind="byte")) == by_byte
+    assert shown(TokenizationConfig(kind="character")) == {"a", "##b", "Ж", "##а", "日"}
+    assert {"ab", "Жа", "日"} <= shown(TokenizationConfig(kind="byte_bpe", vocab_size=23))

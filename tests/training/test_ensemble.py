@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from mechxl.config import RunConfig, parse_config
 from mechxl.data.corpus import build_corpus
 from mechxl.errors import Failure, InputError
+from mechxl.facts import EXAMPLE
 from mechxl.files import read_rows
 from mechxl.run import Run
 from mechxl.training import ensemble
@@ -69,6 +70,17 @@ TOGETHER: dict[str, Callable[[], list[RunConfig]]] = {
         settings(seed, tokenization={"kind": "character"}, training={"objective": "all"}) for seed in (0, 1)
     ],
 }
+
+
+def of_file(code: str, seed: int) -> RunConfig:
+    """A small run of the example file's facts in English and another language, in letters."""
+    raw = settings(seed).model_dump()
+    raw["world"] = {"source": "csv", "file": str(EXAMPLE), "relations": ["continent", "language"]}
+    return parse_config(raw | {"languages": {"codes": ["en", code]}, "tokenization": {"kind": "character"}})
+
+
+# the longest prompt of the first and the longest answer of the second are longer together than either's context
+TOGETHER["facts of a file"] = lambda: [of_file("ar", 0), of_file("ru", 1)]
 
 
 def together(configs: Sequence[RunConfig], out: Path, **options: Any) -> list[Run]:

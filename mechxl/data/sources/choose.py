@@ -8,6 +8,7 @@ import numpy as np
 from mechxl.config import RunConfig
 from mechxl.data.ready import ready_digest
 from mechxl.data.sources.csvfile import file_digest, read_csv
+from mechxl.data.sources.letters import in_other_letters
 from mechxl.data.sources.table import FactTable
 from mechxl.errors import InputError, refuse
 
@@ -28,7 +29,7 @@ def source_table(config: RunConfig) -> FactTable:
         from mechxl.data.sources.cldr import cldr_table
 
         table = cldr_table(config.languages.codes)
-    return narrowed(table, config)
+    return in_other_letters(narrowed(table, config), config.languages.letters, config.seeds.languages)
 
 
 def narrowed(table: FactTable, config: RunConfig) -> FactTable:
@@ -85,6 +86,13 @@ def with_digests(config: RunConfig) -> RunConfig:
                 f"not tokenization.digest = {tokenization.digest[:12]}...; restore it, or leave the digest out"
             )
         tokenization = tokenization.model_copy(update={"digest": found})
+    return config.model_copy(update={"world": world, "tokenization": tokenization})
+
+
+def with_digests_of(config: RunConfig, other: RunConfig) -> RunConfig:
+    """The settings with the digests of others, which were made from the same facts."""
+    world = config.world.model_copy(update={"digest": other.world.digest})
+    tokenization = config.tokenization.model_copy(update={"digest": other.tokenization.digest})
     return config.model_copy(update={"world": world, "tokenization": tokenization})
 
 

@@ -20,6 +20,7 @@ from mechxl.errors import InputError, refuse
 
 RELATIONS = ("currency", "main_language", "continent", "region", "script", "main_country", "country")
 PHRASES = Path(__file__).parent / "phrases.toml"
+UNWRITTEN = ("en_Dsrt", "en_Shaw", "hi_Latn", "zh_Latn")  # scripts that the phrases of their languages are not in
 DATE = (2025, 1, 1)  # whose currencies are told
 ALIKE_NAMES = "words left out: in its language, a word names two entities of one relation"
 ALIKE_VALUES = "words left out: in its language, a word names two values of one relation"
@@ -88,9 +89,10 @@ def _locale(code: str) -> Any:
 
 
 def _phrases(locale: Any) -> Mapping[str, Any]:
-    """The words of relations in a language, or signs."""
-    known = _all_phrases()
-    return known.get(locale.language, known["signs"])
+    """The words of relations in a language, or signs; `sr_Latn` has words of its own."""
+    known, written = _all_phrases(), f"{locale.language}_{locale.script}"
+    name = written if written in known else "signs" if written in UNWRITTEN else locale.language
+    return known.get(name, known["signs"])
 
 
 @lru_cache(maxsize=1)

@@ -84,7 +84,8 @@ def _rates_panel(finding: Finding) -> Panel:
         groups = [group for group in of_kind["group"].unique() if group.startswith("in ") or "→" in group]
         for index, group in enumerate(groups if len(groups) <= 8 else []):
             part = of_kind[of_kind["group"] == group].dropna(subset=["accuracy"])
-            colour = LANGUAGES[languages.index(group[-1])]
+            asked = group.removeprefix("in ").rpartition("→")[2]
+            colour = LANGUAGES[languages.index(asked)]
             dash = "dot" if kind == "recall" else ("dash", "dot", "dashdot", "longdash")[index // len(languages) % 4]
             label = group if kind == "recall" else f"told→asked {group}"
             trace = line(steps_shown(part["step"]), part["accuracy"], label, colour, dash=dash, width=1.5)

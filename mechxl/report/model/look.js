@@ -20,8 +20,8 @@ function mechxlLook(panel) { // inside the model: the logit lens, attention, and
       const cells = read.ids.map(function (_, place) {
         const shares = mechxlModel.softmax(mechxlModel.unembedded(model, found.ran.kept[`${component} ${block}`], place * d));
         const best = mechxlModel.largestAt(shares), p = wanted < 0 ? 0 : shares[wanted];
-        const cell = heated(element("td", word(about.tokenizer.pieces[best])), p);
-        cell.title = `likeliest token: ${about.tokenizer.pieces[best]} (${probability(shares[best])}); first token of ${target}: ${probability(p)}`;
+        const [piece] = pieces([best]), cell = heated(element("td", word(piece)), p);
+        cell.title = `likeliest token: ${piece} (${probability(shares[best])}); first token of ${target}: ${probability(p)}`;
         if (place === read.ids.length - 1) cell.append(` ${probability(p)}`);
         return cell;
       });

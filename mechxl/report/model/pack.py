@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mechxl.config import ModelConfig
 from mechxl.data.corpus import Corpus, crossed
-from mechxl.data.tokenization import BOS_ID, CONTINUES, EOS_ID, SPECIAL
+from mechxl.data.tokenization import BOS_ID, CONTINUES, EOS_ID, SPECIAL, token_texts
 from mechxl.model.forward import logits
 from mechxl.model.weights import EPS, joined
 from mechxl.random import generator
@@ -137,7 +137,7 @@ def packed(corpus: Corpus, config: ModelConfig, n_ctx: int, checkpoints: Mapping
         "eps": EPS,
         "context": n_ctx,
         "tried": len(tried.tokens),
-        "tokenizer": _tokenizer(corpus),
+        "tokenizer": {**_tokenizer(corpus), **_texts(corpus)},
         **_told(corpus),
     }
     planes = b"".join(plane for one in coded.values() for plane in one.planes)
@@ -163,6 +163,13 @@ def _tokenizer(corpus: Corpus) -> Json:
         "bos": BOS_ID,
         "eos": EOS_ID,
     }
+
+
+def _texts(corpus: Corpus) -> Json:
+    """The tokens as a person reads them, where that is not how they are stored (bytes)."""
+    texts = token_texts(corpus.tokenizer)
+    vocabulary = corpus.tokenizer.get_vocab()
+    return {} if all(texts[number] == token for token, number in vocabulary.items()) else {"texts": texts}
 
 
 def _ready(corpus: Corpus) -> Json:

@@ -28,7 +28,8 @@
   }
   const listed = (names) => names.length < 2 ? names.join("") : `${names.slice(0, -1).join(", ")} and ${names[names.length - 1]}`;
   const stepName = (step) => `step ${step.toLocaleString("en")}`;
-  function pieces(ids) { return ids.map((id) => about.tokenizer.pieces[id]); }
+  const texts = about.tokenizer.texts || about.tokenizer.pieces; // tokens as a person reads them
+  function pieces(ids) { return ids.map((id) => texts[id]); }
 
   // ---- facts: a fact is entity * relations + relation
   const values = new Map(); // value word -> [{relation, value, language}]

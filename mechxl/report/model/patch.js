@@ -134,7 +134,7 @@ function mechxlPatch(panel) { // a donor's activation in the question's run: one
       line.firstChild.setAttribute("role", "rowheader");
       return line;
     });
-    const piece = (ids, place) => about.tokenizer.pieces[ids[place]];
+    const piece = (ids, place) => panel.pieces([ids[place]])[0];
     const head = element("tr", [element("th", "component", { scope: "col" }), ...columns.map((column) => element("th", [column.name, element("small", [word(piece(shown.donorRead.ids, column.donor)), " → ", word(piece(shown.asked.read.ids, column.receiver))])], { scope: "col" }))]);
     head.setAttribute("role", "row");
     [...head.children].forEach((one) => one.setAttribute("role", "columnheader"));

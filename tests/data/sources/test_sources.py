@@ -22,6 +22,7 @@ from mechxl.instruments.selection import choose_facts
 from mechxl.run import Run, facts_table
 from mechxl.training.batches import TrainingBatches
 from mechxl.training.loop import train_run
+from mechxl.training.pair import train_pair
 
 TINY = {"steps": 4, "warmup_steps": 1, "checkpoints": 2, "evaluate_every": 2, "batch_size": 16}
 CODES = ("en", "de", "ru", "ar")
@@ -152,7 +153,12 @@ def test_a_run_keeps_its_facts_and_needs_no_file(tmp_path: Path):
     run = train_run(config, tmp_path / "run", quiet=True)
     assert run.config.world.digest == hashlib.sha256(EXAMPLE.read_bytes()).hexdigest()
     path.unlink()
+    train_pair(config, tmp_path / "run", resume=True, quiet=True)  # the null takes the run's own facts
+    null = Run(tmp_path / "run-null")
     opened = Run(tmp_path / "run")
+    assert null.complete
+    assert (null.config.world.digest, null.config.world.shared_facts) == (run.config.world.digest, 0)
+    assert null.facts["entity_name"].equals(opened.facts["entity_name"])
     again = settings(world={"shared_facts": 0.5}, languages={"codes": CODES, "cue": "tag"})
     assert opened.corpus.digest == opened.environment["data_digest"] == build_corpus(parse_config(again)).digest
     assert set(opened.facts["told_in"]) >= {"en de ru ar", "de", ""}
