@@ -26,7 +26,7 @@ from mechxl.run import Run
 
 LONGEST_FIRST = ("unification", "language_identity", "patching", "learning", "phases")  # so that no core waits
 METHOD = "forkserver"  # a server imports what questions need once; each process is a copy of it, without our threads
-IMPORTED = [f"mechxl.questions.{name}.answer" for name in LONGEST_FIRST]
+IMPORTED = [f"mechxl.questions.{name}.{part}" for name in LONGEST_FIRST for part in ("answer", "panels")]
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")  # libraries read them when imported
 
 
@@ -36,6 +36,7 @@ def answer_ahead(
     thorough: bool,
     processes: int,
     beside: Mapping[str, Callable[[], None]] = MappingProxyType({}),
+    answer: Callable[[Path, Path | None, str, bool], None] | None = None,
 ) -> Iterator[str]:
     """Answers those of mechxl's questions that have no answer kept; yields the name of each when it has ended.
 
@@ -48,6 +49,7 @@ def answer_ahead(
         thorough: all facts rather than samples.
         processes: at most so many at a time; 1: nothing is done.
         beside: other work, by name, to be done in the same way.
+        answer: what is done for a question of a run's path, its null's, a name and `thorough`; by default `ask`.
     """
     asked = [name for name in LONGEST_FIRST if name in names and name in QUESTIONS]
     able = METHOD in multiprocessing.get_all_start_methods() and os.access(run.path, os.W_OK)
@@ -59,7 +61,7 @@ def answer_ahead(
     context = multiprocessing.get_context(METHOD)
     context.set_forkserver_preload(IMPORTED)
     null = None if run.null is None else run.null.path
-    work = {name: partial(_answer, run.path, null, name, thorough) for name in waiting} | dict(beside)
+    work = {name: partial(answer or _answer, run.path, null, name, thorough) for name in waiting} | dict(beside)
     waiting += beside
     running: dict[str, BaseProcess] = {}
     try:
