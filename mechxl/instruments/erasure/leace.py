@@ -29,7 +29,7 @@ exactly; of other entities it leaves what the sample misses, so every erasure mu
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -39,10 +39,7 @@ from torch import Tensor
 
 from mechxl.instruments.erasure.intervention import Edit, FitPrompts, apply_edit, next_stream
 from mechxl.model.blocks import embed
-from mechxl.model.weights import weights_of
-
-if TYPE_CHECKING:
-    from mechxl.model.hooked import HookedTransformer
+from mechxl.model.weights import Model, weights_of
 
 Way = Literal["within", "pooled"]
 Erasure = Literal["language", "random_rank", "random_variance", "values"]
@@ -78,7 +75,7 @@ class Erased:
 
 @torch.no_grad()
 def erasers(
-    model: "HookedTransformer",
+    model: Model,
     prompts: FitPrompts,
     from_layer: int,
     what: Erasure,
@@ -103,7 +100,7 @@ def erasers(
     edits: dict[int, Edit] = {}
     ranks: dict[int, dict[int, int]] = {}
     stream = embed(weights, prompts.tokens)
-    for layer in range(model.cfg.n_layers + 1):
+    for layer in range(len(weights.blocks) + 1):
         if layer:
             stream = next_stream(weights, stream, layer - 1)
         if layer < from_layer:
