@@ -10,7 +10,7 @@ from jaxtyping import Bool, Int
 
 from mechxl.data.transfer import transfer_items
 from mechxl.instruments.erasure.intervention import Edits, FitPrompts, edited_answers, edited_streams, fit_prompts
-from mechxl.instruments.erasure.leace import ERASURES, Erased, Erasure, Way, erasers
+from mechxl.instruments.erasure.leace import ERASURES, Erased, Erasure, Way, erasers, plain_streams
 from mechxl.measures.statistics import EntityBootstrap
 from mechxl.model.answers import AnswerTrie, Questions, answer_trie, kinds_of
 from mechxl.model.weights import Model
@@ -123,6 +123,7 @@ def erasure_effects(
     effects, checks = [], []
     for step in steps:
         model = run.weights(step)
+        streams = plain_streams(model, on)
         plain = questions.answers(model, {})
         before = kinds_of(questions.questions, plain) <= 1
         read = questions.checks(model, {}, plain, {layer: [last] for layer in range(min(layers), n_layers + 1)})
@@ -131,7 +132,7 @@ def erasure_effects(
             unchanged = questions.effects(plain, before).assign(rank=0)
             effects.append(_placed(unchanged, step, from_layer, way, "nothing"))
             for name in what:
-                erased = erasers(model, on, from_layer, name, generator(0, f"erased {from_layer}"), way)
+                erased = erasers(model, on, from_layer, name, generator(0, f"erased {from_layer}"), way, streams)
                 word = questions.answers(model, erased.edits)
                 changed = questions.effects(word, before).assign(rank=erased.most)
                 effects.append(_placed(changed, step, from_layer, way, name))
