@@ -60,7 +60,7 @@ class Report:
         tyro.conf.arg(
             help="checkpoints of the model that the page holds, so that it can be asked; 12 at most, 0: none"
         ),
-    ] = 12
+    ] = 10
     quiet: Annotated[bool, tyro.conf.arg(help="show no progress bar")] = False
     version: Annotated[bool, tyro.conf.arg(help="print the version")] = False
 

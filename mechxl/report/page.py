@@ -25,7 +25,7 @@ from mechxl.questions.table import QUESTIONS
 from mechxl.report.hero import hero_curves, hero_rates
 from mechxl.report.kept import answer_and_draw, kept_section
 from mechxl.report.layout import render_page
-from mechxl.report.model.kept import MOST_CHECKPOINTS, NO_MODEL, Shown, is_kept, keep_model, kept_model
+from mechxl.report.model.kept import NO_MODEL, SHOWN_CHECKPOINTS, Shown, is_kept, keep_model, kept_model
 from mechxl.report.plotlyjs import PART, plotly_js, which
 from mechxl.report.sections import Section, drawn, failed, readable
 from mechxl.report.story import story_of
@@ -45,7 +45,7 @@ def write_report(
     also: Sequence[str] = (),
     thorough: bool = False,
     plotly: str = "inline",
-    model_checkpoints: int = MOST_CHECKPOINTS,
+    model_checkpoints: int = SHOWN_CHECKPOINTS,
     quiet: bool = False,
     processes: int = 1,
 ) -> Path:
