@@ -38,8 +38,8 @@ def report_growth(quick: bool) -> str:
         numbers = f"{found['seconds']:.1f}", f"{found['seconds'] / first:.1f}", f"{found['memory']:.2f}"
         rows.append((name, *numbers, f"{found['page']:.1f}"))
     intro = (
-        "A report from nothing, with a null, in one process and one thread: processor time without imports and training, "
-        f"its ratio to the first row, peak memory (GB), page (MB). {SMALL['n_entities']} entities and "
+        "A report from nothing, with a null, in one process and one thread: processor time without imports and "
+        f"training, its ratio to the first row, peak memory (GB), page (MB). {SMALL['n_entities']} entities and "
         f"{SHORT['checkpoints']} checkpoints unless the row says otherwise."
     )
     return f"{intro}\n\n{table(('run', 's', 'ratio', 'GB', 'MB'), rows)}"

@@ -10,7 +10,6 @@ from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.linalg.lapack import dposv
 from scipy.special import expit, log_expit, log_softmax, softmax
 
 PENALTIES = (1e-4, 1e-2, 1.0, 100.0)  # C, an inverse penalty; with the first, almost nothing is read
@@ -131,10 +130,7 @@ def _newton_step(
     # a little more on the diagonal: the mean of all intercepts is free, and where all rows are sure there is no curve
     little = 1e-7 * float(np.trace(hessian)) / len(hessian) + 1e-12
     hessian[np.diag_indices(len(hessian))] += np.tile(ridge[:, 0], columns) + little
-    # it is symmetric and positive definite, up to rounding: twice as fast as any system
-    _, step, failed = dposv(hessian, slope.T.reshape(-1))
-    step = np.linalg.solve(hessian, slope.T.reshape(-1)) if failed else step
-    return step.reshape(columns, features).T
+    return np.linalg.solve(hessian, slope.T.reshape(-1)).reshape(columns, features).T
 
 
 def value_reader(
