@@ -12,6 +12,7 @@ from pathlib import Path
 
 MECHXL = Path(__file__).parents[1]
 DRAWING = ("figures", "overview")
+PARTS = ("body", "orelse", "finalbody", "handlers", "cases")  # of a statement, which hold statements
 
 
 def files_behind(source: Path, name: str, mechxl: Path = MECHXL) -> list[Path]:
@@ -80,10 +81,8 @@ def _statements(node: ast.AST) -> Iterator[ast.AST]:
     """All nodes that count."""
     if isinstance(node, ast.FunctionDef) and node.name in DRAWING:
         return
-    if isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
-        children: list[ast.AST] = [*node.orelse]
-    else:
-        children = list(ast.iter_child_nodes(node))
+    typing_only = isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
     yield node
-    for child in children:
-        yield from _statements(child)
+    for part in ("orelse",) if typing_only else PARTS:
+        for child in getattr(node, part, ()):
+            yield from _statements(child)
