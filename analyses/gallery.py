@@ -323,7 +323,7 @@ BEYOND = (
     ),
     (
         "initialisation",
-        "Initial weights decide it: transfer is {transfer.std0.02} at init_std .02 and {transfer.std0.16} at .16, where "
+        "Initial weights decide: transfer is {transfer.std0.02} at init_std .02 and {transfer.std0.16} at .16, where "
         "all is recalled; weights move by {moved.std0.02} and {moved.std0.16} times their first size.",
     ),
     (
