@@ -6,7 +6,7 @@ BIN := .venv/bin
 STAMP := .venv/.setup
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: .demo-run .demo-null help setup demo test check notebooks rendered docs bench lock clean
+.PHONY: help setup demo test check notebooks rendered docs bench lock clean
 
 help:  ## list these targets
 	@awk -F ':.*##  *' '/^[a-z]+:.*##/ { printf "make %-9s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,15 +21,8 @@ $(STAMP): requirements.lock pyproject.toml
 	@touch $@
 
 demo: setup  ## train the default run (runs/default) with its null (runs/default-null) and write its report (reports/default.html)
-	@# side by side, one thread each: a step's products are so small that a second thread gains a sixth
-	OMP_NUM_THREADS=1 $(MAKE) --no-print-directory -j 2 .demo-run .demo-null
+	$(BIN)/python -m mechxl.train --with-null
 	$(BIN)/python -m mechxl.report runs/default
-
-.demo-run:
-	$(BIN)/python -m mechxl.train
-
-.demo-null:
-	$(BIN)/python -m mechxl.train --out runs/default-null --world.shared-facts 0 --quiet
 
 test: setup  ## run the tests, two at a time (PYTEST_ARGS="-k name" for some)
 	@# bytecode is written, whatever the shell says: many tests start processes of their own

@@ -13,20 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks import (
-    activations,
-    default,
-    gpu,
-    growth,
-    many,
-    members,
-    page,
-    patching,
-    profile,
-    report_growth,
-    scale,
-    training,
-)
+from benchmarks import activations, default, gpu, growth, many, members, page, patching, profile, scale, training
 from benchmarks.machine import environment
 from mechxl.errors import InputError
 
@@ -41,7 +28,6 @@ SECTIONS: dict[str, tuple[str, Callable[[bool], str]]] = {
     "default": ("The default run and report", default.default),
     "start-up": ("Start-up", default.start_up),
     "growth": ("Growth", growth.growth),
-    "report-growth": ("Growth of a report", report_growth.report_growth),
     "activations": ("Activations across checkpoints", activations.section),
     "patching": ("Patching across checkpoints", patching.section),
     "page": ("The page in a browser", page.section),

@@ -68,6 +68,10 @@ def check(path: str | Path) -> tuple[list[str], list[str]]:
     Raises:
         InputError: the path is no run directory.
     """
+    from safetensors.torch import load
+
+    from mechxl.model.hooked import copy_parameters
+
     if not (Path(path) / "config.toml").exists():
         Run(path)  # which says why it is none
     try:
@@ -83,11 +87,14 @@ def check(path: str | Path) -> tuple[list[str], list[str]]:
         except InputError as error:
             problems.append(str(error))
     if not problems and run.steps:
-        for step in run.steps:
+        model = run.model(run.steps[0])
+        for step in run.steps[1:]:
             try:
-                run.parameters_in(run.read_checkpoint(step)[0], step)
+                copy_parameters(model, load(run.read_checkpoint(step)[0]))
             except InputError as error:
                 problems.append(str(error))
+            except Exception as error:  # the library raises no narrower class
+                problems.append(f"{run.checkpoint(step)}: can't be read as this run's parameters ({error})")
     remarks = [f"checkpoints/{name} is not of this training; it is left alone" for name in run.foreign]
     accepted = run.manifest.accepted if run.manifest else []
     return problems, remarks + [f"was accepted: {change}" for change in accepted]

@@ -35,11 +35,9 @@ from mechxl.version import own_version
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
-    from torch import Tensor
 
     from mechxl.measures.rest import Rest
     from mechxl.model.hooked import HookedTransformer
-    from mechxl.model.weights import Weights
 
 
 class Run(RunFiles):
@@ -221,53 +219,28 @@ class Run(RunFiles):
         Raises:
             InputError: that step is not saved (the sentence lists those that are), or its file is damaged.
         """
+        from safetensors.torch import load
+
         from mechxl.model.hooked import build_model, copy_parameters
 
-        parameters, config = self._parameters(step), self.config
-        model = build_model(
-            config.model, self.tokenizer, self.environment["n_ctx"], config.seeds.init, config.training.precision
-        )
-        copy_parameters(model, parameters)
-        return model
-
-    def weights(self, step: int = -1) -> "Weights":
-        """The weights of a saved step for mechxl's own forward: without TransformerLens, which takes seconds to import.
-
-        Args:
-            step: as in `model`.
-
-        Raises:
-            InputError: as `model`.
-        """
-        from mechxl.model.weights import joined
-
-        return joined(self._parameters(step), self.config.model.act_fn)
-
-    def _parameters(self, step: int) -> dict[str, "Tensor"]:
-        """The named parameters of a saved step."""
         steps = self.steps
         if not steps:
             raise InputError(f"{self.path}: has no checkpoints; train the run, or continue it with --resume")
         if not (-len(steps) <= step < 0 or step in steps):
             raise InputError(f"{self.path}: step {step} is not saved; there are {', '.join(map(str, steps))}")
         step = steps[step] if step < 0 else step
-        return self.parameters_in(self.read_checkpoint(step)[0], step)
-
-    def parameters_in(self, content: bytes, step: int) -> dict[str, "Tensor"]:
-        """The named parameters in the content of a step's file.
-
-        Raises:
-            InputError: they are not this run's.
-        """
-        from mechxl.model.parameters import read_parameters
-
-        n_ctx, precision = self.environment["n_ctx"], self.config.training.precision
+        path, (content, _) = self.checkpoint(step), self.read_checkpoint(step)
+        config = self.config
+        model = build_model(
+            config.model, self.tokenizer, self.environment["n_ctx"], config.seeds.init, config.training.precision
+        )
         try:
-            return read_parameters(content, self.config.model, self.tokenizer.get_vocab_size(), n_ctx, precision)
-        except Exception as error:  # the library raises no narrower class
+            copy_parameters(model, load(content))
+        except Exception as error:
             raise InputError(
-                f"{self.checkpoint(step)}: can't be read as this run's parameters ({error}); train the run again"
+                f"{path}: can't be read as this run's parameters ({error}); train the run again"
             ) from error
+        return model
 
 
 def _fact_columns(config: RunConfig) -> list[str]:

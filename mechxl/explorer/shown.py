@@ -167,7 +167,7 @@ def patched(run: Run, choice: Choice, fact: int, language: int) -> Patched | Non
     effects = patch(run, donor=language, receiver=other, pairs=[(fact, receiver_fact)], step=choice.step)
     effects = effects.isel(head=0, pair=0)
     question = Questions.of(run.corpus, np.array([receiver_fact]), np.array([other]))
-    before = int(ask_questions(run.weights(choice.step), question, answer_trie(run.corpus)).word[0])
+    before = int(ask_questions(run.model(choice.step), question, answer_trie(run.corpus)).word[0])
     gain = effects["log_prob_donor"] - effects["log_prob_receiver"]
     layers, roles = effects["layer"].values, effects["role"].values
     grids = (pd.DataFrame(grid.values, layers, roles) for grid in (effects["answer"], effects["outcome"], gain))

@@ -1,9 +1,14 @@
-"""Reads a checkpoint once, and computes its digest."""
+"""Reads a checkpoint once, computes its digest, and loads it into a model."""
 
 import hashlib
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from mechxl.errors import InputError
 from mechxl.run import Run
+
+if TYPE_CHECKING:
+    from mechxl.model.hooked import HookedTransformer
 
 VERSION = 2  # of the content of activations.zarr: a new version makes old activations invalid
 
@@ -31,3 +36,21 @@ def read_checkpoint(run: Run, step: int) -> Checkpoint:
     # At step 0, two runs may have equal parameters and different sentences.
     about = f"{VERSION} {run.corpus.digest} {run.config.model.model_dump_json()}"
     return Checkpoint(content, hashlib.sha256(about.encode() + bytes.fromhex(sha256)).hexdigest())
+
+
+def use_checkpoint(run: Run, step: int, checkpoint: Checkpoint, model: "HookedTransformer") -> None:
+    """Loads a checkpoint's parameters into the run's model.
+
+    Raises:
+        InputError: the parameters do not fit this run's model.
+    """
+    from safetensors.torch import load
+
+    from mechxl.model.hooked import copy_parameters  # TransformerLens takes seconds to import
+
+    try:
+        copy_parameters(model, load(checkpoint.content))
+    except Exception as error:  # the library raises no narrower class
+        raise InputError(
+            f"{run.checkpoint(step)}: can't be read as this run's parameters ({error}); train the run again"
+        ) from error

@@ -30,7 +30,7 @@ def fitted(
     """A function that gives a fitted reader's log probabilities, in nats.
 
     Its scaling and penalty are the best on a third of the entities, after training on the others. With these it is then
-    trained on all entities. Penalties are tried from the strongest on, until one reads worse than the one before.
+    trained on all entities.
 
     Args:
         x: activations to train on.
@@ -48,15 +48,11 @@ def fitted(
         for scaling in (_by_feature, _as_a_whole):
             scale = scaling(x[inside])
             train, test, weights = _with_one(scale(x[inside])), _with_one(scale(x[~inside])), None
-            before = np.inf
             for penalty in PENALTIES:
                 weights = logistic(train, y[inside], classes, penalty, weights, ROUGH)
                 cross_entropy = -float(_log_p(test @ weights)[np.arange(len(test)), y[~inside]].mean())
                 if cross_entropy < loss:
                     best, loss = (scaling, penalty), cross_entropy
-                if cross_entropy > before:  # weaker penalties fit more of what is not there
-                    break
-                before = cross_entropy
     scaling, penalty = best
     scale = scaling(x)
     weights = logistic(_with_one(scale(x)), y, classes, penalty)

@@ -113,28 +113,29 @@ def cell_parts(
     Sums over pairs come from sums over facts: sum over f != g of w_f w_g u_f.u_g = |sum w u|^2 - sum w^2 |u|^2.
     NaN if a draw leaves fewer than two facts in a relation.
     """
-    pairs, n_languages = sample.pairs, u.shape[1]
+    pairs, (_, n_languages, d) = sample.pairs, u.shape
     relations = sample.by_relation()
     drawn = sample.weights_by_relation if weight is sample.weights else weighted(weight, relations)
     cells = {name: np.empty((len(relations), len(pairs), len(weight))) for name in "SWX"}
-    all_facts = weight @ u.transpose(1, 0, 2) if baseline == "any" else None
+    all_facts = (weight @ u.reshape(len(u), -1)).reshape(-1, n_languages, d) if baseline == "any" else None
     for i, (members, _) in enumerate(relations):
         v, (w, w2, total, total2) = u[members], drawn[i]
-        by_language = np.ascontiguousarray(v.transpose(1, 0, 2))
-        sums = w @ by_language
+        sums = (w @ v.reshape(len(members), -1)).reshape(-1, n_languages, d)
         others, others_total = (sums, total) if all_facts is None else (all_facts, weight.sum(axis=1))
         defined = total**2 - total2 > 0.5
         n_pairs = np.where(defined, total * others_total - total2, np.nan)
         total = np.where(defined, total, np.nan)
         both = [*((a, a) for a in range(n_languages)), *sample.unordered]
-        own = np.stack([np.einsum("ij,ij->i", by_language[a], by_language[b]) for a, b in both], axis=1)
+        own = np.stack([(v[:, a] * v[:, b]).sum(axis=1) for a, b in both], axis=1)
         same, itself = (dict(zip(both, (weights @ own).T, strict=True)) for weights in (w, w2))
-        within = [(np.einsum("ij,ij->i", sums[a], others[a]) - itself[a, a]) / n_pairs for a in range(n_languages)]
+        within = [
+            (np.einsum("ij,ij->i", sums[:, a], others[:, a]) - itself[a, a]) / n_pairs for a in range(n_languages)
+        ]
         for j, (a, b) in enumerate(pairs):
             a_b = (min(a, b), max(a, b))
             cells["S"][i, j] = same[a_b] / total
             cells["W"][i, j] = within[a]
-            cells["X"][i, j] = (np.einsum("ij,ij->i", sums[a], others[b]) - itself[a_b]) / n_pairs
+            cells["X"][i, j] = (np.einsum("ij,ij->i", sums[:, a], others[:, b]) - itself[a_b]) / n_pairs
     return Parts(**cells)
 
 
@@ -157,7 +158,7 @@ def permuted_cells(
     """S by cell, with vectors permuted separately in each language."""
     relations, pairs = sample.by_relation(), sample.pairs
     cells = np.empty((len(relations), len(pairs), sample.permutations))
-    for i, (members, which) in enumerate(relations if sample.permutations else ()):
+    for i, (members, which) in enumerate(relations):
         for a, b in sample.unordered:
             same = gathered(u[members, a] @ u[members, b].T, sample.places(which, a, b, permuted))
             cells[i, pairs.index((a, b))] = cells[i, pairs.index((b, a))] = same

@@ -1,21 +1,18 @@
 """Intervals over entities. Entities are resampled, not facts, since the facts of one entity share a name."""
 
 from functools import lru_cache
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.stats import norm, sem, t
 
 
-def interval(
-    draws: Float[np.ndarray, " draw"], level: float = 0.95, method: Literal["linear", "weibull"] = "linear"
-) -> tuple[float, float]:
+def interval(draws: Float[np.ndarray, " draw"], level: float = 0.95) -> tuple[float, float]:
     """Percentile interval of bootstrap draws; NaN if all draws are NaN."""
     finite = draws[np.isfinite(draws)]
     if not len(finite):
         return float("nan"), float("nan")
-    low, high = np.quantile(finite, [(1 - level) / 2, (1 + level) / 2], method=method)
+    low, high = np.quantile(finite, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 
@@ -26,14 +23,14 @@ def percentile_ends(
 
     A percentile interval is too narrow: by sqrt((n - 1) / n), and because it uses the normal quantile instead of the
     t quantile. So the levels of its ends are moved outwards until, for a mean, it is as wide as the t interval. With 30
-    entities, .975 becomes .981. A quantile stands at level (draws + 1), so that few draws do not make it narrower.
+    entities, .975 becomes .981.
     """
     n = max(entities, 2)
     level = 2 * float(norm.cdf(np.sqrt(n / (n - 1)) * t_quantile((1 + level) / 2, n - 1))) - 1
     if drawn.size and np.isfinite(drawn).all():
-        low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2], axis=1, method="weibull")
+        low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2], axis=1)
         return low, high
-    ends = [interval(row, level, "weibull") for row in drawn]
+    ends = [interval(row, level) for row in drawn]
     return np.array([low for low, _ in ends]), np.array([high for _, high in ends])
 
 

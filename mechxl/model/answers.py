@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,9 +13,11 @@ from torch import Tensor
 
 from mechxl.data.corpus import Corpus
 from mechxl.data.tokenization import EOS_ID, PAD_ID
-from mechxl.model.forward import lean_logits
+from mechxl.model.forward import Model, lean_logits
 from mechxl.model.sharing import Shared, shared
-from mechxl.model.weights import Model
+
+if TYPE_CHECKING:
+    from mechxl.model.hooked import HookedTransformer
 
 KINDS = ("right", "right_value_other_language", "wrong_value", "other")
 Forward = Callable[[Tensor, Tensor], Tensor]  # (tokens, positions) -> logits
@@ -303,12 +306,12 @@ def kinds_of(questions: Questions, word: Int[np.ndarray, " question"]) -> Int[np
 
 @torch.no_grad()
 def answer_log_probs(
-    model: Model, questions: Questions, words: Int[np.ndarray, "question candidate"]
+    model: "HookedTransformer", questions: Questions, words: Int[np.ndarray, "question candidate"]
 ) -> Float[np.ndarray, "question candidate"]:
     """log p of candidate answers to each question, in nats: the sum over their tokens (and EOS if answers end so).
 
     Args:
-        model: a HookedTransformer, or weights alone.
+        model: a HookedTransformer.
         questions: only their prompts are used.
         words: the candidates as word indices; -1 gives NaN.
     """
@@ -336,7 +339,7 @@ def answer_log_probs(
 
 
 def _log_probs(
-    model: Model,
+    model: "HookedTransformer",
     tokens: Int[Tensor, "question position"],
     common: Shared,
     prompt_length: Int[Tensor, " question"],

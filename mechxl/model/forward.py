@@ -6,6 +6,7 @@ positions. What sequences share is computed once. Sequences are right-padded, so
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Union
 
 import torch
 import torch.nn.functional as F
@@ -15,8 +16,12 @@ from torch import Tensor
 
 from mechxl.model.parts import after_attention, normalize, project
 from mechxl.model.sharing import Rows, Shared, nothing_shared, rows_of
-from mechxl.model.weights import Block, Model, Weights, weights_of
+from mechxl.model.weights import Block, Weights, weights_of
 
+if TYPE_CHECKING:
+    from mechxl.model.hooked import HookedTransformer
+
+Model = Union["HookedTransformer", Weights]
 Positions = slice | Int[Tensor, "batch asked"]
 
 FEW_PAIRS = 16  # up to so many (query, key) pairs a sequence, elementwise products are fastest (benchmarks/RESULTS.md)

@@ -10,7 +10,9 @@ from transformer_lens import HookedTransformer, HookedTransformerConfig
 
 from mechxl.config import ModelConfig
 from mechxl.data.tokenization import transformers_tokenizer
-from mechxl.model.parameters import DTYPES, check_parameters, save_parameters
+from mechxl.model.parameters import DTYPES, save_parameters
+
+LARGEST = 1e15  # of a parameter: the loss of a model with a larger one would not be finite
 
 
 def build_model(
@@ -75,7 +77,16 @@ def copy_parameters(model: HookedTransformer, saved: dict[str, Tensor]) -> None:
         ValueError: names, shapes or types are not the model's, or a number is not finite or above `LARGEST`.
     """
     own = dict(model.named_parameters())
-    check_parameters(saved, {name: (tuple(parameter.shape), parameter.dtype) for name, parameter in own.items()})
+    if saved.keys() != own.keys():
+        odd = sorted(saved.keys() ^ own.keys())
+        raise ValueError(f"holds parameters of another model: {', '.join(odd[:3])}")
+    for name, parameter in own.items():
+        found = saved[name]
+        if found.shape != parameter.shape or found.dtype != parameter.dtype:
+            is_, should = (f"{x.dtype} {list(x.shape)}".removeprefix("torch.") for x in (found, parameter))
+            raise ValueError(f"holds parameters of another model: {name} is {is_}, not {should}")
+        if found.numel() and not found.abs().max() <= LARGEST:
+            raise ValueError(f"{name} holds a number that is not finite, or above {LARGEST:g}")
     with torch.no_grad():
         for name, parameter in own.items():
             parameter.copy_(saved[name])

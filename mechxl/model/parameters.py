@@ -4,13 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors.torch import load, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from mechxl.config import ModelConfig
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}  # tf32 and bf16 keep float32 parameters
-LARGEST = 1e15  # of a parameter: the loss of a model with a larger one would not be finite
 
 
 def initial_parameters(
@@ -64,39 +63,6 @@ def _shapes(config: ModelConfig, d_vocab: int, n_ctx: int) -> dict[str, tuple[in
     blocks = {f"blocks.{layer}.{name}": shape for layer in range(config.n_layers) for name, shape in block.items()}
     ends = {"unembed.W_U": (d, d_vocab), "unembed.b_U": (d_vocab,)}
     return {"embed.W_E": (d_vocab, d), "pos_embed.W_pos": (n_ctx, d)} | blocks | norm("ln_final") | ends
-
-
-def read_parameters(
-    content: bytes, config: ModelConfig, d_vocab: int, n_ctx: int, precision: str = "float32"
-) -> dict[str, Tensor]:
-    """The parameters that `save_parameters` wrote, of a model of these settings.
-
-    Raises:
-        ValueError: names, shapes or types are not the model's, or a number is out of range.
-    """
-    dtype = DTYPES.get(precision, torch.float32)
-    saved = load(content)
-    check_parameters(saved, {name: (shape, dtype) for name, shape in _shapes(config, d_vocab, n_ctx).items()})
-    return saved
-
-
-def check_parameters(saved: Mapping[str, Tensor], expected: Mapping[str, tuple[tuple[int, ...], torch.dtype]]) -> None:
-    """Compares named parameters with the shapes and types of a model.
-
-    Raises:
-        ValueError: names, shapes or types are not the model's, or a number is not finite or above `LARGEST`.
-    """
-    if saved.keys() != expected.keys():
-        odd = sorted(saved.keys() ^ expected.keys())
-        raise ValueError(f"holds parameters of another model: {', '.join(odd[:3])}")
-    for name, (shape, dtype) in expected.items():
-        found = saved[name]
-        if tuple(found.shape) != shape or found.dtype != dtype:
-            is_ = f"{found.dtype} {list(found.shape)}".removeprefix("torch.")
-            should = f"{dtype} {list(shape)}".removeprefix("torch.")
-            raise ValueError(f"holds parameters of another model: {name} is {is_}, not {should}")
-        if found.numel() and not found.abs().max() <= LARGEST:
-            raise ValueError(f"{name} holds a number that is not finite, or above {LARGEST:g}")
 
 
 def save_parameters(parameters: Mapping[str, Tensor], path: Path) -> None:

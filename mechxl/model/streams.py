@@ -3,25 +3,33 @@
 import re
 from collections.abc import Collection
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from mechxl.model.architecture import uncovered
 from mechxl.model.forward import Positions, residual_stream
 from mechxl.model.sharing import Shared
-from mechxl.model.weights import Weights
+from mechxl.model.weights import Weights, weights_of
+
+if TYPE_CHECKING:
+    from mechxl.model.hooked import HookedTransformer
 
 STREAMS = re.compile(r"hook_(pos_)?embed|blocks\.(\d+)\.hook_(resid_pre|resid_mid|resid_post|attn_out|mlp_out)")
 
 
-def are_streams(names: Collection[str]) -> bool:
-    """Whether `lean_streams` computes all of these hooks (TransformerLens's names)."""
-    return all(STREAMS.fullmatch(name) for name in names)
+def stream_weights(model: "HookedTransformer", names: Collection[str]) -> Weights | None:
+    """The weights that `lean_streams` needs for these hooks; None if it can't compute all of them, or not this model.
 
-
-def stream_weights(weights: Weights, names: Collection[str]) -> Weights:
-    """The weights that `lean_streams` needs for these hooks."""
+    Args:
+        model: a HookedTransformer.
+        names: TransformerLens's names.
+    """
+    if uncovered(model) or not all(STREAMS.fullmatch(name) for name in names):
+        return None
+    weights = weights_of(model)
     return replace(weights, blocks=weights.blocks[: max(map(_blocks_before, names))])
 
 

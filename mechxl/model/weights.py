@@ -7,7 +7,7 @@ optimizer updates: a step then copies nothing.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Union
+from typing import TYPE_CHECKING
 
 import torch
 from einops import rearrange
@@ -63,9 +63,6 @@ class Weights:
     act_fn: str
 
 
-Model = Union["HookedTransformer", Weights]
-
-
 @dataclass(frozen=True)
 class Packed:
     """A model's parameters in one vector.
@@ -81,14 +78,12 @@ class Packed:
     weights: Weights
 
 
-def weights_of(model: Model) -> Weights:
-    """The weights of a model; gradients flow to the model's own parameters. Weights are given back as they are.
+def weights_of(model: "HookedTransformer") -> Weights:
+    """The weights of a model; gradients flow to the model's own parameters.
 
     Raises:
         InputError: the model's architecture is not the one that mechxl's settings can describe.
     """
-    if isinstance(model, Weights):
-        return model
     if settings := uncovered(model):
         raise InputError(
             f"the model has {settings}: mechxl's own forward does not compute this; use TransformerLens's forward and "

@@ -5,6 +5,7 @@ has a question of its own. A process that fails, or is killed, is passed over: `
 raises what is wrong.
 """
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -20,9 +21,13 @@ from types import MappingProxyType
 from mechxl.questions.ask import ask
 from mechxl.questions.find import find_question
 from mechxl.questions.kept import kept_finding
-from mechxl.questions.server import ANSWERED, METHOD, begin
 from mechxl.questions.table import QUESTIONS
 from mechxl.run import Run
+
+LONGEST_FIRST = ("unification", "language_identity", "patching", "learning", "phases")  # so that no core waits
+METHOD = "forkserver"  # a server imports what questions need once; each process is a copy of it, without our threads
+IMPORTED = [f"mechxl.questions.{name}.answer" for name in LONGEST_FIRST]
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")  # libraries read them when imported
 
 
 def answer_ahead(
@@ -31,7 +36,6 @@ def answer_ahead(
     thorough: bool,
     processes: int,
     beside: Mapping[str, Callable[[], None]] = MappingProxyType({}),
-    answer: Callable[[Path, Path | None, str, bool], None] | None = None,
 ) -> Iterator[str]:
     """Answers those of mechxl's questions that have no answer kept; yields the name of each when it has ended.
 
@@ -44,9 +48,8 @@ def answer_ahead(
         thorough: all facts rather than samples.
         processes: at most so many at a time; 1: nothing is done.
         beside: other work, by name, to be done in the same way.
-        answer: what is done for a question of a run's path, its null's, a name and `thorough`; by default `ask`.
     """
-    asked = [name for name in ANSWERED if name in names]
+    asked = [name for name in LONGEST_FIRST if name in names and name in QUESTIONS]
     able = METHOD in multiprocessing.get_all_start_methods() and os.access(run.path, os.W_OK)
     if processes < 2 or not able:
         return
@@ -54,9 +57,9 @@ def answer_ahead(
     if len(waiting) + len(beside) < 2:
         return
     context = multiprocessing.get_context(METHOD)
-    begin()
+    context.set_forkserver_preload(IMPORTED)
     null = None if run.null is None else run.null.path
-    work = {name: partial(answer or _answer, run.path, null, name, thorough) for name in waiting} | dict(beside)
+    work = {name: partial(_answer, run.path, null, name, thorough) for name in waiting} | dict(beside)
     waiting += beside
     running: dict[str, BaseProcess] = {}
     try:
@@ -64,7 +67,8 @@ def answer_ahead(
             for name in _ready(waiting, running)[: processes - len(running)]:
                 waiting.remove(name)
                 running[name] = context.Process(target=_alone, args=(work[name],), daemon=True)
-                running[name].start()
+                with _one_thread():
+                    running[name].start()
             wait([process.sentinel for process in running.values()])
             for name in [name for name, process in running.items() if process.exitcode is not None]:
                 del running[name]
@@ -79,6 +83,21 @@ def _ready(waiting: Sequence[str], running: Collection[str]) -> list[str]:
     """The questions that read none that is not answered yet."""
     read = {name: find_question(name).reads for name in waiting if name in QUESTIONS}
     return [name for name in waiting if not {*waiting, *running}.intersection(read.get(name, ()))]
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Processes that start inside use one thread each."""
+    before = {name: os.environ.get(name) for name in THREADS}
+    os.environ.update(dict.fromkeys(THREADS, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def _answer(path: Path, null: Path | None, name: str, thorough: bool) -> None:

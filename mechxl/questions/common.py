@@ -10,6 +10,7 @@ from jaxtyping import Int
 from mechxl.data.corpus import Corpus, crossed
 from mechxl.data.roles import PROMPT_ROLES, role_names, role_positions
 from mechxl.instruments.activations.store import activations
+from mechxl.instruments.checkpoints import read_checkpoint, use_checkpoint
 from mechxl.measures.sample import draw_sample
 from mechxl.measures.score import score
 from mechxl.measures.vectors import centre, undefined, unit
@@ -170,10 +171,11 @@ def answers(run: Run, facts: Int[np.ndarray, " shown"]) -> dict[str, Any]:
         return {}
     n_languages = corpus.world.n_languages
     fact, language = np.tile(facts, n_languages), np.repeat(np.arange(n_languages), len(facts))
-    questions, trie = Questions.of(corpus, fact, language), answer_trie(corpus)
+    questions, trie, model = Questions.of(corpus, fact, language), answer_trie(corpus), run.model()
     word, kind = [], []
     for step in run.steps:
-        found = ask_questions(run.weights(step), questions, trie)
+        use_checkpoint(run, step, read_checkpoint(run, step), model)
+        found = ask_questions(model, questions, trie)
         word.append(found.word)
         kind.append(found.kind)
     used, place = np.unique(np.array(word), return_inverse=True)

@@ -12,7 +12,6 @@ from pathlib import Path
 
 MECHXL = Path(__file__).parents[1]
 DRAWING = ("figures", "overview")
-PARTS = ("body", "orelse", "finalbody", "handlers", "cases")  # of a statement, which hold statements
 
 
 def files_behind(source: Path, name: str, mechxl: Path = MECHXL) -> list[Path]:
@@ -81,8 +80,10 @@ def _statements(node: ast.AST) -> Iterator[ast.AST]:
     """All nodes that count."""
     if isinstance(node, ast.FunctionDef) and node.name in DRAWING:
         return
-    typing_only = isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
+    if isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
+        children: list[ast.AST] = [*node.orelse]
+    else:
+        children = list(ast.iter_child_nodes(node))
     yield node
-    for part in ("orelse",) if typing_only else PARTS:
-        for child in getattr(node, part, ()):
-            yield from _statements(child)
+    for child in children:
+        yield from _statements(child)

@@ -81,8 +81,8 @@ def digest_of(run: Run, sources: Sequence[Path], **about: bool | int) -> str:
     return digest.hexdigest()
 
 
-def keep(run: Run, name: str, text: str, said: bool = True) -> None:
-    """Writes a finding beside its run; where that is impossible, it is said (if `said`), and the run object has it."""
+def keep(run: Run, name: str, text: str) -> None:
+    """Writes a finding beside its run; where that is impossible, it is said, and the run object has it."""
     path = finding_path(run, name)
     try:
         if (folder := kind_of(path.parent)) not in ("directory", "nothing"):
@@ -90,8 +90,7 @@ def keep(run: Run, name: str, text: str, said: bool = True) -> None:
         path.parent.mkdir(exist_ok=True)
         write_text(path, text)
     except OSError as error:  # somebody else's run, say
-        if said:
-            print(f"mechxl: {path}: can't be written ({error.strerror}); the answer is not kept", file=sys.stderr)
+        print(f"mechxl: {path}: can't be written ({error.strerror}); the answer is not kept", file=sys.stderr)
         run.unkept[name] = text  # for the questions that read it
 
 

@@ -16,7 +16,6 @@ from mechxl.cli import DONE, command, parse
 from mechxl.cores import cores
 from mechxl.errors import InputError
 from mechxl.files import check_path, kind_of
-from mechxl.questions.server import begin
 from mechxl.questions.table import QUESTIONS
 
 
@@ -60,7 +59,7 @@ class Report:
         tyro.conf.arg(
             help="checkpoints of the model that the page holds, so that it can be asked; 12 at most, 0: none"
         ),
-    ] = 10
+    ] = 12
     quiet: Annotated[bool, tyro.conf.arg(help="show no progress bar")] = False
     version: Annotated[bool, tyro.conf.arg(help="print the version")] = False
 
@@ -73,6 +72,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _report(argv: Sequence[str]) -> int:
     title = "Writes a run's report, or the comparison of several, as one HTML page."
     options: Any = parse(Report, argv, "python -m mechxl.report", title)
+    from mechxl.report.page import write_report
+    from mechxl.run import Run
+
     if not options.runs:
         raise InputError("no run is given; name a run's directory, or several to compare")
     if not 0 <= options.model_checkpoints <= 12:
@@ -80,11 +82,6 @@ def _report(argv: Sequence[str]) -> int:
     paths = run_directories(options.runs)
     if options.null and len(paths) > 1:
         raise InputError("--null is for one run; of several, each takes the null that lies beside it as RUN-null")
-    if len(paths) == 1 and not options.only and cores() > 1 and not (paths[0] / "findings" / "phases.json").exists():
-        begin()  # it imports while this process does
-    from mechxl.report.page import write_report
-    from mechxl.run import Run
-
     runs = [Run(path, options.null) for path in paths]
     laid_out = {"thorough": options.thorough, "plotly": options.plotly, "quiet": options.quiet}
     if len(runs) == 1:

@@ -30,11 +30,7 @@
   }
 
   // ---- figures: drawn when they come near the screen
-  // plotly's own "responsive" also draws figures that are hidden meanwhile, with a width of NaN
-  const config = { displaylogo: false, displayModeBar: false };
-  const sized = new ResizeObserver((entries) => entries.forEach(function ({ target, contentRect }) {
-    if (target.ready && contentRect.width && Math.round(contentRect.width) !== target._fullLayout.width) Plotly.Plots.resize(target).catch(() => null);
-  }));
+  const config = { responsive: true, displaylogo: false, displayModeBar: false };
   function specOf(plot) {
     plot.spec = plot.spec || JSON.parse(plot.querySelector("script").textContent);
     return plot.spec;
@@ -48,7 +44,6 @@
       plot.on("plotly_click", (event) => clicked(plot, event));
       plot.on("plotly_sliderchange", (event) => choose(Number(event.step.args[0][0])));
       plot.ready = true;
-      sized.observe(plot); // which tells the first size too
       follow(plot);
     });
     if (title && title.id) plot.setAttribute("aria-labelledby", title.id + "-title");
@@ -83,7 +78,7 @@
   // ---- one checkpoint for all figures
   const nearest = (among, wanted) => among.reduce((best, one) => Math.abs(one - wanted) < Math.abs(best - wanted) ? one : best);
   function follow(plot) {
-    if (!plot.ready || !plot.seen || !plot.offsetWidth || step === null) return; // a figure out of sight follows once it is visible
+    if (!plot.ready || !plot.seen || step === null) return; // a figure out of sight follows once it is visible
     const layout = specOf(plot).layout, markers = plot.data.map((trace, at) => trace.mode === "markers" ? at : -1).filter((at) => at >= 0);
     if (plot.picked && plot.pickedShown !== fact && layout.meta && layout.meta.facts && markers.length) {
       plot.pickedShown = fact;

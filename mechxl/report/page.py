@@ -23,11 +23,10 @@ from mechxl.questions.find import find_question
 from mechxl.questions.question import Question
 from mechxl.questions.table import QUESTIONS
 from mechxl.report.hero import hero_curves, hero_rates
-from mechxl.report.kept import answer_and_draw, kept_section
 from mechxl.report.layout import render_page
-from mechxl.report.model.kept import NO_MODEL, SHOWN_CHECKPOINTS, Shown, is_kept, keep_model, kept_model
+from mechxl.report.model.kept import MOST_CHECKPOINTS, NO_MODEL, Shown, is_kept, keep_model, kept_model
 from mechxl.report.plotlyjs import PART, plotly_js, which
-from mechxl.report.sections import Section, drawn, failed, readable
+from mechxl.report.sections import Section, drawn, failed, readable, section
 from mechxl.report.story import story_of
 from mechxl.run import Run
 
@@ -45,7 +44,7 @@ def write_report(
     also: Sequence[str] = (),
     thorough: bool = False,
     plotly: str = "inline",
-    model_checkpoints: int = SHOWN_CHECKPOINTS,
+    model_checkpoints: int = MOST_CHECKPOINTS,
     quiet: bool = False,
     processes: int = 1,
 ) -> Path:
@@ -83,7 +82,7 @@ def write_report(
             coded = (
                 {} if is_kept(run, model_checkpoints) else {"model": partial(keep_model, run.path, model_checkpoints)}
             )
-            for name in answer_ahead(run, names, thorough, processes, coded, answer_and_draw):
+            for name in answer_ahead(run, names, thorough, processes, coded):
                 bar.update(task, advance=1, description=f"computed {name}")
         bar.update(task, completed=len(names))
         for name, question in asked:
@@ -92,7 +91,7 @@ def write_report(
                 if isinstance(question, BaseException):
                     raise question
                 finding = ask(run, name, thorough=thorough)
-                sections.append(kept_section(run, question, finding, thorough))
+                sections.append(section(question, finding))
                 findings[name] = finding
             except BaseException as error:  # one question's error, SystemExit among them, must not cost the others
                 if isinstance(error, KeyboardInterrupt):

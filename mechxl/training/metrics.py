@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from mechxl.data.corpus import Corpus
 from mechxl.data.transfer import TransferItems, transfer_items
 from mechxl.model.answers import KINDS, Answers, AnswerTrie, Questions, answer_trie, ask_questions
-from mechxl.model.weights import Model
+from mechxl.model.forward import Model
 from mechxl.random import generator
 
 

@@ -10,6 +10,7 @@ from transformer_lens.hook_points import HookPoint
 
 from mechxl.errors import InputError
 from mechxl.model.forward import lean_logits
+from mechxl.model.streams import stream_weights
 from mechxl.model.weights import weights_of
 from tests.model.hooked import gap, hooked_at, other_model, some_question
 
@@ -69,6 +70,13 @@ def test_another_architecture_with_hooks_attached_gives_its_own_logits(field, fi
     with model.hooks(fwd_hooks=[("hook_embed", moved)]):
         logits = lean_logits(model, question.tokens, question.positions, question.common)
         assert gap(logits, hooked_at(model, question.tokens, question.positions)) < 1e-6
+
+
+@EVERY_FOREIGN
+def test_the_streams_of_another_architecture_are_left_to_transformer_lens(field, fields):
+    names = ["blocks.0.hook_resid_post"]
+    assert stream_weights(other_model(**fields), names) is None
+    assert stream_weights(other_model(), names) is not None
 
 
 # which activations there are hooks for

@@ -256,21 +256,6 @@ def test_the_run_plays_by_keyboard_and_is_short_as_opened(trained, small_page, l
     tab.wait_for_function("() => document.documentElement.scrollWidth <= 390")  # once the figures are drawn anew
 
 
-def test_what_is_folded_while_the_window_narrows_unfolds_without_a_word(small_page, looked_at):
-    """plotly draws what is hidden with a width of NaN, and says so on the console; `looked_at` hears it."""
-    tab = looked_at(small_page)
-    fold = "(open) => document.querySelectorAll('details').forEach((one) => { one.open = open; })"
-    tab.evaluate(fold, True)
-    tab.locator("#score").scroll_into_view_if_needed()
-    tab.wait_for_function("() => document.getElementById('plot-score').ready")
-    tab.evaluate(fold, False)
-    tab.set_viewport_size({"width": 390, "height": 900})
-    tab.wait_for_timeout(400)
-    tab.evaluate(fold, True)
-    tab.locator("#score").scroll_into_view_if_needed()
-    tab.wait_for_function("() => document.querySelector('#plot-score .main-svg').clientWidth < 390")
-
-
 def test_a_term_explains_itself_by_mouse_focus_and_tap(small_page, looked_at):
     tab = looked_at(small_page)
     term, tip = tab.locator(".story .term").first, tab.locator("#tip")

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
-from mechxl.questions.table import QUESTIONS
 from mechxl.report.__main__ import main, run_directories
 from tests.runs import copied, unfinished
 
@@ -213,22 +212,6 @@ def test_an_own_question_from_anywhere(trained, tmp_path, monkeypatch, capfd):
     status, error = reported("my_package.no_question")
     assert status == 2
     assert "has no function compute" in error
-
-
-def test_a_second_report_is_the_same_and_neither_computes_nor_imports_what_computes(trained, page, tmp_path):
-    kept = {path: path.stat().st_mtime_ns for path in (trained.path / "findings").glob("section_*.json")}
-    code = (
-        "import sys; from mechxl.report.__main__ import main\n"
-        "main(sys.argv[1:])\n"
-        "slow = {'torch', 'transformer_lens', 'transformers', 'scipy', 'sklearn', 'zarr'}\n"
-        "print('imported', sorted(slow & set(sys.modules)))"
-    )
-    asked = [str(trained.path), "--out", str(tmp_path / "again.html")]
-    done = subprocess.run([sys.executable, "-c", code, *asked], capture_output=True, text=True, check=True)
-    assert "imported []" in done.stdout
-    assert (tmp_path / "again.html").read_bytes() == page.read_bytes()
-    assert len(kept) == len(QUESTIONS)
-    assert {path: path.stat().st_mtime_ns for path in kept} == kept
 
 
 def test_help_is_quick_to_import():

@@ -4,10 +4,14 @@ import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from mechxl.config import ModelConfig
+from mechxl.data.tokenization import BOS_ID
 from mechxl.errors import InputError
 from mechxl.run import Run
+
+if TYPE_CHECKING:
+    from mechxl.model.hooked import HookedTransformer
 
 # Trailing dimensions by the last part of a hook's name; all others have d_model.
 TRAILING = {
@@ -16,8 +20,6 @@ TRAILING = {
     **dict.fromkeys(("hook_attn_scores", "hook_pattern"), ("head_index", "key_pos")),
     **dict.fromkeys(("hook_pre", "hook_post"), ("d_mlp",)),
 }
-# Hooks of a block that TransformerLens has and does not run with mechxl's settings.
-NOT_RUN = ("attn.hook_result", "hook_attn_in", "hook_q_input", "hook_k_input", "hook_v_input", "hook_mlp_in")
 
 
 @dataclass(frozen=True)
@@ -37,37 +39,13 @@ class Hooks:
     trailing: dict[str, int]
 
 
-def hook_shapes(config: ModelConfig, d_vocab: int) -> dict[str, tuple[int, ...]]:
-    """The hooks that TransformerLens runs in a model of these settings, in its order, with their trailing sizes.
+def empty_model(run: Run) -> "HookedTransformer":
+    """The run's model with arbitrary parameters; checkpoints are then loaded into it."""
+    from mechxl.model.hooked import build_model  # TransformerLens takes seconds to import
 
-    That is what `run_with_cache` gives; a test compares. To build the model for it would import TransformerLens, which
-    takes seconds.
-
-    Args:
-        config: the model's settings.
-        d_vocab: the number of tokens.
-    """
-    d, by_head = (config.d_model,), (config.n_heads, config.d_model // config.n_heads)
-
-    def norm(name: str) -> dict[str, tuple[int, ...]]:
-        return {f"{name}.hook_scale": (1,), f"{name}.hook_normalized": d}
-
-    block = {
-        "hook_resid_pre": d,
-        **norm("ln1"),
-        **{f"attn.hook_{part}": by_head for part in "qkv"},
-        **{f"attn.hook_{part}": (config.n_heads, -1) for part in ("attn_scores", "pattern")},  # keys: as many as asked
-        "attn.hook_z": by_head,
-        "hook_attn_out": d,
-        "hook_resid_mid": d,
-        **norm("ln2"),
-        **{f"mlp.hook_{part}": (config.d_mlp,) for part in ("pre", "post")},
-        "hook_mlp_out": d,
-        "hook_resid_post": d,
-    }
-    blocks = {f"blocks.{number}.{name}": shape for number in range(config.n_layers) for name, shape in block.items()}
-    ends = {**norm("ln_final"), "unembed.hook_in": d, "unembed.hook_out": (d_vocab,)}
-    return {"hook_embed": d, "hook_pos_embed": d} | blocks | ends
+    config = run.config
+    n_ctx, precision = run.environment["n_ctx"], config.training.precision
+    return build_model(config.model, run.tokenizer, n_ctx, config.seeds.init, precision)
 
 
 def hooks_of(run: Run, hook: str | Sequence[str], layers: int | Sequence[int] | None = None) -> Hooks:
@@ -83,11 +61,15 @@ def hooks_of(run: Run, hook: str | Sequence[str], layers: int | Sequence[int] | 
     Raises:
         InputError: a hook or layer does not exist, the model does not run it, or the hooks differ in dimensions.
     """
-    known, n_layers = hook_shapes(run.config.model, run.tokenizer.get_vocab_size()), run.config.model.n_layers
+    import torch
+
+    model = empty_model(run)
+    _, cache = model.run_with_cache(torch.tensor([[BOS_ID]]), return_type="logits")
+    run_hooks, n_layers = list(cache.keys()), run.config.model.n_layers
     asked = [hook] if isinstance(hook, str) else list(hook)
     if not asked:
         raise InputError("hook: names no hook; name one, for example resid_post or blocks.0.attn.hook_z")
-    all_layers = [(name, _stack(name, list(known), n_layers)) for name in asked]
+    all_layers = [(name, _stack(name, run_hooks, list(model.hook_dict), n_layers)) for name in asked]
     stacks = [_some_layers(name, stack, layers) if isinstance(stack, dict) else stack for name, stack in all_layers]
     if layers is not None and not any(isinstance(stack, dict) for stack in stacks):
         raise InputError(f"layers = {layers}: {', '.join(asked)} is one hook already; use layers with a short name")
@@ -97,7 +79,7 @@ def hooks_of(run: Run, hook: str | Sequence[str], layers: int | Sequence[int] | 
         parts = [list(stack.values()) if isinstance(stack, dict) else [stack] for stack in stacks]
         names = list(dict.fromkeys(name for part in parts for name in part))
         dim, labels = "component", names
-    shapes = {name: _trailing(name, known[name], run.environment["n_ctx"]) for name in names}
+    shapes = {name: _trailing(name, tuple(cache[name].shape), run.environment["n_ctx"]) for name in names}
     for name, shape in shapes.items():
         if shape != shapes[names[0]]:
             one, other = (" x ".join(f"{d} {n}" for d, n in x.items()) for x in (shapes[names[0]], shape))
@@ -105,7 +87,7 @@ def hooks_of(run: Run, hook: str | Sequence[str], layers: int | Sequence[int] | 
     return Hooks(names, dim, labels, shapes[names[0]])
 
 
-def _stack(name: str, run_hooks: list[str], n_layers: int) -> str | dict[int, str]:
+def _stack(name: str, run_hooks: list[str], all_hooks: list[str], n_layers: int) -> str | dict[int, str]:
     """A full name as it is; for a short name, the full name at each layer."""
     if name in run_hooks:
         return name
@@ -116,7 +98,7 @@ def _stack(name: str, run_hooks: list[str], n_layers: int) -> str | dict[int, st
         return {0: "blocks.0.hook_resid_pre"} | stack if matches[0] == "hook_resid_post" else stack
     if matches:
         raise InputError(f"hook = {name}: may be {' or '.join(matches)}; name one of them")
-    if any(name in _short(suffix) for suffix in NOT_RUN) or re.sub(r"^blocks\.\d+\.", "", name) in NOT_RUN:
+    if name in all_hooks or any(name in _short(hook.removeprefix("blocks.0.")) for hook in all_hooks):
         raise InputError(f"hook = {name}: TransformerLens does not run this hook with the settings of this model")
     known = list(dict.fromkeys([*(short for suffix in suffixes for short in _short(suffix)), *run_hooks]))
     near = difflib.get_close_matches(name, known, n=4, cutoff=0.6)
@@ -144,9 +126,12 @@ def _some_layers(name: str, stack: dict[int, str], layers: int | Sequence[int] |
 
 
 def _trailing(name: str, shape: tuple[int, ...], n_ctx: int) -> dict[str, int]:
-    """A hook's dimensions after batch and position."""
-    dims = ("d_vocab",) if name == "unembed.hook_out" else TRAILING.get(name.split(".")[-1], ("d_model",))
-    return dict(zip(dims, (n_ctx if size < 0 else size for size in shape), strict=True))
+    """A hook's dimensions after batch and position, from its shape for one token."""
+    last = name.split(".")[-1]
+    dims = ("d_vocab",) if name == "unembed.hook_out" else TRAILING.get(last, ("d_model",))
+    if dims[-1] == "key_pos":  # (batch, head, query, key): the query is the position
+        return {"head_index": shape[1], "key_pos": n_ctx}
+    return dict(zip(dims, shape[2:], strict=True))
 
 
 def block_after(names: Sequence[str], n_layers: int) -> int | None:

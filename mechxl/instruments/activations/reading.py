@@ -15,12 +15,11 @@ from torch import Tensor
 
 from mechxl.data.corpus import Corpus
 from mechxl.data.roles import role_positions
-from mechxl.instruments.activations.hooks import block_after
-from mechxl.instruments.checkpoints import Checkpoint
-from mechxl.model.parameters import DTYPES
+from mechxl.instruments.activations.hooks import block_after, empty_model
+from mechxl.instruments.checkpoints import Checkpoint, use_checkpoint
 from mechxl.model.sharing import Shared, shared
-from mechxl.model.streams import are_streams, lean_streams, stream_weights
-from mechxl.model.weights import Model, Weights, joined
+from mechxl.model.streams import lean_streams, stream_weights
+from mechxl.model.weights import Weights
 from mechxl.run import Run
 from mechxl.training.memory import kept_memory
 
@@ -85,11 +84,11 @@ def sentence_batches(
 
 @torch.no_grad()
 def read_batch(
-    model: Model, batch: SentenceBatch, names: list[str]
+    model: "HookedTransformer", weights: Weights | None, batch: SentenceBatch, names: list[str]
 ) -> Iterator[tuple[str, Float[np.ndarray, "batch role *d"]]]:
-    """The activations of each hook at the positions of a batch; by the lean forward if weights are given."""
-    if isinstance(model, Weights):
-        streams = lean_streams(model, batch.tokens, batch.positions, names, batch.common)
+    """The activations of each hook at the positions of a batch; by the lean forward if its weights are given."""
+    if weights is not None:
+        streams = lean_streams(weights, batch.tokens, batch.positions, names, batch.common)
         yield from ((name, streams[name].numpy()) for name in names)
         return
     stop, logits = block_after(names, model.cfg.n_layers), any(name.startswith("unembed") for name in names)
@@ -122,8 +121,8 @@ class Computer:
     ) -> None:
         """`show` is told how many checkpoints are done, of how many."""
         self.run, self.roles, self.tag, self.batch_size, self.show = run, roles, tag, batch_size, show
+        self.model = empty_model(run)
         self.planned: tuple[bytes, list[SentenceBatch]] = (b"", [])
-        self.hooked: HookedTransformer | None = None  # built once it is needed
 
     def read(
         self,
@@ -134,33 +133,22 @@ class Computer:
         language: Int[np.ndarray, " row"],
     ) -> Iterator[tuple[Int[np.ndarray, " batch"], int, Float[np.ndarray, "batch role *d"]]]:
         """Yields (rows, index of the hook, activations), batch by batch, of facts in languages at a checkpoint."""
-        model = self._model(step, checkpoint, names)
-        kept = 0 if isinstance(model, Weights) else len(names)  # TransformerLens keeps these hooks at all positions
+        use_checkpoint(self.run, step, checkpoint, self.model)
+        with torch.no_grad():
+            weights = stream_weights(self.model, names)
+        kept = 0 if weights is not None else len(names)  # TransformerLens keeps these hooks at all positions
 
         def at_once(width: int) -> int:
-            config = self.run.config
-            number_bytes = DTYPES.get(config.training.precision, torch.float32).itemsize
-            sentence_bytes = width * max(config.model.d_mlp, 4 * config.model.d_model) * number_bytes * (2 + kept)
+            cfg = self.model.cfg
+            sentence_bytes = width * max(cfg.d_mlp or 0, 4 * cfg.d_model) * cfg.dtype.itemsize * (2 + kept)
             return self.batch_size or min(max(AT_ONCE_BYTES // sentence_bytes, 1), AT_ONCE)
 
         key = b" ".join((fact.tobytes(), language.tobytes(), bytes(kept)))
         if self.planned[0] != key:
             self.planned = (key, sentence_batches(self.run.corpus, fact, language, self.roles, self.tag, at_once))
         for batch in self.planned[1]:
-            for hook_index, (_, values) in enumerate(read_batch(model, batch, names)):
+            for hook_index, (_, values) in enumerate(read_batch(self.model, weights, batch, names)):
                 yield batch.rows, hook_index, values
-
-    def _model(self, step: int, checkpoint: Checkpoint, names: list[str]) -> Model:
-        """What computes these hooks of a checkpoint: weights if the lean forward can, else a HookedTransformer."""
-        parameters = self.run.parameters_in(checkpoint.content, step)
-        if are_streams(names):
-            return stream_weights(joined(parameters, self.run.config.model.act_fn), names)
-        from mechxl.model.hooked import copy_parameters  # TransformerLens takes seconds to import
-
-        if self.hooked is None:
-            self.hooked = self.run.model(step)
-        copy_parameters(self.hooked, parameters)
-        return self.hooked
 
 
 @contextmanager

@@ -8,6 +8,7 @@ edited. The edits stay in place while the whole answer is decoded greedily.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,7 +18,10 @@ from torch import Tensor
 from mechxl.data.corpus import Corpus, crossed
 from mechxl.model.answers import AnswerTrie, Questions
 from mechxl.model.blocks import Visit, blocks_from, embed, unembed
-from mechxl.model.weights import Model, Weights, weights_of
+from mechxl.model.weights import Weights, weights_of
+
+if TYPE_CHECKING:
+    from mechxl.model.hooked import HookedTransformer
 
 ROWS_AT_ONCE = 2048
 Edit = Callable[[Float[Tensor, "row d"], Int[Tensor, " row"]], Float[Tensor, "row d"]]  # (stream, slot) -> stream
@@ -121,7 +125,7 @@ def _unchanged(component: str, number: int, content: Tensor, positions: Tensor) 
 
 @torch.no_grad()
 def edited_streams(
-    model: Model,
+    model: "HookedTransformer",
     tokens: Int[Tensor, "prompt pos"],
     slots: Int[np.ndarray, "prompt position"],
     edits: Edits,
@@ -142,7 +146,7 @@ def edited_streams(
 
 @torch.no_grad()
 def edited_answers(
-    model: Model,
+    model: "HookedTransformer",
     questions: Questions,
     slots: Int[np.ndarray, "question position"],
     edits: Edits,

@@ -28,9 +28,8 @@ maps have left it, since later blocks may write the language again. Fitted on a 
 exactly; of other entities it leaves what the sample misses, so every erasure must be verified on others.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -40,7 +39,10 @@ from torch import Tensor
 
 from mechxl.instruments.erasure.intervention import Edit, FitPrompts, apply_edit, next_stream
 from mechxl.model.blocks import embed
-from mechxl.model.weights import Model, weights_of
+from mechxl.model.weights import weights_of
+
+if TYPE_CHECKING:
+    from mechxl.model.hooked import HookedTransformer
 
 Way = Literal["within", "pooled"]
 Erasure = Literal["language", "random_rank", "random_variance", "values"]
@@ -76,13 +78,12 @@ class Erased:
 
 @torch.no_grad()
 def erasers(
-    model: Model,
+    model: "HookedTransformer",
     prompts: FitPrompts,
     from_layer: int,
     what: Erasure,
     rng: np.random.Generator,
     way: Way = "within",
-    plain: Sequence[Float[Tensor, "prompt pos d"]] | None = None,
 ) -> Erased:
     """Edits that erase something at a layer and at every later one, at every slot that tells the language.
 
@@ -95,17 +96,18 @@ def erasers(
             language removes, and "values" a random split of the values, by LEACE too, of at most the same rank.
         rng: draws the random subspaces.
         way: "within" each relation, or "pooled" over all relations together.
-        plain: `plain_streams` of the prompts, if they are known.
     """
     weights = weights_of(model)
     slots = torch.as_tensor(prompts.slots.index, device=prompts.tokens.device)
     present = np.unique(prompts.slots.index[prompts.slots.index >= 0]).tolist()
     edits: dict[int, Edit] = {}
     ranks: dict[int, dict[int, int]] = {}
-    stream = (plain or plain_streams(weights, prompts))[from_layer]
-    for layer in range(from_layer, len(weights.blocks) + 1):
-        if layer > from_layer:
+    stream = embed(weights, prompts.tokens)
+    for layer in range(model.cfg.n_layers + 1):
+        if layer:
             stream = next_stream(weights, stream, layer - 1)
+        if layer < from_layer:
+            continue
         maps = {}
         for slot in present:
             prompt, position = np.nonzero(prompts.slots.index == slot)
@@ -118,16 +120,6 @@ def erasers(
         ranks[layer] = {slot: rank for slot, (_, _, rank) in maps.items()}
         stream = apply_edit(edits[layer], slots, stream)
     return Erased(edits, ranks, stream.shape[-1])
-
-
-@torch.no_grad()
-def plain_streams(model: Model, prompts: FitPrompts) -> list[Float[Tensor, "prompt pos d"]]:
-    """The stream of prompts by layer, unedited; it is the same for all that is erased."""
-    weights = weights_of(model)
-    streams = [embed(weights, prompts.tokens)]
-    for block in range(len(weights.blocks)):
-        streams.append(next_stream(weights, streams[-1], block))
-    return streams
 
 
 Fitted = tuple[Float[Tensor, "d d"], Float[Tensor, " d"], int]  # x -> origin + matrix (x - origin), and its rank

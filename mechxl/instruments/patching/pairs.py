@@ -2,14 +2,17 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Bool, Int
 
 from mechxl.data.corpus import Corpus
 from mechxl.model.answers import Questions, answer_trie, ask_questions
-from mechxl.model.weights import Model
 from mechxl.random import generator
+
+if TYPE_CHECKING:
+    from mechxl.model.hooked import HookedTransformer
 
 OUTCOMES = (
     "donor's value, receiver's language",
@@ -111,7 +114,9 @@ def draw_pairs(
     return Pairs.of(donor_fact, donor, fact, receiver)
 
 
-def answered_rightly(model: Model, corpus: Corpus, fact: np.ndarray, language: np.ndarray) -> Bool[np.ndarray, " fact"]:
+def answered_rightly(
+    model: "HookedTransformer", corpus: Corpus, fact: np.ndarray, language: np.ndarray
+) -> Bool[np.ndarray, " fact"]:
     """Whether a model answers each fact rightly in a language, unpatched."""
     if not len(fact):
         return np.zeros(0, dtype=bool)

@@ -18,6 +18,7 @@ from mechxl.instruments.patching.plan import Place
 from mechxl.instruments.selection import choose_steps
 from mechxl.measures.statistics import wilson_ends
 from mechxl.model.blocks import BY_HEAD, COMPONENTS
+from mechxl.model.weights import weights_of
 from mechxl.run import Run
 
 
@@ -92,15 +93,15 @@ def patch(
     chosen_roles = choose_prompt_roles(corpus, roles)
     (receiver_step,) = choose_steps(run, step)
     (from_step,) = choose_steps(run, step if donor_step is None else donor_step)
-    receiver_weights = run.weights(receiver_step)
-    donor_weights = receiver_weights if from_step == receiver_step else run.weights(from_step)
+    receiver_model = run.model(receiver_step)
+    donor_model = receiver_model if from_step == receiver_step else run.model(from_step)
     sampled, most = True, n if pairs is None else corpus.world.n_facts
     if pairs is None or (isinstance(pairs, str) and pairs == "all"):
         drawn = draw_pairs(corpus, 4 * most, donor=donor, receiver=receiver, group=group, seed=seed)
     else:
         sampled, drawn = False, _given(corpus, pairs, donor, receiver)
-    right = answered_rightly(receiver_weights, corpus, drawn.fact, drawn.language)
-    right &= answered_rightly(donor_weights, corpus, drawn.donor_fact, drawn.donor_language)
+    right = answered_rightly(receiver_model, corpus, drawn.fact, drawn.language)
+    right &= answered_rightly(donor_model, corpus, drawn.donor_fact, drawn.donor_language)
     if sampled and not right.any():
         raise InputError(
             f"{run.path}, step {receiver_step}: the model answers both facts rightly in none of {len(drawn)} pairs "
@@ -118,12 +119,12 @@ def patch(
         for head in head_choices
     ]
     patched = run_patches(
-        receiver_weights,
+        weights_of(receiver_model),
         corpus,
         chosen_pairs,
         chosen_roles,
         places,
-        donor_weights=donor_weights,
+        donor_weights=weights_of(donor_model),
         mean=mean,
     )
     if not patched.there.any():

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -10,13 +10,15 @@ from jaxtyping import Bool, Int
 
 from mechxl.data.transfer import transfer_items
 from mechxl.instruments.erasure.intervention import Edits, FitPrompts, edited_answers, edited_streams, fit_prompts
-from mechxl.instruments.erasure.leace import ERASURES, Erased, Erasure, Way, erasers, plain_streams
+from mechxl.instruments.erasure.leace import ERASURES, Erased, Erasure, Way, erasers
 from mechxl.measures.statistics import EntityBootstrap
 from mechxl.model.answers import AnswerTrie, Questions, answer_trie, kinds_of
-from mechxl.model.weights import Model
 from mechxl.questions.language_identity.verified import answered_in, languages_of_words, probed
 from mechxl.random import generator
 from mechxl.run import Run
+
+if TYPE_CHECKING:
+    from mechxl.model.hooked import HookedTransformer
 
 DRAWS = 1000
 Words = Int[np.ndarray, " question"]
@@ -62,11 +64,13 @@ class Asked:
         """The entity of each question."""
         return self.questions.corpus.world.entity[self.questions.fact]
 
-    def answers(self, model: Model, edits: Edits) -> Words:
+    def answers(self, model: "HookedTransformer", edits: Edits) -> Words:
         """The value word that each question is answered with under some edits."""
         return edited_answers(model, self.questions, self.prompts.slots.index, edits, self.trie)
 
-    def checks(self, model: Model, edits: Edits, word: Words, slots: Mapping[int, Sequence[int]]) -> pd.DataFrame:
+    def checks(
+        self, model: "HookedTransformer", edits: Edits, word: Words, slots: Mapping[int, Sequence[int]]
+    ) -> pd.DataFrame:
         """Whether the language is told under some edits: by probes at some slots of some layers, and by the answers."""
         prompts, corpus = self.prompts, self.questions.corpus
         streams = edited_streams(model, prompts.tokens, prompts.slots.index, edits, list(slots))
@@ -122,8 +126,7 @@ def erasure_effects(
     last = questions.prompts.slots.last
     effects, checks = [], []
     for step in steps:
-        model = run.weights(step)
-        streams = plain_streams(model, on)
+        model = run.model(step)
         plain = questions.answers(model, {})
         before = kinds_of(questions.questions, plain) <= 1
         read = questions.checks(model, {}, plain, {layer: [last] for layer in range(min(layers), n_layers + 1)})
@@ -132,7 +135,7 @@ def erasure_effects(
             unchanged = questions.effects(plain, before).assign(rank=0)
             effects.append(_placed(unchanged, step, from_layer, way, "nothing"))
             for name in what:
-                erased = erasers(model, on, from_layer, name, generator(0, f"erased {from_layer}"), way, streams)
+                erased = erasers(model, on, from_layer, name, generator(0, f"erased {from_layer}"), way)
                 word = questions.answers(model, erased.edits)
                 changed = questions.effects(word, before).assign(rank=erased.most)
                 effects.append(_placed(changed, step, from_layer, way, name))

@@ -38,7 +38,7 @@ def steering_effects(
     kept = np.isin(fact, asked)
     fact, language = fact[kept], language[kept]
     over = EntityBootstrap(world.entity[asked], DRAWS, generator(0, "entities drawn"))
-    on, model, rows = fit_prompts(corpus, fit, generator(0, "values split")), run.weights(step), []
+    on, model, rows = fit_prompts(corpus, fit, generator(0, "values split")), run.model(step), []
     questions = {
         a: Questions.of(corpus, fact[language == a], language[language == a]) for a in np.unique(language).tolist()
     }

@@ -56,7 +56,7 @@ def compute(run: Run, thorough: bool = False) -> Finding:
 
     rates, priors = [], []
     for step in run.steps:
-        model = run.weights(step)
+        model = run.model(step)
         for kind, questions, told_languages in (("recall", recall, None), ("transfer", transfer, told_in)):
             right = ask_questions(model, questions, trie).right
             rows = _rates(questions, right, told_languages, over_seen, items.why_none)
@@ -104,7 +104,7 @@ def _hidden(
     bootstrap: EntityBootstrap,
 ) -> list[dict[str, object]]:
     """Recall and transfer with the tag hidden, at the last checkpoint: kinds recall_hidden and transfer_hidden."""
-    corpus, model, trie = run.corpus, run.weights(), answer_trie(run.corpus)
+    corpus, model, trie = run.corpus, run.model(), answer_trie(run.corpus)
     kept = np.isin(corpus.world.entity[items.fact], entities)
     rows: list[dict[str, object]] = []
     for kind, fact, language, told in (

@@ -6,6 +6,7 @@ Unseen entities are in no training sentence, so that their answers show what the
 """
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -14,8 +15,10 @@ from mechxl.data.corpus import Corpus, crossed
 from mechxl.data.information import Told, prompt_readers
 from mechxl.measures.statistics import EntityBootstrap
 from mechxl.model.answers import Questions, answer_log_probs
-from mechxl.model.weights import Model
 from mechxl.random import generator
+
+if TYPE_CHECKING:
+    from mechxl.model.hooked import HookedTransformer
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,7 @@ def unseen_prior(corpus: Corpus, distribution: Told, most: int | None) -> Prior:
     return Prior(Questions.of(corpus, fact, language), words, by_relation, by_readers)
 
 
-def divergences(model: Model, prior: Prior, bootstrap: EntityBootstrap) -> dict[str, float | str | int]:
+def divergences(model: "HookedTransformer", prior: Prior, bootstrap: EntityBootstrap) -> dict[str, float | str | int]:
     """Mean KL(P || model), in nats, for both marginals, with intervals over unseen entities."""
     row: dict[str, float | str | int] = {"reason": ""}
     questions = prior.questions

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from mechxl.findings import Finding
+from mechxl.instruments.checkpoints import read_checkpoint, use_checkpoint
 from mechxl.instruments.patching.plan import Place
 from mechxl.model.blocks import BY_HEAD
 from mechxl.questions.common import MAIN_ROLE, distinct_roles, few_steps, scores_over_training
@@ -58,14 +59,14 @@ def compute(run: Run, thorough: bool = False) -> Finding:
         reason = "no pair of facts of one relation and different values, each told in another language"
         return Finding("patching", [f"Nothing to patch: {reason}."], {"places": pd.DataFrame()}, notes)
     grid = PatchedPlaces(corpus, groups, roles, _grid(n_blocks, len(roles)), n_blocks)
-    last = run.weights()
-    chosen = choose(grid, last)
+    model = run.model()
+    chosen = choose(grid, model)
     notes["place"] = {**grid.named(chosen), "at": chosen}
     chosen_place = PatchedPlaces(corpus, groups, roles, [grid.places[chosen]], n_blocks)
     grid_rows, curve_rows = [], []
     with kept_memory():
         for step in run.steps:
-            model = run.weights(step)
+            use_checkpoint(run, step, read_checkpoint(run, step), model)
             if step in notes["few_steps"]:
                 grid_rows += [{"step": step} | row for row in interchange_rows(grid, model, FEWEST_PAIRS)]
             rows = interchange_rows(chosen_place, model, FEWEST_PAIRS, with_outcomes=True)
@@ -74,8 +75,8 @@ def compute(run: Run, thorough: bool = False) -> Finding:
     tables = {
         "places": pd.DataFrame(grid_rows),
         "curve": pd.DataFrame(curve_rows),
-        "heads": pd.DataFrame(interchange_rows(heads, last, FEWEST_PAIRS)),
-        "controls": controls(run, groups, chosen_place),
+        "heads": pd.DataFrame(interchange_rows(heads, model, FEWEST_PAIRS)),
+        "controls": controls(run, groups, chosen_place, model),
         "beside": _beside(run, thorough),
     }
     return Finding("patching", words(tables, notes), tables, notes)

@@ -2,22 +2,27 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Int
 
 from mechxl.data.corpus import Corpus
+from mechxl.instruments.checkpoints import read_checkpoint, use_checkpoint
 from mechxl.instruments.patching.engine import run_plan
 from mechxl.instruments.patching.pairs import Pairs, answered_rightly, value_words
 from mechxl.instruments.patching.plan import NOTHING, PatchPlan, Place
 from mechxl.measures.interchange import mean_interval
 from mechxl.model.answers import Questions, answer_trie, ask_questions
 from mechxl.model.blocks import COMPONENTS
-from mechxl.model.weights import Model, weights_of
+from mechxl.model.weights import weights_of
 from mechxl.questions.patching.groups import GroupPairs
 from mechxl.questions.patching.places import PatchedPlaces
 from mechxl.run import Run
+
+if TYPE_CHECKING:
+    from mechxl.model.hooked import HookedTransformer
 
 ControlRow = dict[str, str | int | float]
 CONTROLS = {
@@ -31,16 +36,19 @@ CONTROLS = {
 }
 
 
-def controls(run: Run, groups: Sequence[GroupPairs], chosen_place: PatchedPlaces) -> pd.DataFrame:
+def controls(
+    run: Run, groups: Sequence[GroupPairs], chosen_place: PatchedPlaces, model: "HookedTransformer"
+) -> pd.DataFrame:
     """Rows (control, group): a share with its Wilson interval over pairs, or the largest change; last checkpoint.
 
     Args:
         run: whose checkpoints.
         groups: pairs by group.
         chosen_place: the chosen place.
+        model: of the last checkpoint; left with checkpoint 0's parameters.
     """
     corpus, n_blocks, place = run.corpus, run.config.model.n_layers, chosen_place.places[0]
-    model, roles, rows = run.weights(), list(chosen_place.roles), []
+    roles, rows = list(chosen_place.roles), []
     for group in groups:
         kept = group.forth[_right(model, corpus, group.forth)]
         if not len(kept):
@@ -49,12 +57,13 @@ def controls(run: Run, groups: Sequence[GroupPairs], chosen_place: PatchedPlaces
         rows.append(_itself(model, corpus, kept, roles, n_blocks, group.group))
         rows.append(_final(model, corpus, kept, n_blocks, group.group))
         rows += _other_relation(model, corpus, kept, roles, place, n_blocks, group.group)
-    for group, four in zip(groups, chosen_place.run(run.weights(run.steps[0])), strict=True):
+    use_checkpoint(run, run.steps[0], read_checkpoint(run, run.steps[0]), model)
+    for group, four in zip(groups, chosen_place.run(model), strict=True):
         rows.append(_row("checkpoint_0", group.group, four.forth.outcome[0] == 0))
     return pd.DataFrame(rows)
 
 
-def _right(model: Model, corpus: Corpus, pairs: Pairs) -> Bool[np.ndarray, " pair"]:
+def _right(model: "HookedTransformer", corpus: Corpus, pairs: Pairs) -> Bool[np.ndarray, " pair"]:
     donors = answered_rightly(model, corpus, pairs.donor_fact, pairs.donor_language)
     return donors & answered_rightly(model, corpus, pairs.fact, pairs.language)
 
@@ -68,7 +77,9 @@ def _row(name: str, group: str, hits: np.ndarray, reason: str = "") -> ControlRo
     return row | {"value": value, "low": low, "high": high, "reason": ""}
 
 
-def _itself(model: Model, corpus: Corpus, pairs: Pairs, roles: Sequence[str], n_blocks: int, group: str) -> ControlRow:
+def _itself(
+    model: "HookedTransformer", corpus: Corpus, pairs: Pairs, roles: Sequence[str], n_blocks: int, group: str
+) -> ControlRow:
     own = Pairs(pairs.fact, pairs.language, pairs.fact, pairs.language)
     places = [Place(c, block, role) for c in COMPONENTS for block in range(n_blocks) for role in range(len(roles))]
     places.append(Place(NOTHING, n_blocks - 1, 0))
@@ -84,7 +95,7 @@ def _itself(model: Model, corpus: Corpus, pairs: Pairs, roles: Sequence[str], n_
     }
 
 
-def _final(model: Model, corpus: Corpus, pairs: Pairs, n_blocks: int, group: str) -> ControlRow:
+def _final(model: "HookedTransformer", corpus: Corpus, pairs: Pairs, n_blocks: int, group: str) -> ControlRow:
     places = [Place("resid_post", n_blocks - 1, 0)]
     patched = run_plan(PatchPlan.of(corpus, pairs, ["prompt_last"], places, n_blocks), weights_of(model)).word[0]
     questions = Questions.of(corpus, pairs.donor_fact, pairs.donor_language)
@@ -95,7 +106,7 @@ def _final(model: Model, corpus: Corpus, pairs: Pairs, n_blocks: int, group: str
 
 
 def _other_relation(
-    model: Model,
+    model: "HookedTransformer",
     corpus: Corpus,
     pairs: Pairs,
     roles: Sequence[str],

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Bool, Int
@@ -14,9 +15,13 @@ from mechxl.instruments.patching.pairs import Pairs, outcomes
 from mechxl.instruments.patching.plan import NOTHING, PatchPlan, Place
 from mechxl.model.answers import Questions, answer_trie, ask_questions
 from mechxl.model.blocks import READ_LATER
-from mechxl.model.weights import Model, weights_of
+from mechxl.model.weights import weights_of
 from mechxl.questions.patching.groups import BothWays, GroupPairs
 from mechxl.questions.patching.words import PARTS, SET_ASIDE
+
+if TYPE_CHECKING:
+    from mechxl.model.hooked import HookedTransformer
+
 
 SAME_PROMPTS = "the prompts are the same in both languages, so that nothing crosses from one to the other"
 
@@ -140,7 +145,7 @@ class PatchedPlaces:
         head = {} if place.head is None else {"head": place.head}
         return {"component": place.component, "layer": layer, "role": self.roles[place.role]} | head
 
-    def run(self, model: Model) -> list[BothWays[PatchedPairs]]:
+    def run(self, model: "HookedTransformer") -> list[BothWays[PatchedPairs]]:
         """What came out, by group."""
         sizes = [len(group.forth) for group in self.groups for _ in range(4)]
         parts = iter(run_plan(self._plan, weights_of(model)).split(sizes))
@@ -151,7 +156,7 @@ class PatchedPlaces:
 
         return [four.map(part) for four in self._pairs]
 
-    def parts(self, model: Model, *, choosing: bool) -> list[list[Part]]:
+    def parts(self, model: "HookedTransformer", *, choosing: bool) -> list[list[Part]]:
         """Of each group, the pairs that a model answers rightly unpatched, of the choosing or of the measured half.
 
         Left out are directions in which the donor's prompt is the same in both languages: there the donor in the other

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -10,9 +11,11 @@ from mechxl.data.corpus import Corpus
 from mechxl.findings import counted, signed
 from mechxl.instruments.patching.pairs import OUTCOMES, Pairs, value_words
 from mechxl.measures.interchange import Interchange, best_place, interchange, mean_interval, permuted_hits
-from mechxl.model.weights import Model
 from mechxl.questions.patching.groups import BothWays
 from mechxl.questions.patching.places import Part, PatchedPairs, PatchedPlaces
+
+if TYPE_CHECKING:
+    from mechxl.model.hooked import HookedTransformer
 
 Row = dict[str, str | int | float]
 OUTCOME_KEYS = (
@@ -52,7 +55,9 @@ class Direction:
         return interchange(self.across, self.ceiling, self.null, self.pair)
 
 
-def interchange_rows(places: PatchedPlaces, model: Model, fewest: int, *, with_outcomes: bool = False) -> list[Row]:
+def interchange_rows(
+    places: PatchedPlaces, model: "HookedTransformer", fewest: int, *, with_outcomes: bool = False
+) -> list[Row]:
     """Interchange accuracy, ceiling, causal unification and null by part of a group, direction and place.
 
     Args:
@@ -84,7 +89,7 @@ def interchange_rows(places: PatchedPlaces, model: Model, fewest: int, *, with_o
     return rows
 
 
-def choose(places: PatchedPlaces, model: Model) -> int:
+def choose(places: PatchedPlaces, model: "HookedTransformer") -> int:
     """The place with the highest interchange accuracy above its null in the choosing halves.
 
     Parts and directions count alike, and mono facts only where they transfer, unless nothing else is answered rightly.

@@ -9,6 +9,7 @@ import pandas as pd
 from mechxl.data.transfer import transfer_items
 from mechxl.findings import Estimate
 from mechxl.instruments.activations.store import activations
+from mechxl.instruments.checkpoints import read_checkpoint, use_checkpoint
 from mechxl.measures.excess import excess
 from mechxl.measures.measurement import by_place
 from mechxl.measures.sample import draw_sample
@@ -81,10 +82,11 @@ def _transfer(run: Run, first: int, last: int) -> dict[str, Any]:
     if not len(items.fact):
         undefined_numbers = dict.fromkeys(("then", "end", "gain", "low", "high"), np.nan)
         return undefined_numbers | {"quantity": "transfer", "n": 0, "entities": 0, "reason": items.why_none}
-    questions, trie = Questions.of(corpus, items.fact, items.asked), answer_trie(corpus)
+    questions, trie, model = Questions.of(corpus, items.fact, items.asked), answer_trie(corpus), run.model()
     right = []
     for step in (first, last):
-        right.append(ask_questions(run.weights(step), questions, trie).right.astype(float))
+        use_checkpoint(run, step, read_checkpoint(run, step), model)
+        right.append(ask_questions(model, questions, trie).right.astype(float))
     entity = corpus.world.entity[items.fact]
     bootstrap = EntityBootstrap(entity, DRAWS, generator(0, "after recall"))
     gain, low, high = bootstrap.mean(right[1] - right[0], entity)

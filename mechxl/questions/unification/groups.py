@@ -14,9 +14,9 @@ from mechxl.measures.vectors import centre, undefined, unit
 from mechxl.questions.common import sampled_facts
 from mechxl.random import generator
 
-DRAWS = 500
+DRAWS = 1000
 PERMUTATIONS = 1000
-FEW_PERMUTATIONS = 100  # of the costly measures
+FEW_PERMUTATIONS = 200  # of the costly measures
 FEW_ENTITIES = 300  # for the costly measures; half of them have a mono fact in a relation, as Procrustes needs
 
 NAMES = ("mono", "parallel", "unseen")  # the headline is the first one that a run has

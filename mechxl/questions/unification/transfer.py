@@ -66,7 +66,7 @@ def items_of(corpus: Corpus, facts: Int[np.ndarray, " fact"]) -> Items:
 def answered_right(run: Run, step: int, items: Items) -> Bool[np.ndarray, " item"]:
     """Whether the model of one checkpoint answers each item rightly."""
     questions = Questions.of(run.corpus, items.fact, items.asked)
-    return ask_questions(run.weights(step), questions, answer_trie(run.corpus)).right
+    return ask_questions(run.model(step), questions, answer_trie(run.corpus)).right
 
 
 def transfer_by_score(

@@ -12,7 +12,6 @@ from mechxl.run import Run
 NAME = "model_panel"
 CODER = Path(__file__).with_name("pack.py")
 MOST_CHECKPOINTS = 12
-SHOWN_CHECKPOINTS = 10  # unless the user asks for others: a page beside a shared script then has less than 2.5 MB
 Json = Mapping[str, Any]
 
 

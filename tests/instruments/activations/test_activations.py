@@ -8,11 +8,8 @@ import torch
 import xarray as xr
 
 from mechxl import activations
-from mechxl.config import ModelConfig
 from mechxl.data.roles import role_names
 from mechxl.instruments.activations import reading
-from mechxl.instruments.activations.hooks import NOT_RUN, hook_shapes
-from mechxl.model.hooked import build_model
 from tests.instruments.runs import Plain, sentence, small_run
 from tests.runs import copied
 
@@ -66,22 +63,6 @@ def expect_equal(found: xr.DataArray, plain: Plain, tag: bool = True, within: fl
 def test_the_widths_are_all_hooks_of_the_default_model(run):
     _, cache = run.model().run_with_cache(torch.tensor([[1]]))
     assert sorted(name for names in WIDTHS.values() for name in names) == sorted(cache.keys())
-
-
-@pytest.mark.parametrize("settings", [{}, {"normalization": "RMS", "n_heads": 4, "d_mlp": 40, "n_layers": 3}])
-def test_hooks_known_by_rule_are_those_that_transformer_lens_runs(run, settings):
-    """Names, order and shapes; keys of attention (-1 by rule) are the one token here. NOT_RUN: it has and runs not."""
-    config = ModelConfig(**settings)
-    model = build_model(config, run.tokenizer, 9, 0)
-    _, cache = model.run_with_cache(torch.tensor([[1]]))
-    by_rule = hook_shapes(config, run.tokenizer.get_vocab_size())
-    assert list(by_rule) == list(cache.keys())
-    for name, shape in by_rule.items():
-        attends = name.endswith(("attn_scores", "pattern"))
-        assert cache[name].shape == ((1, shape[0], 1, 1) if attends else (1, 1, *shape)), name
-    assert set(model.hook_dict) - set(by_rule) == {
-        f"blocks.{number}.{name}" for number in range(config.n_layers) for name in NOT_RUN
-    }
 
 
 @pytest.mark.parametrize(("kind", "cue", "order", "sizes"), CASES)
