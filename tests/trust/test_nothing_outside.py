@@ -128,8 +128,8 @@ def test_neighbours_of_a_run_stay(neighbours: Path, whole: Run, seen, existing: 
     if existing:
         shutil.copytree(whole.path, neighbours / "run")
     before = {name: content for name, content in seen(neighbours).items() if name.split("/")[0] != "run"}
-    for options in ({"overwrite": existing}, {"resume": True}):
-        train_run(SHORT, neighbours / "run", quiet=True, **options)
+    for overwrite, resume in ((existing, False), (False, True)):
+        train_run(SHORT, neighbours / "run", quiet=True, overwrite=overwrite, resume=resume)
     assert {name: content for name, content in seen(neighbours).items() if name.split("/")[0] != "run"} == before
     assert contents(neighbours / "run") == contents(whole.path)
 
@@ -262,9 +262,9 @@ def test_a_lock_that_mechxl_did_not_make(run: Path, seen, kind: str, name: str):
         "link": lambda: lock.symlink_to(run / "metrics.jsonl"),
     }[kind]()
     before = seen(run.parent)
-    for options in ({"resume": True}, {"overwrite": True}):
+    for overwrite in (False, True):
         with pytest.raises(InputError, match=f"is not a {name} that mechxl made"):
-            train_run(SHORT, run, quiet=True, **options)
+            train_run(SHORT, run, quiet=True, overwrite=overwrite, resume=not overwrite)
     assert seen(run.parent) == before
 
 
