@@ -3,11 +3,12 @@
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from analyses.study import variant
 from mechxl.data.guesses import no_fact_accuracies
 from mechxl.data.transfer import transfer_items
-from mechxl.measures.sample import draw_sample
+from mechxl.measures.sample import Sample, draw_sample
 from mechxl.measures.score import score
 from mechxl.measures.vectors import centre, unit
 from mechxl.questions.ask import ask
@@ -36,18 +37,34 @@ def ends(run: Run) -> dict[str, Any]:
     return {key: plain(value) for key, value in row.items()}
 
 
-def mono_scores(run: Run, layer: int = 1) -> dict[str, float | None]:
-    """S - W and S - X of mono facts at the last checkpoint; None if there are fewer than two facts in a relation."""
+def mono_vectors(run: Run, step: int | None = None, layer: int = 1) -> Float[np.ndarray, "fact language d_model"]:
+    """The vectors of mono facts at the prompt's last token in every language, at a checkpoint (None: the last)."""
     from mechxl.instruments.activations.store import activations  # torch, which kept results do without
 
-    corpus = run.corpus
-    facts = np.flatnonzero(corpus.mixture.group == "mono")
-    relation, entity = corpus.world.relation[facts], corpus.world.entity[facts]
-    h = activations(run, "resid_post", facts=facts, role="prompt_last", steps=run.steps[-1], layers=[layer]).squeeze()
-    x = h.transpose("fact", "language", "d_model").values.astype(float)
-    sample = draw_sample(relation, entity, run.config.languages.count, generator(0, "score"), draws=0, permutations=0)
+    facts = np.flatnonzero(run.corpus.mixture.group == "mono")
+    steps = run.steps[-1] if step is None else step
+    h = activations(run, "resid_post", facts=facts, role="prompt_last", steps=steps, layers=[layer]).squeeze()
+    return h.transpose("fact", "language", "d_model").values.astype(float)
+
+
+def mono_sample(run: Run) -> Sample:
+    """The mono facts as measures take them, without draws."""
+    world, facts = run.corpus.world, np.flatnonzero(run.corpus.mixture.group == "mono")
+    count = run.config.languages.count
+    return draw_sample(
+        world.relation[facts], world.entity[facts], count, generator(0, "score"), draws=0, permutations=0
+    )
+
+
+def scores_of(x: Float[np.ndarray, "fact language d_model"], sample: Sample) -> dict[str, float]:
+    """`score` (S - W) and `alignment` (S - X), whole-sample centring, same relation."""
     found = score(unit(centre(x, "whole")), sample)
-    return {f"{name}_{layer}": found[name].pooled.value for name in ("score", "alignment")}
+    return {name: found[name].pooled.value for name in ("score", "alignment")}
+
+
+def mono_scores(run: Run, layer: int = 1) -> dict[str, float]:
+    """`score_LAYER` and `alignment_LAYER` of mono facts at the last checkpoint."""
+    return {f"{name}_{layer}": x for name, x in scores_of(mono_vectors(run, layer=layer), mono_sample(run)).items()}
 
 
 def mono_causal(run: Run) -> dict[str, Any]:

@@ -116,3 +116,29 @@ def points_panel(rows: Rows, variants: Sequence[str], columns: Mapping[str, str]
                 figure.add_trace(middle, row=row, col=column)
     height = 260 * ((len(columns) + 1) // 2)
     return Panel("points", "Every run", caption, themed(figure, height=height))
+
+
+def dose_line(
+    rows: Rows, variants: Mapping[float, str], key: str, name: str, colour: str, dash: str = "solid"
+) -> go.Scatter:
+    """A quantity against a setting: means over seeds with 95 % t intervals, where at least two seeds have it.
+
+    Args:
+        rows: of a study.
+        variants: of each level of the setting.
+        key: the quantity.
+        name: in the legend; empty: none there.
+        colour: of line and intervals.
+        dash: of the line.
+    """
+    found = []
+    for level, variant in variants.items():
+        points = values(rows, variant, key)
+        points = points[~np.isnan(points)]
+        if len(points) > 1:
+            found.append((level, *t_interval(points)))
+    x, mean, low, high = np.array(found).reshape(-1, 4).T
+    bars = {"type": "data", "array": high - mean, "arrayminus": mean - low, "thickness": 1, "width": 3}
+    line = {"color": colour, "width": 1.5, "dash": dash}
+    look = {"error_y": bars, "mode": "lines+markers", "line": line, "marker": {"size": 6}}
+    return go.Scatter(x=x, y=mean, name=name, legendgroup=name, showlegend=bool(name), **look)

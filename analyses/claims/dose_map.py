@@ -37,7 +37,6 @@ that the true means of the cells would make, from the spread over seeds), and of
 """
 
 import json
-from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -45,11 +44,11 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from jaxtyping import Float
-from statsmodels.stats.multitest import multipletests
 
-from analyses.ends import mono_causal, mono_scores, plain
+from analyses.contrasts import Contrast, Tested, all_tested, as_numbers, as_table
+from analyses.ends import mono_causal, mono_scores, mono_vectors, plain
 from analyses.laws import FITTED, LAW, MODELS, NOTHING, Cells, fit, held_out_error, predicted, width
-from analyses.statistics import Rows, by_variant, p_value, said, sign_test, with_interval
+from analyses.statistics import Rows, by_variant, with_interval
 from analyses.study import variant
 from mechxl.data.guesses import no_fact_accuracies
 from mechxl.data.information import informativeness
@@ -135,13 +134,10 @@ MEASURED = {
 
 def measure(run: Run) -> list[dict[str, Any]]:
     """One run's row."""
-    from mechxl.instruments.activations.store import activations  # torch, which kept results do without
-
-    corpus, last, step = run.corpus, run.metrics.iloc[-1], run.steps[-1]
+    corpus, last = run.corpus, run.metrics.iloc[-1]
     facts = np.flatnonzero(corpus.mixture.group == "mono")
     entity = corpus.world.entity[facts]
-    h = activations(run, "resid_post", facts=facts, role="prompt_last", steps=step, layers=[1]).squeeze()
-    x = h.transpose("fact", "language", "d_model").values.astype(float)
+    x = mono_vectors(run)
     language, rows = np.tile([0, 1], len(facts)), x.reshape(-1, x.shape[-1])
     entities = np.repeat(entity, 2)
     reading = probe(rows, language, entities, entity_folds(entities, 5, generator(0, "folds")), generator(0, "probe"))
@@ -173,46 +169,34 @@ def _values(rows: Rows, k: float, q: float, key: str) -> Float[np.ndarray, " see
     return np.array([np.nan if row[key] is None else row[key] for row in _of(rows, k, q)], dtype=float)
 
 
-def _differences(rows: Rows, one: tuple[float, float], other: tuple[float, float]) -> Float[np.ndarray, " seed"]:
-    """Transfer in one cell less in another, of the seeds that both have."""
-    first, second = ({row["seed"]: row["transfer"] for row in _of(rows, *cell)} for cell in (one, other))
-    return np.array([first[seed] - second[seed] for seed in first if seed in second])
-
-
-@dataclass(frozen=True)
-class Test:
-    """One of the tests: what is compared, its numbers by seed, and p."""
-
-    name: str
-    says: str
-    numbers: Float[np.ndarray, " seed"]
-    p: float
-    holm: float = float("nan")
-
-
-@lru_cache(maxsize=4)
-def _tests_of(text: str) -> tuple[Test, ...]:
-    rows = json.loads(text)
-    found = [
-        (f"a.k{k:g}", f"(a) informativeness {k:g}: half of the tags hidden less all shown", (k, 0.5), (k, 0.0))
+def _tests(rows: Rows) -> list[Tested]:
+    contrasts = [
+        Contrast(
+            f"a.k{k:g}",
+            f"(a) informativeness {k:g}: half of the tags hidden less all shown",
+            "transfer",
+            f"k{k:g}_q0.5",
+            f"k{k:g}_q0",
+        )
         for k in INFORMATIVENESS
     ]
-    found += [
-        (f"b.q{q:g}", f"(b) share of hidden tags {q:g}: informativeness 0 less 1", (0.0, q), (1.0, q))
+    contrasts += [
+        Contrast(
+            f"b.q{q:g}",
+            f"(b) share of hidden tags {q:g}: informativeness 0 less 1",
+            "transfer",
+            f"k0_q{q:g}",
+            f"k1_q{q:g}",
+        )
         for q in (0.0, 0.5)
     ]
-    tests = [Test(name, says, values := _differences(rows, *cells), sign_test(values)) for name, says, *cells in found]
     errors = _errors_by_seed(rows)
-    for name in MODELS:
-        if name not in (LAW, NOTHING):
-            values = errors[name] - errors[LAW]
-            tests.append(Test(f"c.{_key(name)}", f"(c) error of {name} less the law's", values, sign_test(values)))
-    corrected = np.asarray(multipletests([test.p for test in tests], method="holm")[1])
-    return tuple(replace(test, holm=float(p)) for test, p in zip(tests, corrected, strict=True))
-
-
-def _tests(rows: Rows) -> tuple[Test, ...]:
-    return _tests_of(json.dumps(list(rows)))
+    further = {
+        f"c.{_key(name)}": (f"(c) error of {name} less the law's", errors[name] - errors[LAW])
+        for name in MODELS
+        if name not in (LAW, NOTHING)
+    }
+    return all_tested(rows, contrasts, further)
 
 
 def _table_of(rows: Rows) -> pd.DataFrame:
@@ -271,16 +255,7 @@ def analyse(rows: Rows) -> dict[str, pd.DataFrame]:
         }
         for name in MODELS
     ]
-    tests = [
-        {
-            "test": test.says,
-            "mean difference": with_interval(test.numbers, 3),
-            "seeds above 0": f"{int((test.numbers > 0).sum())} of {len(test.numbers)}",
-            "p after Holm": p_value(test.holm),
-        }
-        for test in _tests(rows)
-    ]
-    return {"map": pd.DataFrame(cells), "models": pd.DataFrame(models), "tests": pd.DataFrame(tests)}
+    return {"map": pd.DataFrame(cells), "models": pd.DataFrame(models), "tests": as_table(_tests(rows))}
 
 
 def _key(name: str) -> str:
@@ -305,11 +280,7 @@ def numbers(rows: Rows) -> dict[str, str]:
     found["rest"] = str(sum(row["rests"] is True for row in rows))
     found["width"] = signed(interval_width(rows))
     found["fitted"], found["held_out"] = str(len(FITTED)), str(len(CELLS) - len(FITTED))
-    for test in _tests(rows):
-        found |= {test.name: signed(float(test.numbers.mean()), 3), f"{test.name}.p": p_value(test.holm)}
-        found |= {f"{test.name}.above": str(int((test.numbers > 0).sum()))}
-        found |= {f"{test.name}.verdict": said(test.numbers.mean() > 0 and test.holm <= 0.05)}
-    return found
+    return found | as_numbers(_tests(rows))
 
 
 def figures(rows: Rows) -> list[Panel]:

@@ -29,12 +29,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
 from jaxtyping import Float
 
 from analyses.contrasts import Contrast, Tested, all_tested, as_numbers, as_table
 from analyses.ends import RECALLED, ends, moved
-from analyses.statistics import Rows, by_variant, spearman, t_interval, values, with_interval
+from analyses.statistics import Rows, by_variant, dose_line, spearman, values, with_interval
 from mechxl.plots import Panel, group_colour, small_multiples, themed
 from mechxl.run import Run
 from mechxl.sweep.study import parse_study
@@ -65,7 +64,7 @@ GRID = {
 }
 LEVELS = (0.005, 0.01, 0.02, 0.04, 0.08, 0.16)
 FALL = LEVELS[2:]
-NULLS = ("null_std0.02", "null_std0.16")
+NULLS = {0.02: "null_std0.02", 0.16: "null_std0.16"}
 MEASURED = {
     "transfer": "transfer",
     "recalled": "step of complete recall",
@@ -106,7 +105,7 @@ def _tests(rows: Rows) -> list[Tested]:
 def analyse(rows: Rows) -> dict[str, pd.DataFrame]:
     """What was measured by level, and the tests."""
     lines = []
-    for name in (*map(_name, LEVELS), *NULLS):
+    for name in (*map(_name, LEVELS), *NULLS.values()):
         line = {"init_std": name.replace("std", "").replace("null_", "trained null, ")}
         line["recall"] = with_interval(values(rows, name, "recall"), 3)
         for key, says in MEASURED.items():
@@ -122,7 +121,7 @@ def analyse(rows: Rows) -> dict[str, pd.DataFrame]:
 
 def numbers(rows: Rows) -> dict[str, str]:
     """Means of all levels, and the tests."""
-    variants = [*map(_name, LEVELS), *NULLS]
+    variants = [*map(_name, LEVELS), *NULLS.values()]
     keys = ("transfer", "moved", "alignment_1", "score_1", "causal_unification", "guess")
     found = by_variant(rows, variants, keys) | by_variant(rows, variants, ("recall",), 3)
     found |= by_variant(rows, variants, ("recalled",), 0)
@@ -142,22 +141,9 @@ def figures(rows: Rows) -> list[Panel]:
     figure = small_multiples(list(MEASURED.values()))
     for place, key in enumerate(MEASURED):
         row, column = place // 2 + 1, place % 2 + 1
-        figure.add_trace(_line(rows, key, [_name(level) for level in LEVELS], LEVELS, "solid"), row=row, col=column)
-        figure.add_trace(_line(rows, key, NULLS, (0.02, 0.16), "dash"), row=row, col=column)
+        for variants, dash in ({level: _name(level) for level in LEVELS}, "solid"), (NULLS, "dash"):
+            figure.add_trace(dose_line(rows, variants, key, "", group_colour(0), dash), row=row, col=column)
     ticks = {"tickmode": "array", "tickvals": list(LEVELS), "ticktext": [f"{level:g}" for level in LEVELS]}
     figure.update_xaxes(type="log", **ticks)
     figure.update_xaxes(title_text="init_std", row=2)
     return [Panel("levels", "Initial weights", caption, themed(figure, height=640))]
-
-
-def _line(rows: Rows, key: str, names: "list[str] | tuple[str, ...]", at: tuple[float, ...], dash: str) -> go.Scatter:
-    found = []
-    for level, name in zip(at, names, strict=True):
-        points = values(rows, name, key)
-        points = points[~np.isnan(points)]
-        if len(points) > 1:
-            found.append((level, *t_interval(points)))
-    x, mean, low, high = np.array(found).reshape(-1, 4).T
-    bars = {"type": "data", "array": high - mean, "arrayminus": mean - low, "thickness": 1, "width": 3}
-    line = {"color": group_colour(0), "width": 1.5, "dash": dash}
-    return go.Scatter(x=x, y=mean, error_y=bars, mode="lines+markers", line=line, marker={"size": 6}, showlegend=False)

@@ -38,16 +38,12 @@ import pandas as pd
 from jaxtyping import Float
 
 from analyses.contrasts import Contrast, Tested, all_tested, as_numbers, as_table
-from analyses.ends import RECALLED, plain
+from analyses.ends import RECALLED, mono_sample, mono_vectors, plain, scores_of
 from analyses.statistics import Rows, by_variant, points_panel, values, with_interval
 from analyses.study import variant
 from mechxl.measures.anisotropy import anisotropy
-from mechxl.measures.sample import draw_sample
-from mechxl.measures.score import score
-from mechxl.measures.vectors import centre, unit
 from mechxl.plots import Panel
 from mechxl.questions.ask import ask
-from mechxl.random import generator
 from mechxl.run import Run
 from mechxl.sweep.study import parse_study
 
@@ -143,19 +139,12 @@ def half_rise(steps: Float[np.ndarray, " step"] | np.ndarray, curve: Float[np.nd
 
 def _geometry(run: Run, steps: list[int]) -> dict[str, Float[np.ndarray, " step"]]:
     """S - W, S - X and the effective dimension of mono facts at layer 1."""
-    from mechxl.instruments.activations.store import activations  # torch, which kept results do without
-
-    corpus = run.corpus
-    facts = np.flatnonzero(corpus.mixture.group == "mono")
-    relation, entity = corpus.world.relation[facts], corpus.world.entity[facts]
-    sample = draw_sample(relation, entity, 2, generator(0, "score"), draws=0, permutations=0)
+    sample = mono_sample(run)
     found: dict[str, list[float]] = {"score_1": [], "alignment_1": [], "dimension": []}
     for step in steps:
-        h = activations(run, "resid_post", facts=facts, role="prompt_last", steps=step, layers=[1]).squeeze()
-        x = h.transpose("fact", "language", "d_model").values.astype(float)
-        scores = score(unit(centre(x, "whole")), sample)
-        found["score_1"].append(scores["score"].pooled.value)
-        found["alignment_1"].append(scores["alignment"].pooled.value)
+        x = mono_vectors(run, step)
+        for name, value in scores_of(x, sample).items():
+            found[f"{name}_1"].append(value)
         found["dimension"].append(anisotropy(x, sample)["effective_dimension"].pooled.value)
     return {key: np.array(curve) for key, curve in found.items()}
 

@@ -44,14 +44,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
 from jaxtyping import Float
 from scipy.optimize import least_squares
 from scipy.special import expit
 
 from analyses.contrasts import Contrast, Tested, all_tested, as_numbers, as_table
 from analyses.ends import RECALLED, ends
-from analyses.statistics import Rows, by_variant, t_interval, values, with_interval
+from analyses.statistics import Rows, by_variant, dose_line, values, with_interval
 from mechxl.findings import signed
 from mechxl.plots import Panel, group_colour, small_multiples, themed
 from mechxl.run import Run
@@ -232,30 +231,9 @@ def figures(rows: Rows) -> list[Panel]:
     figure = small_multiples(list(MEASURED.values()))
     for number, (prefix, says) in enumerate(FAMILIES.items()):
         for place, key in enumerate(MEASURED):
-            trace = _line_of(rows, prefix, key, says, group_colour(number))
+            variants = {level: f"{prefix}p{level:g}" for level in LEVELS}
+            trace = dose_line(rows, variants, key, says, group_colour(number))
             figure.add_trace(trace.update(showlegend=place == 0), row=place // 2 + 1, col=place % 2 + 1)
     figure.update_xaxes(range=[-0.03, 0.95])
     figure.update_xaxes(title_text="parallel fraction", row=2)
     return [Panel("parallel", "Parallel data and transfer", caption, themed(figure, height=640))]
-
-
-def _line_of(rows: Rows, prefix: str, key: str, says: str, colour: str) -> go.Scatter:
-    x, ends_of = [], []
-    for level in LEVELS:
-        points = values(rows, f"{prefix}p{level:g}", key)
-        points = points[~np.isnan(points)]
-        if len(points) > 1:
-            x.append(level)
-            ends_of.append(t_interval(points))
-    mean, low, high = (np.array(part) for part in zip(*ends_of, strict=True)) if ends_of else (np.empty(0),) * 3
-    bars = {"type": "data", "array": high - mean, "arrayminus": mean - low, "thickness": 1, "width": 3}
-    return go.Scatter(
-        x=x,
-        y=mean,
-        error_y=bars,
-        mode="lines+markers",
-        name=says,
-        legendgroup=says,
-        line={"color": colour, "width": 1.5},
-        marker={"size": 6},
-    )

@@ -53,17 +53,15 @@ import pandas as pd
 from jaxtyping import Bool, Float, Int
 
 from analyses.contrasts import Contrast, Tested, all_tested, as_numbers, as_table
+from analyses.ends import RECALLED, mono_sample, mono_vectors, plain, scores_of
 from analyses.statistics import Rows, by_variant, points_panel, t_interval, values, with_interval
 from analyses.study import variant
 from mechxl.data.guesses import no_fact_accuracies
 from mechxl.data.transfer import transfer_items
 from mechxl.findings import signed
-from mechxl.measures.sample import draw_sample
-from mechxl.measures.score import score
-from mechxl.measures.vectors import centre, unit
+from mechxl.measures.vectors import unit
 from mechxl.plots import Panel
 from mechxl.questions.ask import ask
-from mechxl.random import generator
 from mechxl.run import Run
 from mechxl.sweep.study import parse_study
 
@@ -94,7 +92,6 @@ GRID = {
     ],
 }
 ARMS = [str(run["name"]) for run in GRID["runs"]]
-RECALLED = 0.99
 MEASURED = {
     "recall": "recall",
     "transfer": "transfer",
@@ -125,17 +122,13 @@ TESTS = (
 
 def measure(run: Run) -> list[dict[str, Any]]:
     """One run's row."""
-    from mechxl.instruments.activations.store import activations  # torch, which kept results do without
-    from mechxl.questions.unification.transfer import answered_right, items_of
+    from mechxl.questions.unification.transfer import answered_right, items_of  # torch, which kept results do without
 
     corpus, metrics, step = run.corpus, run.metrics, run.steps[-1]
     last, complete = metrics.iloc[-1], metrics[metrics["recall_accuracy"] >= RECALLED]
     facts = np.flatnonzero(corpus.mixture.group == "mono")
-    relation, entity = corpus.world.relation[facts], corpus.world.entity[facts]
-    h = activations(run, "resid_post", facts=facts, role="prompt_last", steps=step, layers=[1]).squeeze()
-    x = h.transpose("fact", "language", "d_model").values.astype(float)
-    sample = draw_sample(relation, entity, 2, generator(0, "score"), draws=0, permutations=0)
-    scores, cosine = score(unit(centre(x, "whole")), sample), cosines(x, relation)
+    x = mono_vectors(run)
+    scores, cosine = scores_of(x, mono_sample(run)), cosines(x, corpus.world.relation[facts])
     items = items_of(corpus, facts)
     right = answered_right(run, step, items)
     row = {
@@ -147,11 +140,11 @@ def measure(run: Run) -> list[dict[str, Any]]:
         "recalled": int(complete["step"].iloc[0]) if len(complete) else None,
         "transfer_then": float(complete["transfer_accuracy"].iloc[0]) if len(complete) else None,
         "aligned": float(cosine.mean()),
-        "score_1": scores["score"].pooled.value,
-        "alignment_1": scores["alignment"].pooled.value,
+        "score_1": scores["score"],
+        "alignment_1": scores["alignment"],
         "auc": auc_within(cosine[items.index], right, items.stratum),
     } | _causal(run)
-    return [{key: _plain(value) for key, value in row.items()}]
+    return [{key: plain(value) for key, value in row.items()}]
 
 
 def cosines(x: Float[np.ndarray, "fact two d_model"], relation: Int[np.ndarray, " fact"]) -> Float[np.ndarray, " fact"]:
@@ -180,13 +173,6 @@ def _causal(run: Run) -> dict[str, float]:
     at_end = curve[(curve["step"] == run.steps[-1]) & (curve["direction"] == "both")].set_index("group")["unification"]
     groups = {"causal": "parallel", "causal_mono": "mono, transferred"}
     return {key: float(at_end.get(group, np.nan)) for key, group in groups.items()}
-
-
-def _plain(value: Any) -> Any:
-    """Four digits; None for NaN."""
-    if isinstance(value, float | np.floating):
-        return round(float(value), 4) if np.isfinite(value) else None
-    return value
 
 
 def _tests(rows: Rows) -> list[Tested]:
