@@ -264,6 +264,24 @@ CARDS = (
         },
     ),
     Card(
+        "late_unification",
+        lambda n: (
+            "The late rise: not called grokking"
+            if not clear(n["b.decay.p"]) or n["d.norm.opposite"] == "holds"
+            else "The late rise needs weight decay"
+        ),
+        "What is frozen or no longer decayed after step 800 changes nothing that twelve seeds show; weight decay from "
+        "the start and the parallel facts do.",
+        "transfer at the end",
+        {
+            "default": "transfer.default",
+            "no late decay": "transfer.late_decay_0",
+            "MLP frozen late": "transfer.late_mlp",
+            "mono facts alone": "transfer.late_mono",
+            "weight decay .3": "transfer.decay_.3",
+        },
+    ),
+    Card(
         "rest",
         lambda n: "Cosine rests, a constant rate does not",
         "With a cosine schedule transfer moves by {moves.cosine_beta_.99} over the last tenth of training, with a "
@@ -313,8 +331,12 @@ CARDS = (
 BEYOND = (
     (
         "after_recall",
-        "Transfer goes on rising after recall is complete, by {gain.transfer.cosine} with a cosine schedule: "
-        "that looks like grokking, of languages.",
+        "Transfer goes on rising after recall is complete, by {gain.transfer.cosine} with a cosine schedule.",
+    ),
+    (
+        "late_unification",
+        "In a small world that rise is not called grokking: late weight decay makes no difference ({b.decay}, p "
+        "{b.decay.p}), and the norm of the weights rises, from {norm_late.default} to {norm.default}.",
     ),
     (
         "excess",

@@ -191,7 +191,7 @@ def _mean(rows: Rows, arm: str, key: str, digits: int = 2) -> str:
 
 def numbers(rows: Rows) -> dict[str, str]:
     """Means by arm, when the default's quantities move, and the tests."""
-    found = by_variant(rows, ARMS, ["recall", "recall_late", "transfer_late", *CURVES])
+    found = by_variant(rows, ARMS, ["recall", "recall_late", "transfer_late", "norm_late", *CURVES])
     found |= by_variant(rows, ["default"], [f"{key}_half" for key in CURVES], 0)
     found |= as_numbers(_tests(rows), 2) | {"runs": str(len(rows)), "planned": str(len(parse_study(GRID).runs))}
     found["low_recall"] = str(sum(row["recall_late"] < RECALLED for row in rows))

@@ -124,7 +124,7 @@ def test_only_studies_that_take_a_setting_from_the_defaults_are_outdated(monkeyp
     monkeypatch.setattr(studying, "RunConfig", lambda: new)
     found = [problem.split(":")[0] for problem in problems() if "training.batch_size" in problem]
     trained = {name for name in with_results() if hasattr(load(name), "GRID")}
-    own = {"tokenization_timing", "dose_map", "parallel_data", "initialisation", "pulled_together"}
+    own = {"tokenization_timing", "dose_map", "parallel_data", "initialisation", "pulled_together", "late_unification"}
     assert set(found) == trained - own  # which set the batch size themselves
 
 
