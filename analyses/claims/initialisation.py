@@ -68,7 +68,7 @@ NULLS = {0.02: "null_std0.02", 0.16: "null_std0.16"}
 MEASURED = {
     "transfer": "transfer",
     "recalled": "step of complete recall",
-    "moved": "weights moved, × their first size",
+    "moved": "weights moved",
     "alignment_1": "fact alignment S − X",
 }
 CONTRASTS = (
@@ -136,7 +136,8 @@ def figures(rows: Rows) -> list[Panel]:
     """Four quantities against the deviation of the initial weights."""
     caption = (
         f"Means over {numbers(rows)['seeds']} seeds with 95 % t intervals, at the end of training. Dashed: trained "
-        "null. Complete recall: of the seeds that reach .99. Fact alignment: mono facts, layer 1."
+        "null. Complete recall: of the seeds that reach .99. Weights moved: in units of their first size. Fact "
+        "alignment: mono facts, layer 1."
     )
     figure = small_multiples(list(MEASURED.values()))
     for place, key in enumerate(MEASURED):
