@@ -203,6 +203,6 @@ def figures(rows: Rows) -> list[Panel]:
     """Every run by arm."""
     caption = (
         "Every run at the end of training, with means and 95 % t intervals over seeds. Late changes act from step 800 "
-        "on, and before it these runs are the default's."
+        "on, and before it these runs are the default's. Causal unification: of parallel facts."
     )
-    return [points_panel(rows, ARMS, CURVES, caption)]
+    return [points_panel(rows, ARMS, CURVES | {"causal": "causal unification"}, caption)]
