@@ -115,6 +115,7 @@ def points_panel(rows: Rows, variants: Sequence[str], columns: Mapping[str, str]
                 middle = go.Scatter(x=[variant], y=[mean], error_y=bar, mode="markers", marker=mark, showlegend=False)
                 figure.add_trace(middle, row=row, col=column)
     height = 260 * ((len(columns) + 1) // 2)
+    figure.update_xaxes(dtick=1)  # each variant is named, on a phone too
     return Panel("points", "Every run", caption, themed(figure, height=height))
 
 

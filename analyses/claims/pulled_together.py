@@ -231,8 +231,8 @@ def figures(rows: Rows) -> list[Panel]:
     """Every run by arm."""
     caption = (
         "Every run at the end of training, with means and 95 % t intervals over seeds. C: mean cosine of a mono fact's "
-        "vectors in two languages at layer 1, each language's mean over the relation's facts taken off. Causal unification: "
-        "of parallel facts."
+        "vectors in two languages at layer 1, each language's mean over the relation's facts taken off. Causal "
+        "unification: of parallel facts."
     )
     shown = {key: MEASURED[key] for key in ("transfer", "recall", "aligned", "causal", "transfer_then", "alignment_1")}
     return [points_panel(rows, ARMS, shown | {"causal": "causal unification"}, caption)]
